@@ -1,0 +1,67 @@
+"""``metrics.csv``: one row every few steps, without gaps or doubles across interruptions."""
+
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class MetricsFile(pl.Callback):
+    """Appends every logged scalar to a CSV file; a resumed run first drops rows it will compute again.
+
+    Lightning's CSVLogger starts a new file whenever a run is resumed.
+
+    Raises (while training):
+        FloatingPointError: the loss is not finite.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self.columns: list[str] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = time.perf_counter()
+        self.before = 0.0
+        if not trainer.is_global_zero or not self.path.exists():
+            return
+        with self.path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if int(row["step"]) <= trainer.global_step]
+            self.columns = list(reader.fieldnames or [])
+        self.before = float(rows[-1]["seconds"]) if rows else 0.0
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if not trainer.is_global_zero or (step % self.every and step != 1):
+            return
+        if step == getattr(self, "last", None):  # a further micro-batch of an accumulated step
+            return
+        self.last = step
+        scalars = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        row = {
+            "step": step,
+            "epoch": trainer.current_epoch,
+            "seconds": round(self.before + time.perf_counter() - self.started, 2),
+            "images_per_second": round(getattr(pl_module, "images_per_second", 0.0), 1),
+            **scalars,
+        }
+        new = not self.columns
+        self.columns = self.columns or list(row)
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        if not math.isfinite(scalars["loss"]):
+            raise FloatingPointError(
+                f"the loss is {scalars['loss']} at step {step}; lower method.optimizer.lr or set trainer.precision=32-true"
+            )

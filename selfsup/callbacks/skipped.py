@@ -1,0 +1,37 @@
+"""Images that could not be read: counted, named at the end, and too many of them stop the run."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from selfsup.errors import UsageError
+
+
+class SkippedImages(pl.Callback):
+    """Collects what the batches name as skipped, into ``skipped.csv``.
+
+    Args:
+        allowed: share of the data that may be unreadable; at least one image always may.
+    """
+
+    def __init__(self, path: Path, samples: int, allowed: float) -> None:
+        self.path, self.allowed = path, max(1, int(allowed * samples))
+        self.reasons: dict[str, str] = {}
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        new = {name: reason for name, reason in batch["skipped"] if name not in self.reasons}
+        if not new:
+            return
+        self.reasons |= new
+        with self.path.open("w", newline="") as file:
+            csv.writer(file).writerows([("image", "reason"), *self.reasons.items()])
+        if len(self.reasons) > self.allowed:
+            name, reason = next(iter(new.items()))
+            raise UsageError(
+                f"{len(self.reasons)} images could not be read, more than data.max_unreadable allows; "
+                f"{self.path} lists them, the newest is {name} ({reason})"
+            )

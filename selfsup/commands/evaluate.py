@@ -1,0 +1,48 @@
+"""``selfsup evaluate encoder=PATH data=NAME``: judge a saved encoder, ours or timm's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsup.errors import UsageError
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Evaluate ``config["encoder"]`` on ``config["data"]``, print the table and write the results.
+
+    Args:
+        config: of ``configs/evaluate.yaml``, composed, resolved and checked for unknown keys.
+
+    Raises:
+        UsageError: before any image is encoded, if something in the configuration cannot be.
+    """
+    out, name = config["out"], str(config["encoder"])
+    if out is not None and Path(out).exists():
+        raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
+
+    import torch
+
+    device = config["device"]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device={device} was asked for, but torch sees no GPU here; use device=auto")
+
+    from selfsup.data import load_data
+    from selfsup.encoder import load_encoder
+    from selfsup.evaluation import evaluate, print_table, write_results
+
+    encoder = load_encoder(name)
+    train, test = load_data(config["data"])
+    keys = ("seed", "controls", "untrained_seeds", "k", "temperature", "shots", "draws", "batch_size", "precision")
+    results = evaluate(
+        encoder,
+        train,
+        test,
+        config["data"],
+        **{key: config[key] for key in keys},
+        device=device,
+        progress=True,
+    )
+    print_table(results)
+    print(f"Results are in {write_results(results, out, name)}")

@@ -1,0 +1,45 @@
+"""``--help``: a command's settings, read off the configuration files."""
+
+from selfsup.config import config_root, options, summary
+
+_EXAMPLES = {
+    "train": [
+        "selfsup train method=barlow",
+        "selfsup train method=dino data=folder data.root=my/images backbone=vit_small",
+        "selfsup train method=simclr data=cifar10 data.download=true trainer.max_epochs=100",
+        "selfsup train resume=runs/latest",
+    ],
+    "evaluate": [
+        "selfsup evaluate encoder=runs/latest/encoder",
+        "selfsup evaluate encoder=timm:resnet18 data=folder data.root=my/images",
+    ],
+}
+_GROUPS = {
+    "train": ["method", "backbone", "data", "views", "trainer", "logger", "experiment"],
+    "evaluate": ["data"],
+}
+
+
+def describe(command: str) -> str:
+    """The text of ``selfsup COMMAND --help``."""
+    parts = [f"usage: selfsup {command} [key=value ...]", "", "examples:"]
+    parts += [f"  {example}" for example in _EXAMPLES[command]]
+    for group in _GROUPS[command]:
+        names = options(group)
+        if names:
+            width = max(map(len, names))
+            parts += ["", f"{group}="]
+            parts += [f"  {name:{width}}  {summary(group, name)}" for name in names]
+    if command == "train":
+        parts += ["", "backbone= also takes any name that timm knows."]
+    parts += ["", "settings:"]
+    inside_defaults = False
+    for line in (config_root() / f"{command}.yaml").read_text(encoding="utf-8").splitlines():
+        inside_defaults = line == "defaults:" or (inside_defaults and line.startswith("  "))
+        if line and not inside_defaults and not line.startswith("#"):
+            parts.append(f"  {line}")
+    if command == "train":
+        parts += ["", "method.*, backbone.*, data.*, views.* and trainer.* are set the same way, for instance"]
+        parts += ["trainer.max_epochs=100 or method.optimizer.lr=5e-4; a misspelt name is told."]
+        parts += [f"They are listed, with their defaults, in {config_root()}."]
+    return "\n".join(parts)

@@ -1,0 +1,170 @@
+"""The configuration: composed by Hydra from ``configs/``, checked before torch is imported.
+
+Every mistake in it is a :class:`~selfsup.errors.UsageError`: one sentence that says what would be right.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from selfsup.backbones.names import require_timm_name
+from selfsup.errors import UsageError
+
+_FREE = ("backbone.model_args.",)  # settings that are handed on to a library that checks them
+
+
+def config_root() -> Path:
+    """The folder of the configurations: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def options(group: str) -> list[str]:
+    """Names of the configurations of a group, such as ``method``."""
+    return sorted(path.stem for path in (config_root() / group).glob("*.yaml"))
+
+
+def summary(group: str, option: str) -> str:
+    """The first line of a configuration's file, which says in a sentence what it is."""
+    with (config_root() / group / f"{option}.yaml").open(encoding="utf-8") as file:
+        return file.readline().removeprefix("#").strip()
+
+
+def load_config(command: str, overrides: Iterable[str]) -> dict[str, Any]:
+    """The resolved configuration of a command as plain dictionaries, lists and numbers.
+
+    Args:
+        command: the primary configuration, ``"train"`` or ``"evaluate"``.
+        overrides: ``key=value`` strings.
+
+    Raises:
+        UsageError: an unknown key or option, a value of the wrong type, a setting that has to be given.
+    """
+    groups, settings = _sort_overrides(overrides)
+    bare = _compose(command, groups)
+    for key, override in settings.items():
+        _require_key(bare, key, override)
+    free = [f"+{override}" if _is_new(bare, key) else override for key, override in settings.items()]
+    config = _compose(command, [*groups, *free])
+    for key in settings:
+        _require_type(key, OmegaConf.select(bare, key), OmegaConf.select(config, key))
+    missing = sorted(key for key in OmegaConf.missing_keys(config) if "source" not in key)
+    if missing:
+        raise UsageError(f"{missing[0]} has to be given: add {missing[0]}=... to the command")
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Overrides that choose a group's option, and those that set one value, by key."""
+    folders = sorted(path.name for path in config_root().iterdir() if path.is_dir())
+    groups: dict[str, str] = {}
+    settings: dict[str, str] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not re.fullmatch(r"[\w.]+", key):
+            raise UsageError(f"'{override}' is no setting; write key=value, such as method=simclr")
+        if key not in folders:
+            settings[key] = override
+        elif key == "backbone" and value not in options("backbone"):
+            require_timm_name(value)
+            groups[key] = "backbone=timm"
+            settings["backbone.name"] = f"backbone.name={value}"
+        elif value not in [*options(key), "null"]:
+            raise UsageError(f"no {key} '{value}'{near(value, options(key))}")
+        else:
+            groups[key] = override
+    return list(groups.values()), settings
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?``, or the list of what there is where nothing is near."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(known)}"
+
+
+def _compose(command: str, overrides: list[str]) -> DictConfig:
+    try:
+        with initialize_config_dir(str(config_root().resolve()), version_base="1.3"):
+            return compose(command, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(f"the settings do not fit together: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterable[str]:
+    for key in config:
+        value = config._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
+            yield from _leaves(value, f"{prefix}{key}.")
+        yield f"{prefix}{key}"
+
+
+def _is_new(config: DictConfig, key: str) -> bool:
+    return key not in set(_leaves(config))
+
+
+def _require_key(config: DictConfig, key: str, override: str) -> None:
+    known = list(_leaves(config))
+    if key in known or key.startswith(_FREE):
+        return
+    last = key.rpartition(".")[2]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75) or [
+        name for name in known if name.rpartition(".")[2] == last
+    ]
+    hint = f"did you mean '{close[0]}'?" if close else "'--help' tells where all settings are listed"
+    raise UsageError(f"no setting '{key}' (in '{override}'); {hint}")
+
+
+def _require_type(key: str, default: Any, value: Any) -> None:
+    if default is None or value is None or isinstance(default, str):
+        return
+    expected: tuple[tuple[type, ...], str]
+    if isinstance(default, bool):
+        expected = (bool,), "true or false"
+    elif isinstance(default, int):
+        expected = (int,), "a whole number"
+    elif isinstance(default, float):
+        expected = (int, float), "a number"
+    elif isinstance(default, ListConfig):
+        expected = (ListConfig,), "a list such as [0.2,1.0]"
+    else:
+        expected = (DictConfig,), "a group of settings; set one of them as key.name=value"
+    kinds, words = expected
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds != (bool,)):
+        raise UsageError(f"{key} is {words}, not '{value}'")
+
+
+def require_folder(path: str, key: str) -> Path:
+    """The folder a setting names, or a UsageError that says so."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise UsageError(f"{key}: '{path}' {what}")
+    return folder
+
+
+def require_positive(config: Mapping[str, Any], *keys: str) -> None:
+    """Raise a UsageError unless each dotted key holds a number above 0."""
+    for key in keys:
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        if value <= 0:
+            raise UsageError(f"{key} is {value}; it has to be above 0")

@@ -1,0 +1,161 @@
+"""Images in parquet files of the Hugging Face layout."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.data.parquet_files import find_files, one_line, open_parquet
+from selfsup.data.parquet_labels import has_labels, read_labels
+from selfsup.data.source import ImageFiles, Source, in_memory, subset
+from selfsup.data.split import held_out_count, hold_out
+from selfsup.errors import UsageError
+
+CACHE = 256 * 2**20  # bytes of encoded images that each process keeps at hand
+
+
+def parquet(
+    train: str,
+    test: str | None = None,
+    *,
+    labels: str | bool = "auto",
+    test_fraction: float,
+    image_column: str = "image",
+    label_column: str = "label",
+) -> tuple[Source, Source]:
+    """Images and labels from parquet files: a column of structs {bytes, path} (or of plain bytes), and one
+    of integer or text labels, whose names may stand in the schema's metadata.
+
+    Images of one small size are decoded into memory; others are read when asked for.
+
+    Args:
+        train: a file, a folder of files, or a pattern such as "data/train-*.parquet".
+        test: the same for the test split; None holds out `test_fraction` of the training files' rows.
+        labels: "auto" takes labels if there is a label column, True insists on them, False ignores them.
+
+    Returns:
+        (train, test) sources.
+
+    Raises:
+        UsageError: if files or columns are missing or damaged, or labels are incomplete.
+    """
+    if labels not in ("auto", True, False):
+        raise UsageError(f"data.labels must be auto, true or false, not {labels!r}")
+    splits = [find_files(train, "train")] + ([] if test is None else [find_files(test, "test")])
+    shared = {file.resolve() for file in splits[0]} & {file.resolve() for file in splits[-1]}
+    if test is not None and shared:
+        raise UsageError(f"{str(min(shared))!r} is in data.train and in data.test, which must be apart")
+    images = [ParquetImages(files, image_column) for files in splits]
+    for name, where, found in zip(("train", "test"), (train, test), images, strict=False):
+        if not len(found):
+            raise UsageError(f"{where!r} (data.{name}) holds no images: it has no rows")
+
+    values: list[Tensor | None] = [None] * len(splits)
+    classes = None
+    if labels is True or (labels == "auto" and has_labels(splits[0], label_column)):
+        values, classes = read_labels(splits, label_column)
+    sources = [
+        ImageFiles(found, values_, classes, found.names())
+        for found, values_ in zip(images, values, strict=True)
+    ]
+    if test is None:
+        whole = sources[0]
+        if len(whole) < 2:
+            raise UsageError(f"{train!r} (data.train) holds only one image; at least two are needed")
+        # The place within the files, not their names: the same split wherever the files are moved.
+        keys = [f"row {i}" for i in range(len(whole))]
+        learn, held = hold_out(keys, whole.labels, held_out_count(len(whole), test_fraction))
+        if not len(held):
+            raise UsageError(f"each class in {train!r} has a single image; pass data.test=FILE")
+        sources = [subset(whole, learn), subset(whole, held)]
+    return in_memory(sources[0]), in_memory(sources[1])
+
+
+class ParquetImages:
+    """The encoded images of some parquet files as a sequence of bytes; can be pickled.
+
+    Rows are read by row group, of which as many are kept as fit in 256 MiB.
+
+    Raises:
+        UsageError: if a file cannot be read, or has no column of images.
+    """
+
+    def __init__(self, files: Iterable[Path], column: str):
+        self.column = column
+        self.groups: list[tuple[Path, int]] = []
+        starts = [0]
+        largest = 1
+        for file in files:
+            opened = open_parquet(file)
+            _check_column(file, opened.schema_arrow, column)
+            for g in range(opened.num_row_groups):
+                group = opened.metadata.row_group(g)
+                self.groups.append((file, g))
+                starts.append(starts[-1] + group.num_rows)
+                largest = max(largest, group.total_byte_size)
+        self.starts = torch.tensor(starts)
+        self.kept = max(1, CACHE // largest)
+        self._read = lru_cache(self.kept)(self._read_group)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, i: int, /) -> bytes:
+        """The encoded image of row i, empty if the row has none.
+
+        Raises:
+            OSError: if its part of the file is damaged.
+        """
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        group = int(torch.searchsorted(self.starts, i, right=True)) - 1
+        value = self._read(group)[i - int(self.starts[group])].as_py()
+        return value if value is not None else b""
+
+    def names(self) -> list[str]:
+        """What each image is called, such as "file.parquet row 17"; rows count from 0 in each file."""
+        names: list[str] = []
+        rows: dict[Path, int] = {}
+        for g, (file, _) in enumerate(self.groups):
+            first = rows.get(file, 0)
+            rows[file] = first + int(self.starts[g + 1] - self.starts[g])
+            names += [f"{file} row {row}" for row in range(first, rows[file])]
+        return names
+
+    def _read_group(self, group: int) -> Any:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        file, g = self.groups[group]
+        try:
+            column = open_parquet(file).read_row_group(g, columns=[self.column]).column(0)
+        except (pa.ArrowException, UsageError, OSError) as error:
+            raise OSError(f"row group {g} of {str(file)!r} is damaged: {one_line(error)}") from error
+        return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_read"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._read = lru_cache(self.kept)(self._read_group)
+
+
+def _check_column(file: Path, schema: Any, column: str) -> None:
+    import pyarrow as pa
+
+    if column not in schema.names:
+        raise UsageError(
+            f"{str(file)!r} has no column {column!r}; pass data.source.image_column=NAME, "
+            f"one of: {', '.join(schema.names)}"
+        )
+    kind = schema.field(column).type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise UsageError(
+            f"column {column!r} of {str(file)!r} holds {kind}, not encoded images (bytes and path)"
+        )

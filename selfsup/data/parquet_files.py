@@ -1,0 +1,58 @@
+"""Finding and opening parquet files."""
+
+import glob
+from pathlib import Path
+from typing import Any
+
+from selfsup.data.paths import did_you_mean
+from selfsup.errors import UsageError
+
+SPLITS = ("train", "val", "test")
+
+
+def find_files(where: str, split: str) -> list[Path]:
+    """The files that `data.train` or `data.test` means: one, those in a folder, or those matching a pattern.
+
+    Raises:
+        UsageError: if there are none, or a folder holds those of several splits.
+    """
+    if where in (None, "", "???"):
+        raise UsageError(f"data=parquet needs data.{split}=FILE, or a folder or pattern of parquet files")
+    path = Path(where).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = sorted(path.rglob("*.parquet"))
+        if not files:
+            raise UsageError(f"folder {where!r} (data.{split}) holds no .parquet files")
+        mixed = [s for s in SPLITS if any(file.name.lower().startswith(s) for file in files)]
+        if len(mixed) > 1:
+            raise UsageError(
+                f"folder {where!r} holds the files of several splits ({', '.join(mixed)}); "
+                f"name those of one with a pattern, such as data.{split}='{path}/{mixed[0]}*.parquet'"
+            )
+        return files
+    files = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+    if not files:
+        raise UsageError(f"no parquet file {where!r} (data.{split}){did_you_mean(path)}")
+    return files
+
+
+def open_parquet(file: Path) -> Any:
+    """A `pyarrow.parquet.ParquetFile`.
+
+    Raises:
+        UsageError: if it is damaged or something else.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(file, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"{str(file)!r} cannot be read as a parquet file: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, fit for the middle of a sentence."""
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,242 @@
+"""Linear classifiers on frozen features."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup.evaluation.errors import NoScore
+
+STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))
+SHOT_STRENGTH = 0.1
+
+
+class Probe(NamedTuple):
+    """What :func:`linear_probe` found.
+
+    Attributes:
+        predictions: int64 ``(M,)``, for the test features.
+        strength: the chosen L2 strength.
+        holdout: accuracy on the hold-out of the training split, by strength.
+        samples: size of that hold-out.
+    """
+
+    predictions: Tensor
+    strength: float
+    holdout: dict[float, float]
+    samples: int
+
+
+def linear_probe(
+    train: Tensor,
+    labels: Tensor,
+    test: Tensor,
+    strengths: Sequence[float] = STRENGTHS,
+    holdout: float = 0.2,
+    seed: int = 0,
+) -> Probe:
+    """Multinomial logistic regression on standardised features, its strength chosen without the test set.
+
+    The strength with the best accuracy on a stratified hold-out of the training split is chosen (the
+    lower cross entropy among equals), and the classifier is fitted anew to the whole split; the
+    leak-free protocol of DINOv2's logistic regression (Oquab et al. 2023, arXiv:2304.07193).
+
+    Args:
+        train: features ``(N, D)``.
+        labels: int64 ``(N,)``. Classes without a sample are never predicted.
+        test: features ``(M, D)``.
+        strengths: to choose from, each the lambda of :func:`logistic`.
+        holdout: share of each class held out to choose.
+        seed: of the hold-out.
+
+    Raises:
+        NoScore: fewer than two classes, or no class with two samples.
+    """
+    present, target = labels.unique(return_inverse=True)
+    if len(present) < 2:
+        raise NoScore("a linear probe needs samples of at least two classes")
+    held = stratified(target, holdout, seed)
+    fitted = len(target) - int(held.sum())
+    if fitted == len(target):
+        raise NoScore("no class has two training samples, of which one could be held out")
+    order = held.int().argsort(stable=True)
+    x, test = standardise(train[order], test)
+    y = target[order]
+    moment, classes = second_moment(x), len(present)
+    weights, best, accuracy = None, (-1.0, 0.0, 0.0), {}
+    # From strong to weak each solution is a good start for the next.
+    for strength in sorted(strengths, reverse=True):
+        weights = logistic(x[:fitted], y[:fitted], classes, strength, weights, moment)
+        scores = logits(x[fitted:], weights)
+        accuracy[strength] = (scores.argmax(0) == y[fitted:]).double().mean().item()
+        best = max(best, (accuracy[strength], -F.cross_entropy(scores.t(), y[fitted:]).item(), strength))
+    weights = logistic(x, y, classes, best[2], weights, moment)
+    return Probe(present[logits(test, weights).argmax(0)], best[2], accuracy, len(y) - fitted)
+
+
+def logistic(
+    x: Tensor,
+    y: Tensor,
+    classes: int,
+    strength: float,
+    start: Tensor | None = None,
+    moment: Tensor | None = None,
+    steps: int = 200,
+) -> Tensor:
+    """Weights of multinomial logistic regression, by L-BFGS on all samples at once.
+
+    Minimises ``mean cross entropy + strength / 2 * ||W||²``; the bias is not penalised. scikit-learn's
+    ``C`` is ``1 / (strength * N)``.
+
+    Args:
+        x: features ``(N, D)``, standardised, float32 or float64.
+        y: int64 ``(N,)`` in 0..classes-1.
+        classes: number of classes C.
+        strength: of the L2 penalty.
+        start: weights to begin with, as returned.
+        moment: ``(D, D)``, as of :func:`second_moment`, where several fits share it.
+        steps: most iterations.
+
+    Returns:
+        ``(C, D + 1)``: W and, in the last column, the bias.
+    """
+    from scipy.optimize import minimize
+
+    # L-BFGS sees coordinates in which the Hessian at zero is the identity: correlated features would
+    # cost it hundreds of steps.
+    hessian = (second_moment(x) if moment is None else moment).double() / classes
+    # Features may have fewer degrees of freedom than dimensions, and a float32 product 1e-7 of noise.
+    hessian.diagonal().add_(strength + 1e-6 * hessian.trace())
+    factor = torch.linalg.cholesky(hessian).to(x.dtype)
+    start = x.new_zeros(classes, x.shape[1] + 1) if start is None else start
+    answer = y.unsqueeze(0)
+
+    def weights_at(point: Any) -> Tensor:
+        theta = torch.as_tensor(point, dtype=x.dtype).to(x.device).view(classes, -1)
+        inner = torch.linalg.solve_triangular(factor, theta[:, :-1], upper=False, left=False)
+        return torch.cat([inner, theta[:, -1:]], dim=1)
+
+    def loss_and_gradient(point: Any) -> tuple[float, Any]:
+        weights = weights_at(point)
+        error = logits(x, weights).log_softmax(0)
+        picked = error.gather(0, answer)
+        loss = -picked.mean(dtype=torch.float64) + strength / 2 * weights[:, :-1].double().square().sum()
+        error = error.exp_().scatter_add_(0, answer, -torch.ones_like(picked)).div_(len(x))
+        gradient = error @ x + strength * weights[:, :-1]
+        gradient = torch.linalg.solve_triangular(factor.t(), gradient, upper=True, left=False)
+        flat = torch.cat([gradient, error.sum(1, keepdim=True)], dim=1).flatten()
+        return loss.item(), flat.double().cpu().numpy()
+
+    theta = torch.cat([start[:, :-1] @ factor, start[:, -1:]], dim=1).flatten().double().cpu().numpy()
+    options = {"maxiter": steps, "gtol": 1e-5, "ftol": 1e-7}
+    found = minimize(loss_and_gradient, theta, jac=True, method="L-BFGS-B", options=options)
+    return weights_at(found.x)
+
+
+def second_moment(x: Tensor) -> Tensor:
+    """``X^T X / N`` ``(D, D)`` of evenly spaced rows of ``x`` ``(N, D)``: a preconditioner may be rough."""
+    rows = x[:: max(1, len(x) // max(4096, 2 * x.shape[1]))]
+    return rows.t() @ rows / len(rows)
+
+
+def nshot(
+    train: Tensor,
+    labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    shots: int = 5,
+    draws: int = 20,
+    seed: int = 0,
+    strength: float = SHOT_STRENGTH,
+) -> list[float]:
+    """Accuracy with few labels: a ridge classifier on ``shots`` random samples a class, for each draw.
+
+    Closed form on features standardised by the whole training split (which takes no labels), one-hot
+    targets, an unpenalised intercept, and one fixed penalty: ``strength`` times the mean squared length
+    of the drawn samples. Nothing is selected. After the few-shot evaluation of big_vision.
+
+    Args:
+        train: features ``(N, D)``.
+        labels: int64 ``(N,)``; shots are drawn from every class with a sample.
+        test: features ``(M, D)``.
+        test_labels: int64 ``(M,)``.
+        shots: samples a class.
+        draws: repetitions with other samples.
+        seed: of the draws.
+        strength: of the penalty.
+
+    Returns:
+        The accuracy on all of ``test`` for each draw; :func:`selfsup.evaluation.student` gives an
+        interval.
+
+    Raises:
+        NoScore: a class with fewer samples than ``shots``, or fewer than two classes.
+    """
+    present, count = labels.unique(return_counts=True)
+    if len(present) < 2:
+        raise NoScore("few-shot accuracy needs samples of at least two classes")
+    if count.min() < shots:
+        raise NoScore(
+            f"class {present[count.argmin()]} has {count.min()} training samples, fewer than {shots} shots"
+        )
+    train, test = standardise(train, test)
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.eye(len(present), dtype=train.dtype, device=train.device).repeat_interleave(shots, dim=0)
+    members = [(labels == label).nonzero().squeeze(1) for label in present]
+    accuracies = []
+    for _ in range(draws):
+        drawn = [rows[torch.randperm(len(rows), generator=generator)[:shots]] for rows in members]
+        weights = ridge(train[torch.cat(drawn)], target, strength)
+        predictions = present[logits(test, weights).argmax(0)]
+        accuracies.append((predictions == test_labels).double().mean().item())
+    return accuracies
+
+
+def ridge(x: Tensor, y: Tensor, strength: float) -> Tensor:
+    """Weights ``(C, D + 1)`` of ridge regression of ``y`` ``(n, C)`` on ``x`` ``(n, D)``; the last column is the bias.
+
+    The penalty is ``strength`` times the mean squared length of the centred rows, so that it does
+    not depend on the scale or the width of the features.
+    """
+    mean, level = x.mean(0), y.mean(0)
+    rows, values = x - mean, y - level
+    penalty = strength * rows.square().sum(1).mean().clamp(min=torch.finfo(x.dtype).tiny)
+    if len(x) < x.shape[1]:
+        system = rows @ rows.t()
+        system.diagonal().add_(penalty)
+        weights = torch.linalg.solve(system, values).t() @ rows
+    else:
+        system = rows.t() @ rows
+        system.diagonal().add_(penalty)
+        weights = torch.linalg.solve(system, rows.t() @ values).t()
+    return torch.cat([weights, (level - weights @ mean).unsqueeze(1)], dim=1)
+
+
+def logits(x: Tensor, weights: Tensor) -> Tensor:
+    """``W x + b``, ``(C, N)``, for ``weights`` ``(C, D + 1)`` with b in the last column.
+
+    Classes come first because a softmax over few of them is twenty times as fast down columns.
+    """
+    return torch.addmm(weights[:, -1:], weights[:, :-1], x.t())
+
+
+def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """All inputs with the mean and deviation of ``train``; dimensions that do not vary there become 0."""
+    deviation, mean = torch.std_mean(train, dim=0, correction=0)
+    # A constant dimension has the deviation of its rounding, which must not be blown up to 1.
+    varies = deviation > 1e-6 * mean.abs()
+    scale = torch.where(varies, 1 / deviation.where(varies, torch.ones_like(deviation)), 0)
+    return tuple((x - mean) * scale for x in (train, *others))
+
+
+def stratified(labels: Tensor, share: float, seed: int) -> Tensor:
+    """A mask ``(N,)`` that holds out ``share`` of each class: at least one, unless it is the only one."""
+    generator = torch.Generator().manual_seed(seed)
+    held = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+    for label in labels.unique():
+        rows = (labels == label).nonzero().squeeze(1)
+        count = min(max(1, round(share * len(rows))), len(rows) - 1)
+        held[rows[torch.randperm(len(rows), generator=generator)[:count]]] = True
+    return held

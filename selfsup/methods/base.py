@@ -1,0 +1,148 @@
+"""What all methods share: views, optimizer, schedules, and the order of a step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from selfsup.encoder import Encoder
+from selfsup.errors import UsageError
+from selfsup.optim import LARS, cosine, parameter_groups, warmup_cosine
+from selfsup.views import ViewPlan
+
+
+class Method(pl.LightningModule):
+    """A self-supervised method: views -> encoder -> heads -> objective.
+
+    A method implements :meth:`loss`, and overrides :meth:`after_step` (a teacher's average),
+    :meth:`learned_encoder` (if it is the teacher) or :meth:`before_update` where it needs to.
+
+    Args:
+        encoder: the encoder to train.
+        views: the plan that makes the views.
+        optimizer: settings, as in ``configs/method/*.yaml``.
+        batch_size: samples an optimizer step, over all processes and accumulated batches.
+        seed: of masks and of dropout.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        views: ViewPlan,
+        optimizer: Mapping[str, Any],
+        batch_size: int,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.views = views
+        self.optimizer = optimizer
+        self.peak_lr = optimizer["lr"] * batch_size / optimizer["lr_batch"]
+        self.seed = seed
+
+    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Loss of normalised views, each ``(N, 3, size, size)``, and scalars worth logging."""
+        raise NotImplementedError
+
+    def learned_encoder(self) -> Encoder:
+        """The encoder that is handed over."""
+        return self.encoder
+
+    def before_update(self) -> None:
+        """Called between backward and the optimizer's step."""
+
+    def after_step(self) -> None:
+        """Called after every optimizer step, accumulated batches counting as one."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return int(self.trainer.estimated_stepping_batches)
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of this step and process alone, so that nothing need be saved to resume."""
+        micro_step = self.trainer.fit_loop.total_batch_idx
+        return torch.Generator().manual_seed(
+            (self.seed * 1_000_003 + micro_step) * 4_099 + self.global_rank
+        )
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        step, settings = self.global_step, self.optimizer
+        warmup = round(settings["warmup"] * self.total_steps)
+        lr = warmup_cosine(step, self.total_steps, warmup, self.peak_lr, self.peak_lr * settings["lr_end"])
+        decay = cosine(step, self.total_steps, settings["weight_decay"], settings["weight_decay_end"])
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = lr
+            group["weight_decay"] = decay if group["decayed"] else 0.0
+        # Dropout and stochastic depth draw from the global generator.
+        torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator())))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            views = self.views(batch, batch["epoch"])
+        loss, scalars = self.loss(views)
+        group = self.trainer.optimizers[0].param_groups[0]
+        self.log_dict(
+            {"loss": loss.detach(), **scalars, "lr": group["lr"], "weight_decay": group["weight_decay"]}
+        )
+        return loss
+
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        self.before_update()
+        limit = self.optimizer["clip"]
+        if limit is None:
+            return
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        if self.optimizer["clip_each"]:
+            for parameter in parameters:
+                nn.utils.clip_grad_norm_(parameter, limit)
+        else:
+            nn.utils.clip_grad_norm_(parameters, limit)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.after_step()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self, self.optimizer)
+
+
+def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer ``settings["name"]`` (adamw, lars or sgd) over a module's trainable parameters."""
+    groups = parameter_groups(module, settings["weight_decay"])
+    match settings["name"]:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=settings["lr"], betas=tuple(settings["betas"]), fused=True)
+        case "lars":
+            return LARS(groups, lr=settings["lr"], momentum=settings["momentum"])
+        case "sgd":
+            return torch.optim.SGD(groups, lr=settings["lr"], momentum=settings["momentum"])
+        case name:
+            raise UsageError(f"no optimizer '{name}'; choose adamw, lars or sgd")
+
+
+def by_size(views: Sequence[Tensor]) -> list[Tensor]:
+    """Consecutive views of one size as one batch, so that each size costs one forward pass."""
+    batches: list[list[Tensor]] = []
+    for view in views:
+        if batches and batches[-1][0].shape == view.shape:
+            batches[-1].append(view)
+        else:
+            batches.append([view])
+    return [torch.cat(batch) for batch in batches]
+
+
+def require_views(plan: ViewPlan, at_least: int, method: str) -> None:
+    """Raise a UsageError unless the plan has enough views for the method."""
+    if len(plan) < at_least:
+        raise UsageError(f"{method} compares {at_least} views and the plan gives {len(plan)}; take views={method}")
+
+
+def require_full_size(plan: ViewPlan, encoder: Encoder, method: str) -> None:
+    """Raise a UsageError unless every view has the encoder's input size."""
+    if set(plan.sizes) != {encoder.input_size}:
+        raise UsageError(
+            f"{method} masks views of {encoder.input_size} px and the plan has {sorted(set(plan.sizes))}; take views=mae"
+        )

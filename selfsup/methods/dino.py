@@ -1,0 +1,104 @@
+"""DINO: a student matches, from any crop, what its own moving average says of the large crops.
+
+Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers", arXiv:2104.14294.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from lightly.models.modules.heads import DINOProjectionHead
+from torch import Tensor, nn
+
+from selfsup.encoder import Encoder
+from selfsup.errors import UsageError
+from selfsup.methods.base import Method, by_size, require_views
+from selfsup.objectives import dino, dino_center
+from selfsup.optim import cosine, linear, update_average
+
+
+class DINO(Method):
+    """Multi-crop, a centred and sharpened teacher, and a weight-normed last layer frozen at first.
+
+    The teacher sees the views of the largest size; the student sees all.
+
+    Args:
+        head: ``hidden``, ``bottleneck`` and ``out`` (prototypes) widths, ``norm_last_layer``
+            (whether the last layer's norms stay 1).
+        student_temperature: of the student's softmax.
+        teacher_temperature: of the teacher's: ``start``, ``end``, and ``warmup``, the share of the
+            run in which it gets from one to the other.
+        momentum: of the teacher: ``start`` and ``end``, along a cosine.
+        center_momentum: of the centre.
+        freeze_last_layer: share of the run in which the last layer is not updated.
+    """
+
+    center: Tensor
+
+    def __init__(
+        self,
+        *,
+        head: Mapping[str, Any],
+        student_temperature: float,
+        teacher_temperature: Mapping[str, float],
+        momentum: Mapping[str, float],
+        center_momentum: float,
+        freeze_last_layer: float,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        require_views(self.views, 2, "dino")
+        self.large = self.views.sizes.count(max(self.views.sizes))
+        if any(size != max(self.views.sizes) for size in self.views.sizes[: self.large]):
+            raise UsageError("dino takes its large views first; list the kinds of views from large to small")
+        self.head, self.teacher_head = self._head(head), self._head(head)
+        # The weight-normed layer cannot be deep-copied: its weight is computed, not a parameter.
+        self.teacher_head.load_state_dict(self.head.state_dict())
+        self.teacher = deepcopy(self.encoder)
+        self.teacher.requires_grad_(False)
+        self.teacher_head.requires_grad_(False)
+        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
+        self.momentum, self.center_momentum = momentum, center_momentum
+        self.freeze_last_layer = freeze_last_layer
+        self.register_buffer("center", torch.zeros(head["out"]))
+
+    def _head(self, head: Mapping[str, Any]) -> nn.Module:
+        return DINOProjectionHead(
+            self.encoder.dim,
+            head["hidden"],
+            head["bottleneck"],
+            head["out"],
+            norm_last_layer=head["norm_last_layer"],
+        )
+
+    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+        with torch.no_grad():
+            large = torch.cat(list(views[: self.large]))
+            teacher = self.teacher_head(self.teacher(large)).unflatten(0, (self.large, -1))
+        features = torch.cat([self.encoder(batch) for batch in by_size(views)])
+        student = self.head(features).unflatten(0, (len(views), -1))
+        warm = self.teacher_temperature
+        steps = round(warm["warmup"] * self.total_steps)
+        temperature = linear(self.global_step, steps, warm["start"], warm["end"]) if steps else warm["end"]
+        loss = dino(student, teacher, self.center, self.student_temperature, temperature)
+        log_q = ((teacher.float() - self.center) / temperature).log_softmax(dim=-1)
+        entropy = -(log_q.exp() * log_q).sum(dim=-1).mean()
+        # The centre moves after the loss has used it.
+        self.center.lerp_(dino_center(teacher).to(self.center), 1 - self.center_momentum)
+        return loss, {"teacher_entropy": entropy, "teacher_temperature": temperature}
+
+    def before_update(self) -> None:
+        if self.global_step < self.freeze_last_layer * self.total_steps:
+            # None, not zero: an optimizer still decays and carries on a parameter whose gradient is zero.
+            for parameter in self.head.last_layer.parameters():
+                parameter.grad = None
+
+    def after_step(self) -> None:
+        momentum = cosine(self.global_step, self.total_steps, self.momentum["start"], self.momentum["end"])
+        # The teacher runs in training mode and so has batch statistics of its own.
+        update_average(self.teacher, self.encoder, momentum, buffers=False)
+        update_average(self.teacher_head, self.head, momentum, buffers=False)
+
+    def learned_encoder(self) -> Encoder:
+        return self.teacher

@@ -1,0 +1,70 @@
+"""I-JEPA: from a block of an image, the representations of other blocks are predicted.
+
+Assran et al. 2023, "Self-Supervised Learning from Images with a Joint-Embedding Predictive
+Architecture", arXiv:2301.08243.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from lightly.models.modules.ijepa_timm import IJEPAPredictorTIMM
+from torch import Tensor
+
+from selfsup.encoder import Encoder, take
+from selfsup.methods.base import Method, require_full_size
+from selfsup.objectives import block_masks, latent_prediction
+from selfsup.optim import linear, update_average
+
+
+class JEPA(Method):
+    """A narrow predictor, told positions only, guesses the teacher's tokens of the target blocks.
+
+    Args:
+        predictor: ``width``, ``depth`` and ``heads`` of the predictor.
+        masks: settings of :func:`selfsup.objectives.block_masks`; ``faithful`` gives the published
+            sampler with its quirks.
+        momentum: of the teacher: ``start`` and ``end``, along a line.
+    """
+
+    def __init__(
+        self,
+        *,
+        predictor: Mapping[str, int],
+        masks: Mapping[str, Any],
+        momentum: Mapping[str, float],
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        require_full_size(self.views, self.encoder, "jepa")
+        self.masks, self.momentum = masks, momentum
+        rows, columns = self.encoder.grid
+        self.predictor = IJEPAPredictorTIMM(
+            rows * columns,
+            predictor["depth"],
+            self.encoder.dim,
+            predictor["width"],
+            predictor["heads"],
+        )
+        torch.nn.init.trunc_normal_(self.predictor.decoder.mask_token, std=0.02)
+        self.teacher = deepcopy(self.encoder).requires_grad_(False)
+
+    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+        images = torch.cat(list(views))
+        context, targets = block_masks(len(images), self.encoder.grid, self.generator(), **self.masks)
+        context, targets = context.to(images.device), targets.to(images.device)
+        with torch.no_grad():
+            teacher = self.teacher.tokens(images).float()
+            target = torch.cat([take(teacher, block) for block in targets])
+        visible = self.encoder.tokens(images, keep=context)
+        prediction = self.predictor(visible, [context], list(targets))
+        spread = teacher.std(dim=0).mean()
+        return latent_prediction(prediction, target), {"target_std": spread}
+
+    def after_step(self) -> None:
+        momentum = linear(self.global_step, self.total_steps, self.momentum["start"], self.momentum["end"])
+        update_average(self.teacher, self.encoder, momentum)
+
+    def learned_encoder(self) -> Encoder:
+        return self.teacher

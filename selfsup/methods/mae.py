@@ -1,0 +1,55 @@
+"""MAE: an image's missing patches are painted in from the few that are left.
+
+He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightly.models.modules.masked_vision_transformer_decoder_timm import MaskedVisionTransformerDecoderTIMM
+from torch import Tensor, nn
+
+from selfsup.methods.base import Method, require_full_size
+from selfsup.objectives import masked_reconstruction, patchify, random_mask
+
+
+class MAE(Method):
+    """The encoder computes the visible patches only; a light decoder sees them and mask tokens.
+
+    Args:
+        mask_ratio: share of the patches that are hidden.
+        normalize: whether each patch of the target is normalised by its own mean and variance.
+        decoder: ``width``, ``depth`` and ``heads`` of the decoder.
+    """
+
+    def __init__(
+        self, *, mask_ratio: float, normalize: bool, decoder: Mapping[str, int], **common: Any
+    ) -> None:
+        super().__init__(**common)
+        require_full_size(self.views, self.encoder, "mae")
+        self.mask_ratio, self.normalize = mask_ratio, normalize
+        rows, columns = self.encoder.grid
+        self.patches = rows * columns
+        self.embed = nn.Linear(self.encoder.dim, decoder["width"])
+        self.decoder = MaskedVisionTransformerDecoderTIMM(
+            self.patches, decoder["width"], decoder["depth"], decoder["heads"], self.encoder.prefix
+        )
+        self.predict = nn.Linear(decoder["width"], 3 * self.encoder.patch_size**2)
+
+    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+        images = torch.cat(list(views))
+        keep, hidden = random_mask(len(images), self.patches, self.mask_ratio, self.generator())
+        keep, hidden = keep.to(images.device), hidden.to(images.device)
+        prediction = self.decode(self.encoder.sequence(images, keep), keep)
+        target = patchify(images, self.encoder.patch_size)
+        return masked_reconstruction(prediction, target, hidden, normalize=self.normalize), {}
+
+    def decode(self, sequence: Tensor, keep: Tensor) -> Tensor:
+        """Predicted patches ``(N, L, patch² · 3)`` from the encoder's ``(N, P + K, D)`` and ``keep`` ``(N, K)``."""
+        sequence = self.embed(sequence)
+        prefix, visible = sequence[:, : self.encoder.prefix], sequence[:, self.encoder.prefix :]
+        tokens = self.decoder.mask_token.to(visible.dtype).expand(len(visible), self.patches, -1)
+        tokens = tokens.scatter(1, keep.unsqueeze(-1).expand_as(visible), visible)
+        tokens = self.decoder.add_pos_embed(torch.cat([prefix, tokens], dim=1))
+        return self.predict(self.decoder.decode(tokens)[:, self.encoder.prefix :])

@@ -1,0 +1,31 @@
+"""The mathematics of the methods: pure functions of tensors that are right on one process or many.
+
+Every objective computes in at least float32 whatever the autocast state, and is world-size invariant: see
+`selfsup.objectives.distributed` for what that means and how it holds.
+"""
+
+from selfsup.objectives import floors
+from selfsup.objectives.contrastive import nt_xent
+from selfsup.objectives.distillation import dino, dino_center
+from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
+from selfsup.objectives.masks import block_masks, default_context_size, random_mask, target_shapes
+from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify
+from selfsup.objectives.redundancy import barlow_twins
+
+__all__ = [
+    "all_reduce_mean",
+    "all_reduce_sum",
+    "barlow_twins",
+    "block_masks",
+    "default_context_size",
+    "dino",
+    "dino_center",
+    "floors",
+    "gather_with_gradient",
+    "latent_prediction",
+    "masked_reconstruction",
+    "nt_xent",
+    "patchify",
+    "random_mask",
+    "target_shapes",
+]

@@ -1,0 +1,109 @@
+"""Objectives that predict hidden parts of the input, as pixels or as a teacher's tokens."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum
+from selfsup.objectives.precision import check_dimensions, check_floating, check_same_shape, full_precision
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """Cut images into squares: (N, C, H, W) -> (N, L, patch * patch * C), L = (H / patch) * (W / patch).
+
+    Patches are in raster order, the values of a patch in the order row, column, channel (MAE's).
+
+    Raises:
+        ValueError: images without four axes, or sides that `patch` does not divide.
+
+    >>> patchify(torch.arange(16.0).reshape(1, 1, 4, 4), 2)[0, 1]
+    tensor([2., 3., 6., 7.])
+    """
+    check_dimensions("N C H W", images=images)
+    n, channels, height, width = images.shape
+    if patch < 1 or height % patch or width % patch:
+        raise ValueError(f"patch must divide the sides of the images, {height} x {width}, got {patch}")
+    rows, columns = height // patch, width // patch
+    squares = images.reshape(n, channels, rows, patch, columns, patch).permute(0, 2, 4, 3, 5, 1)
+    return squares.reshape(n, rows * columns, patch * patch * channels)
+
+
+@full_precision
+def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True) -> Tensor:
+    """Mean squared error on hidden patches (MAE, He et al. 2022, arXiv:2111.06377, section 3).
+
+    With y the target patch, less its mean and divided by sqrt(var + 1e-6) over its P values if `normalize`
+    (the variance is unbiased, as in the published code):
+
+        L = sum over hidden patches of mean_P (prediction - y)^2 / number of hidden patches
+
+    Sum and number are of all processes, which may hide different numbers of patches. No gradient goes to the
+    target.
+
+    Args:
+        prediction: (N, L, P) predicted values of the patches.
+        target: (N, L, P) true values, as from `patchify`.
+        mask: (N, L) bool, True where the patch was hidden from the encoder.
+        normalize: whether each target patch is standardised.
+
+    Returns:
+        Scalar, at least float32. (P - 1) / P for a prediction of zeros where normalised patches are not flat;
+        0 if nothing is hidden anywhere.
+
+    Raises:
+        ValueError: shapes that do not match, tensors that are not floating, a mask that is not bool, or P = 1
+            with `normalize`.
+
+    >>> target = torch.tensor([[[0.0, 1.0, 2.0, 3.0], [5.0, 5.0, 5.0, 9.0]]])
+    >>> round(masked_reconstruction(torch.zeros(1, 2, 4), target, torch.tensor([[True, False]])).item(), 4)
+    0.75
+    """
+    check_floating(prediction=prediction, target=target)
+    check_dimensions("N L P", prediction=prediction, target=target)
+    check_same_shape(prediction=prediction, target=target)
+    if mask.dtype != torch.bool or mask.shape != prediction.shape[:2]:
+        expected, got = tuple(prediction.shape[:2]), f"{mask.dtype} {tuple(mask.shape)}"
+        raise ValueError(f"mask must be a bool tensor of shape {expected}, got {got}")
+    if normalize and target.shape[-1] < 2:
+        raise ValueError("target must have patches of at least two values to be normalised, got one")
+
+    target = target.detach()
+    if normalize:
+        target = (target - target.mean(-1, keepdim=True)) * (target.var(-1, keepdim=True) + 1e-6).rsqrt()
+    errors = (prediction - target).square().mean(-1)
+    hidden = torch.stack([torch.where(mask, errors, 0).sum(), mask.sum().to(errors.dtype)])
+    error, count = all_reduce_sum(hidden).unbind()
+    return error / count.clamp(min=1)
+
+
+@full_precision
+def latent_prediction(prediction: Tensor, target: Tensor) -> Tensor:
+    """Smooth-L1 distance to layer-normed tokens (I-JEPA, Assran et al. 2023, arXiv:2301.08243).
+
+    With y = (target - mean) / sqrt(var + 1e-5) over the last axis (no affine part) and e = prediction - y:
+
+        L = mean of e^2 / 2 where |e| < 1, of |e| - 1/2 elsewhere
+
+    The layer norm and smooth L1 are those of the published code; the paper's text says squared distance. No
+    gradient goes to the target. Processes are assumed to predict equally many tokens.
+
+    Args:
+        prediction: (..., D) predicted tokens.
+        target: (..., D) the teacher's tokens at the same positions.
+
+    Returns:
+        Scalar, at least float32. About 0.425 for a prediction of zeros of normally distributed tokens.
+
+    Raises:
+        ValueError: shapes that differ, tensors that are empty or not floating, or D = 1.
+
+    >>> target = torch.tensor([[-2.0, 2.0], [2.0, -2.0]])
+    >>> round(latent_prediction(torch.zeros(2, 2), target).item(), 4)
+    0.5
+    """
+    check_floating(prediction=prediction, target=target)
+    check_same_shape(prediction=prediction, target=target)
+    if prediction.ndim < 1 or prediction.shape[-1] < 2 or prediction.numel() == 0:
+        raise ValueError(f"prediction must hold tokens of at least two values, got {tuple(prediction.shape)}")
+    target = F.layer_norm(target.detach(), target.shape[-1:], eps=1e-5)
+    return all_reduce_mean(F.smooth_l1_loss(prediction, target, beta=1.0))

@@ -1,0 +1,8 @@
+"""Optimizers, parameter groups, schedules and moving averages."""
+
+from selfsup.optim.average import update_average
+from selfsup.optim.groups import parameter_groups
+from selfsup.optim.lars import LARS
+from selfsup.optim.schedules import cosine, linear, warmup_cosine
+
+__all__ = ["LARS", "cosine", "linear", "parameter_groups", "update_average", "warmup_cosine"]

@@ -1,0 +1,24 @@
+"""The exponential moving average that makes a teacher out of a student."""
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def update_average(teacher: nn.Module, student: nn.Module, momentum: float, buffers: bool = True) -> None:
+    """``teacher = momentum * teacher + (1 - momentum) * student`` for parameters.
+
+    Call it once an optimizer step, after it. Buffers (batch-norm statistics) are copied rather than
+    averaged, for they are averages already; ``buffers=False`` leaves them to a teacher that runs in
+    training mode and so gathers its own.
+
+    Raises:
+        ValueError: the two modules do not have the same parameters.
+    """
+    ours, theirs = list(teacher.parameters()), list(student.parameters())
+    if len(ours) != len(theirs):
+        raise ValueError(f"teacher has {len(ours)} parameters, student {len(theirs)}: not the same module")
+    torch._foreach_lerp_(ours, theirs, 1 - momentum)
+    if buffers:
+        for target, source in zip(teacher.buffers(), student.buffers(), strict=True):
+            target.copy_(source)

@@ -1,0 +1,5 @@
+"""What a method sees of an image: crops, colour, blur, batched and on the batch's device."""
+
+from selfsup.views.plan import View, ViewPlan
+
+__all__ = ["View", "ViewPlan"]

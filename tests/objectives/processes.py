@@ -1,0 +1,71 @@
+"""Runs every declared objective on worlds of 4, 2 and 1 gloo processes, once for all tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+
+from selfsup.objectives import all_reduce_mean, all_reduce_sum, dino_center, gather_with_gradient
+
+from .declarations import OBJECTIVES, Inputs, inputs_for, layer_for, through_a_layer
+
+WORLDS = (4, 2, 1)
+
+
+def run(folder: Path) -> dict[int, list[dict[str, tuple[Tensor, Tensor]]]]:
+    """For each world size, what each rank found: objective -> (value, gradient averaged over the processes)."""
+    spawn(_work, args=(folder,), nprocs=max(WORLDS))
+    return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in WORLDS}
+
+
+def share(name: str, inputs: Inputs, world: int, rank: int) -> Inputs:
+    """The part of the arguments that this rank holds."""
+    axes = OBJECTIVES[name].sample_axis
+    return {key: x.chunk(world, axes[key])[rank] if key in axes else x for key, x in inputs.items()}
+
+
+def collectives(x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Scalars that depend on one collective each, the same on every rank."""
+    gathered = gather_with_gradient(x)
+    yield "gather", (gathered * torch.arange(gathered.numel()).reshape(gathered.shape)).square().sum()
+    yield "sum", all_reduce_sum(x.square().sum(0)).pow(3).sum()
+    yield "mean", all_reduce_mean(x.square().mean(0)).pow(3).sum()
+
+
+def _work(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    for world in WORLDS:
+        if rank < world:
+            dist.init_process_group(
+                "gloo", f"file://{folder}/rendezvous-{world}", rank=rank, world_size=world
+            )
+            torch.save(_results(world, rank), folder / f"{world}-{rank}.pt")
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+def _results(world: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
+    results = {}
+    for name, declaration in OBJECTIVES.items():
+        inputs = inputs_for(name)
+        weight = layer_for(name, inputs).requires_grad_()
+        value = through_a_layer(declaration, weight, share(name, inputs, world, rank))
+        results[name] = (value.detach(), _averaged(value, weight))
+    inputs = inputs_for("nt_xent")
+    for name in ("gather", "sum", "mean"):
+        weight = layer_for("nt_xent", inputs).requires_grad_()
+        value = dict(collectives(inputs["z1"].chunk(world)[rank] @ weight))[name]
+        results[name] = (value.detach(), _averaged(value, weight))
+    teacher = inputs_for("dino")["teacher"].chunk(world, 1)[rank]
+    results["dino_center"] = (dino_center(teacher), torch.zeros(()))
+    return results
+
+
+def _averaged(value: Tensor, weight: Tensor) -> Tensor:
+    """The parameter's gradient as DistributedDataParallel leaves it."""
+    (gradient,) = torch.autograd.grad(value, weight)
+    dist.all_reduce(gradient)
+    return gradient / dist.get_world_size()

@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from selfsup.objectives import dino, dino_center, floors
+
+from .declarations import inputs_for
+
+
+def test_is_lightlys() -> None:
+    from lightly.loss import DINOLoss
+
+    inputs = {name: x.float() for name, x in inputs_for("dino", 16).items()}
+    theirs = DINOLoss(output_dim=10)
+    theirs.center = inputs["center"].reshape(1, 1, -1).clone()
+    expected = theirs(list(inputs["teacher"]), list(inputs["student"]), teacher_temp=0.04)
+    assert float(dino(**inputs)) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("prototypes", [1024, 65536])
+def test_floor_is_the_value_of_equal_logits(prototypes: int) -> None:
+    equal = torch.full((3, 2, prototypes), 0.7)
+    value = float(dino(equal, equal[:2], torch.zeros(prototypes)))
+    assert value == pytest.approx(floors.dino(prototypes), abs=1e-4)
+
+
+def test_one_prototype_ahead() -> None:
+    k, ahead = 50, 0.4
+    logits = torch.zeros(2, 3, k, dtype=torch.float64)
+    logits[..., 7] = ahead
+    certain = logits * 1e3
+    expected = math.log(1 + (k - 1) * math.exp(-ahead / 0.1))
+    assert float(dino(logits, certain, torch.zeros(k))) == pytest.approx(expected, abs=1e-12)
+
+
+def test_shifts_that_cancel() -> None:
+    inputs = inputs_for("dino")
+    expected = dino(**inputs)
+    per_sample = torch.randn(5, 12, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    v = torch.linspace(-1, 1, 10, dtype=torch.float64)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(2))
+    for other in (
+        {**inputs, "student": inputs["student"] + per_sample},
+        {**inputs, "teacher": inputs["teacher"] + v, "center": inputs["center"] + v},
+        {name: x[..., order] for name, x in inputs.items()},
+    ):
+        torch.testing.assert_close(dino(**other), expected, rtol=1e-12, atol=0)
+
+
+def test_the_two_global_views_can_be_exchanged_and_the_local_ones_permuted() -> None:
+    inputs = inputs_for("dino")
+    swapped = {**inputs, "student": inputs["student"][[1, 0, 4, 2, 3]], "teacher": inputs["teacher"].flip(0)}
+    torch.testing.assert_close(dino(**swapped), dino(**inputs), rtol=1e-12, atol=0)
+
+
+def test_no_view_is_compared_with_itself() -> None:
+    """With one global and one local view, the student's global logits are in no pair."""
+    inputs = inputs_for("dino")
+    student = inputs["student"][:2].clone().requires_grad_()
+    dino(student, inputs["teacher"][:1], inputs["center"]).backward()
+    assert student.grad is not None
+    assert student.grad[0].abs().max() == 0
+    assert student.grad[1].abs().min() > 0
+
+
+def test_gradient_is_the_difference_of_the_distributions_and_none_is_the_teachers() -> None:
+    inputs = inputs_for("dino")
+    leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
+    dino(**leaves).backward()
+    assert leaves["teacher"].grad is None
+    assert leaves["center"].grad is None
+    p = (inputs["student"][4] / 0.1).softmax(-1)
+    q = ((inputs["teacher"] - inputs["center"]) / 0.04).softmax(-1).sum(0)
+    gradient = leaves["student"].grad
+    assert gradient is not None
+    torch.testing.assert_close(gradient[4], (2 * p - q) / (0.1 * 12 * 8))
+
+
+def test_float32_at_the_published_size() -> None:
+    """A sum over the batch in half precision, or a product of probabilities, overflows or rounds here."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.rand(views, 64, 16384, generator=generator) * 2 - 1 for views in (4, 2))
+    center = torch.zeros(16384)
+    exact = float(dino(student.double(), teacher.double(), center))
+    assert float(dino(student, teacher, center)) == pytest.approx(exact, rel=1e-6)
+
+
+def test_center_of_a_constant_teacher() -> None:
+    teacher, center = torch.full((2, 3, 4), 5.0), torch.zeros(4)
+    for _ in range(7):
+        center = 0.9 * center + 0.1 * dino_center(teacher)
+    torch.testing.assert_close(center, torch.full((4,), 5 * (1 - 0.9**7)))
+    assert dino_center(teacher.half().requires_grad_()).dtype == torch.float32
+    assert not dino_center(teacher.requires_grad_()).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"student": torch.ones(5, 12)}, r"student must have the shape \(views, N, K\)"),
+        ({"teacher": torch.ones(2, 11, 10)}, r"teacher must have the shape \(G, 12, 10\)"),
+        ({"center": torch.ones(1, 10)}, r"center must have the shape \(10,\)"),
+        ({"center": torch.ones(10, dtype=torch.int64)}, "center must be a floating-point tensor"),
+        ({"student": torch.ones(1, 12, 10), "teacher": torch.ones(1, 12, 10)}, "student must hold all views"),
+        ({"student": torch.ones(2, 12, 10), "teacher": torch.ones(3, 12, 10)}, "student must hold all views"),
+        ({"student": torch.ones(5, 0, 10), "teacher": torch.ones(2, 0, 10)}, "at least one sample"),
+        ({"student_temperature": 0.0}, "student_temperature must be above 0"),
+        ({"teacher_temperature": -1.0}, "teacher_temperature must be above 0"),
+    ],
+)
+def test_refuses(change: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dino(**{**inputs_for("dino"), **change})
+    with pytest.raises(ValueError, match="at least one view"):
+        dino_center(torch.ones(2, 0, 4))
