@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.backbones.names import require_timm_name
@@ -52,11 +52,10 @@ def load_config(command: str, overrides: Iterable[str]) -> dict[str, Any]:
     bare = _compose(command, groups)
     for key, override in settings.items():
         _require_key(bare, key, override)
-    free = [f"+{override}" if _is_new(bare, key) else override for key, override in settings.items()]
-    config = _compose(command, [*groups, *free])
+    config = _compose(command, [*groups, *(_quoted(bare, *setting) for setting in settings.items())])
     for key in settings:
-        _require_type(key, OmegaConf.select(bare, key), OmegaConf.select(config, key))
-    missing = sorted(key for key in OmegaConf.missing_keys(config) if "source" not in key)
+        _require_type(key, _value(bare, key), _value(config, key))
+    missing = [key for key in _leaves(config) if _value(config, key) == "???"]
     if missing:
         raise UsageError(f"{missing[0]} has to be given: add {missing[0]}=... to the command")
     try:
@@ -116,19 +115,39 @@ def _leaves(config: Any, prefix: str = "") -> Iterable[str]:
         yield f"{prefix}{key}"
 
 
-def _is_new(config: DictConfig, key: str) -> bool:
-    return key not in set(_leaves(config))
+def _value(config: DictConfig, key: str) -> Any:
+    """The value of a dotted key as it was written, ``None`` where there is no such key."""
+    node: Any = config
+    for part in key.split("."):
+        node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
+    return node._value() if isinstance(node, ValueNode) else node
+
+
+def _quoted(config: DictConfig, key: str, override: str) -> str:
+    """An override in Hydra's grammar, in which text such as a path needs quotes."""
+    value = override.partition("=")[2]
+    text = isinstance(_value(config, key), str) or _value(config, key) is None
+    if text and re.search(r"[^\w.+-]", value) and value[0] not in "[{'\"":
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        override = f"{key}='{escaped}'"
+    return override if key in set(_leaves(config)) else f"+{override}"
 
 
 def _require_key(config: DictConfig, key: str, override: str) -> None:
     known = list(_leaves(config))
     if key in known or key.startswith(_FREE):
         return
-    last = key.rpartition(".")[2]
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75) or [
-        name for name in known if name.rpartition(".")[2] == last
-    ]
-    hint = f"did you mean '{close[0]}'?" if close else "'--help' tells where all settings are listed"
+    group, _, last = key.rpartition(".")
+    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
+    siblings = [name for name in siblings if not name.startswith("_")]
+    if close := difflib.get_close_matches(key, known, n=1, cutoff=0.8):
+        hint = f"did you mean '{close[0]}'?"
+    elif elsewhere := [name for name in known if name.rpartition(".")[2] == last]:
+        hint = f"did you mean '{elsewhere[0]}'?"
+    elif siblings:
+        hint = f"there are {', '.join(siblings)}"
+    else:
+        hint = "'--help' tells where all settings are listed"
     raise UsageError(f"no setting '{key}' (in '{override}'); {hint}")
 
 
@@ -151,13 +170,23 @@ def _require_type(key: str, default: Any, value: Any) -> None:
         raise UsageError(f"{key} is {words}, not '{value}'")
 
 
-def require_folder(path: str, key: str) -> Path:
-    """The folder a setting names, or a UsageError that says so."""
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise UsageError(f"{key}: '{path}' {what}")
-    return folder
+def require_paths(data: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless the files and folders a data configuration names are there.
+
+    A pattern (``train-*.parquet``) and the root of a data set that is to be downloaded need not be.
+    """
+    for key in ("root", "train", "test"):
+        path = data.get(key)
+        if path is None or data.get("download") or any(mark in str(path) for mark in "*?["):
+            continue
+        if not Path(path).expanduser().exists():
+            raise UsageError(f"data.{key}: there is no '{path}'{_sibling(Path(path).expanduser())}")
+
+
+def _sibling(path: Path) -> str:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean '{path.parent / close[0]}'?" if close else ""
 
 
 def require_positive(config: Mapping[str, Any], *keys: str) -> None:

@@ -1,8 +1,11 @@
 """A run: data, encoder, method and trainer put together from a resolved configuration."""
 
+import logging
 import os
 import time
+import warnings
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ def train(config: dict[str, Any]) -> Path:
     Everything that can be refused is refused before the folder is made.
     """
     started = time.perf_counter()
+    _quiet()
     pl.seed_everything(config["seed"], verbose=False)
     # timm's plain attention is twice as fast as torch's fused kernel on a CPU's short sequences.
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
@@ -135,7 +139,7 @@ def make_trainer(
             filename="{step}",
             save_last=True,
             save_top_k=1,
-            train_time_interval=_minutes(minutes),
+            train_time_interval=timedelta(minutes=minutes),
             enable_version_counter=False,
         ),
     ]
@@ -263,10 +267,11 @@ def _batches_seen(checkpoint: Path, batches: int) -> int:
     return int(progress["completed"]) % batches
 
 
-def _minutes(minutes: float) -> Any:
-    from datetime import timedelta
-
-    return timedelta(minutes=minutes)
+def _quiet() -> None:
+    """Keep Lightning's remarks about its own settings off the terminal."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
 
 
 def _has_wandb_account() -> bool:

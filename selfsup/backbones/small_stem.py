@@ -1,4 +1,4 @@
-"""ResNets for images of 32 to 64 px: a 3 x 3 stem of stride 1 and no max-pooling.
+"""ResNets for images of 32 to 64 px: a 3 x 3 stem and no max-pooling.
 
 The usual stem (7 x 7, stride 2, then pooling) leaves an image of 32 px an 8 x 8 map before the
 first block; this one, of SimCLR's CIFAR experiments (Chen et al. 2020, arXiv:2002.05709,
@@ -13,17 +13,26 @@ from torch import nn
 
 
 class SmallStemResNet(ResNet):
-    """timm's ResNet with its first convolution and pooling replaced."""
+    """timm's ResNet with its first convolution and pooling replaced.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        stem_stride: 1, as in the paper, or 2 for a quarter of the computation.
+    """
+
+    def __init__(self, *args: Any, stem_stride: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conv1 = nn.Conv2d(
-            self.conv1.in_channels, self.conv1.out_channels, kernel_size=3, padding=1, bias=False
+            self.conv1.in_channels,
+            self.conv1.out_channels,
+            kernel_size=3,
+            stride=stem_stride,
+            padding=1,
+            bias=False,
         )
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.maxpool = nn.Identity()
         for info, reduction in zip(self.feature_info, (1, 1, 2, 4, 8), strict=True):
-            info["reduction"] = reduction
+            info["reduction"] = reduction * stem_stride
 
 
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> ResNet:

@@ -1,15 +1,18 @@
 """``selfsup train``: learn an encoder, save it, judge it."""
 
 import json
-import sys
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from selfsup.config import require_positive
+import yaml
+
+from selfsup.config import load_config, require_paths, require_positive
 from selfsup.errors import UsageError
 
-_MAY_CHANGE = ("trainer.", "logger", "resume", "evaluate", "traceback", "out")
+_MAY_CHANGE = ("trainer.", "logger.", "evaluate", "traceback")
+_NOTHING = object()
 
 
 def run(config: dict[str, Any]) -> None:
@@ -21,7 +24,6 @@ def run(config: dict[str, Any]) -> None:
     if config["resume"]:
         config = resumed(config)
     check(config)
-    _quiet()
     from selfsup.training import train
 
     train(config)
@@ -30,6 +32,7 @@ def run(config: dict[str, Any]) -> None:
 def check(config: dict[str, Any]) -> None:
     """Refuse what can be seen to be wrong without importing torch."""
     method, trainer = config["method"], config["trainer"]
+    require_paths(config["data"])
     require_positive(config, "batch_size", "method.optimizer.lr", "trainer.accumulate_grad_batches")
     require_positive(config, "data.image_size", "method.optimizer.lr_batch", "trainer.log_every_n_steps")
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
@@ -53,26 +56,33 @@ def check(config: dict[str, Any]) -> None:
 
 
 def resumed(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration a run was started with, with this command's ``trainer`` length and logger.
+    """The configuration a run was started with, with what this command says of the trainer and the logger.
 
     Raises:
-        UsageError: there is no such run, or none of its checkpoints.
+        UsageError: there is no such run, none of its checkpoints, or a setting that cannot change.
     """
-    import yaml
-
     folder = Path(config["resume"])
     if not (folder / "config.yaml").is_file():
         raise UsageError(f"resume: '{folder}' is no run's folder (it has no config.yaml)")
     if not (folder / "checkpoints" / "last.ckpt").is_file():
         raise UsageError(f"resume: '{folder}' has no checkpoint yet; start a new run")
-    before = yaml.safe_load((folder / "config.yaml").read_text())
-    given = [argument.partition("=")[0] for argument in sys.argv[1:] if "=" in argument]
-    for key in given:
+    before: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    defaults = flat(load_config("train", [f"resume={folder}"]))
+    given = {key: value for key, value in flat(config).items() if defaults.get(key, _NOTHING) != value}
+    for key, value in given.items():
         if not key.startswith(_MAY_CHANGE):
             raise UsageError(f"{key} cannot change when a run is resumed; start a new run for that")
-        if key.startswith("trainer."):
-            before["trainer"][key.partition(".")[2]] = config["trainer"][key.partition(".")[2]]
-    return {**before, "resume": str(folder.resolve()), "evaluate": config["evaluate"]}
+        *groups, last = key.split(".")
+        reduce(dict.__getitem__, groups, before)[last] = value
+    return {**before, "resume": str(folder.resolve())}
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves
 
 
 def new_folder(config: dict[str, Any]) -> Path:
@@ -107,13 +117,3 @@ def new_folder(config: dict[str, Any]) -> Path:
 
 def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _quiet() -> None:
-    """Keep Lightning's remarks about its own settings off the terminal."""
-    import logging
-    import warnings
-
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|lightning")

@@ -70,7 +70,7 @@ class _Images:
 def _existing(root: str | None) -> Path:
     if root in (None, "", "???"):
         raise UsageError("data=folder needs data.root=PATH, the folder of your images")
-    path = Path(str(root)).expanduser()
+    path = Path(str(root)).expanduser()  # a folder called 2024 comes as a number
     if os.path.isfile(path):
         raise UsageError(f"{root!r} is a file; data.root must be the folder that holds the images")
     if not os.path.isdir(path):

@@ -18,7 +18,7 @@ def find_files(where: str, split: str) -> list[Path]:
     """
     if where in (None, "", "???"):
         raise UsageError(f"data=parquet needs data.{split}=FILE, or a folder or pattern of parquet files")
-    path = Path(where).expanduser()
+    path = Path(str(where)).expanduser()  # a folder called 2024 comes as a number
     if path.is_file():
         return [path]
     if path.is_dir():

@@ -53,7 +53,7 @@ def stl10(root: str, download: bool, unlabelled: bool) -> tuple[ImageArray, Imag
         names = [f"stl10 {split} {i}" for i in range(len(data.data))]
         labels = None if "unlabeled" in split else torch.as_tensor(data.labels).long()
         classes = None if labels is None else list(data.classes)
-        return ImageArray(torch.from_numpy(data.data), labels, classes, names)
+        return ImageArray(torch.from_numpy(data.data).contiguous(), labels, classes, names)
 
     return part("train+unlabeled" if unlabelled else "train"), part("test")
 
@@ -73,16 +73,16 @@ def _read(name: str, root: str, download: bool, **split: Any) -> Any:
 
     dataset: Callable[..., Any] = getattr(torchvision.datasets, name)
     try:
-        return dataset(root, download=download, **split)
+        return dataset(str(root), download=download, **split)
     # RuntimeError: the files are absent or fail their checksum; OSError: no network, or no right to write.
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError, tarfile.TarError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         if download:
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise UsageError(
                 f"{name} could not be downloaded to {root!r} ({reason}); without a network, put the files "
                 "there or where data.root=FOLDER says, or read a copy with data=parquet"
             ) from error
         raise UsageError(
-            f"{name} is not in {root!r}, or damaged ({reason}); pass data.download=true to fetch it, "
+            f"{name} is not in {root!r}, or damaged; pass data.download=true to fetch it, "
             "data.root=FOLDER where the files are, or read a copy with data=parquet"
         ) from error

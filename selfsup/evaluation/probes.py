@@ -1,16 +1,17 @@
 """Linear classifiers on frozen features."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.lbfgs import minimise
 
 STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))
-SHOT_STRENGTH = 0.1
+SHOT_STRENGTH = 0.3
 
 
 class Probe(NamedTuple):
@@ -102,37 +103,31 @@ def logistic(
     Returns:
         ``(C, D + 1)``: W and, in the last column, the bias.
     """
-    from scipy.optimize import minimize
-
     # L-BFGS sees coordinates in which the Hessian at zero is the identity: correlated features would
-    # cost it hundreds of steps.
+    # cost it hundreds of steps. They may also have fewer degrees of freedom than dimensions, and a
+    # product in float32 has noise of 1e-7 of its largest eigenvalue.
     hessian = (second_moment(x) if moment is None else moment).double() / classes
-    # Features may have fewer degrees of freedom than dimensions, and a float32 product 1e-7 of noise.
     hessian.diagonal().add_(strength + 1e-6 * hessian.trace())
     factor = torch.linalg.cholesky(hessian).to(x.dtype)
-    start = x.new_zeros(classes, x.shape[1] + 1) if start is None else start
     answer = y.unsqueeze(0)
 
-    def weights_at(point: Any) -> Tensor:
-        theta = torch.as_tensor(point, dtype=x.dtype).to(x.device).view(classes, -1)
+    def weights_at(theta: Tensor) -> Tensor:
         inner = torch.linalg.solve_triangular(factor, theta[:, :-1], upper=False, left=False)
         return torch.cat([inner, theta[:, -1:]], dim=1)
 
-    def loss_and_gradient(point: Any) -> tuple[float, Any]:
-        weights = weights_at(point)
+    def loss_and_gradient(theta: Tensor) -> tuple[float, Tensor]:
+        weights = weights_at(theta)
         error = logits(x, weights).log_softmax(0)
         picked = error.gather(0, answer)
         loss = -picked.mean(dtype=torch.float64) + strength / 2 * weights[:, :-1].double().square().sum()
         error = error.exp_().scatter_add_(0, answer, -torch.ones_like(picked)).div_(len(x))
         gradient = error @ x + strength * weights[:, :-1]
         gradient = torch.linalg.solve_triangular(factor.t(), gradient, upper=True, left=False)
-        flat = torch.cat([gradient, error.sum(1, keepdim=True)], dim=1).flatten()
-        return loss.item(), flat.double().cpu().numpy()
+        return loss.item(), torch.cat([gradient, error.sum(1, keepdim=True)], dim=1)
 
-    theta = torch.cat([start[:, :-1] @ factor, start[:, -1:]], dim=1).flatten().double().cpu().numpy()
-    options = {"maxiter": steps, "gtol": 1e-5, "ftol": 1e-7}
-    found = minimize(loss_and_gradient, theta, jac=True, method="L-BFGS-B", options=options)
-    return weights_at(found.x)
+    start = x.new_zeros(classes, x.shape[1] + 1) if start is None else start
+    theta = torch.cat([start[:, :-1] @ factor, start[:, -1:]], dim=1)
+    return weights_at(minimise(loss_and_gradient, theta, steps))
 
 
 def second_moment(x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def random_mask(n: int, length: int, ratio: float, generator: torch.Generator) -
     kept = length - round(length * ratio)
     if kept < 1:
         raise ValueError(f"ratio must leave at least one of {length} patches, but {ratio} hides them all")
-    keep = torch.rand(n, length, generator=generator).argsort(1)[:, :kept].sort(1).values
+    keep = _smallest(torch.rand(n, length, generator=generator), kept)
     return keep, torch.ones(n, length, dtype=torch.bool).scatter_(1, keep, False)
 
 
@@ -131,7 +131,7 @@ def block_masks(
     # In random order: first what is left of the context rectangle, then what is outside of it, targets last.
     preference = (~available).float() + 2 * covered(hidden, sides).float()
     order = preference + torch.rand(available.shape, generator=generator)
-    return order.argsort(1)[:, :context_size].sort(1).values, hidden
+    return _smallest(order, context_size), hidden
 
 
 def target_shapes(
@@ -185,6 +185,11 @@ def _draw(
     rows, columns = (_interval(side, share, generator) for side in grid)
     context = (rows[:, :, None] & columns[:, None, :]).flatten(1)
     return corners, context & ~covered(patches_of(corners, shape, grid), grid)
+
+
+def _smallest(order: Tensor, k: int) -> Tensor:
+    """Ascending positions of the k smallest entries of each row: (n, length) -> (n, k)."""
+    return order.topk(k, dim=1, largest=False, sorted=False).indices.sort(1).values
 
 
 def _interval(side: int, share: Tensor, generator: torch.Generator) -> Tensor:

@@ -50,8 +50,9 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
     # Behind autograd's back: the sum of squares then has the gradient of the off-diagonal elements alone,
     # without another D x D matrix and without the cancellation in ||C||^2 - ||diag C||^2.
     correlation.detach().diagonal().zero_()
-    off_diagonal = correlation.flatten()
-    return (diagonal - 1).square().sum() + lambda_ * off_diagonal.dot(off_diagonal)
+    # Row by row, as float32 loses three digits in a single running sum of D^2 squares.
+    off_diagonal = torch.linalg.vector_norm(correlation, dim=1).square().sum()
+    return (diagonal - 1).square().sum() + lambda_ * off_diagonal
 
 
 def _standardise(z: Tensor, eps: float = 1e-5) -> Tensor:

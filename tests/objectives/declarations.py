@@ -1,4 +1,4 @@
-"""Every objective declares itself here; `test_objectives.py` and `processes.py` put all of them to the same tests.
+"""Every objective declares itself here; `test_objectives.py` puts all of them to the same tests.
 
 The references are literal: loops over samples and pairs, in float64, from the papers' formulas.
 """
@@ -6,24 +6,25 @@ The references are literal: loops over samples and pairs, in float64, from the p
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfsup.objectives import barlow_twins, dino, latent_prediction, masked_reconstruction, nt_xent
 
-Inputs = dict[str, Tensor]
+Inputs = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Value, norm of the gradient and its first element, for the first learned argument (or a slice of it)."""
+    """Value, norm of the gradient and its first element, for the first learned argument or a slice."""
 
     inputs: Inputs
     value: float
     norm: float
     first: float
-    settings: dict[str, float | bool] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Declaration:
     learned: tuple[str, ...]
     sample_axis: dict[str, int]
     golden: tuple[Golden, ...]
-    settings: tuple[dict[str, float | bool], ...]
+    settings: tuple[dict[str, Any], ...]
 
 
 def wave(shift: float, *shape: int) -> Tensor:
-    """sin(.9 i + 1.7 j + .31 i j + shift), and + 2.3 b for a third axis: inputs that need no random numbers."""
+    """sin(.9 i + 1.7 j + .31 i j + 2.3 b + shift): inputs that need no random numbers."""
     *batch, rows, columns = shape
     i = torch.arange(rows, dtype=torch.float64)[:, None]
     j = torch.arange(columns, dtype=torch.float64)
@@ -149,7 +150,7 @@ def crops(n: int, generator: torch.Generator) -> Inputs:
 
 
 def patches(n: int, generator: torch.Generator) -> Inputs:
-    """Sample i hides i mod 4 of its 5 patches: processes with different numbers, and samples that hide nothing."""
+    """The first quarter of the samples hides none of its five patches, the others one, two and three."""
     return {
         "prediction": torch.randn(n, 5, 6, generator=generator, dtype=torch.float64),
         "target": torch.rand(n, 5, 6, generator=generator, dtype=torch.float64),
@@ -247,9 +248,9 @@ def value_and_gradients(
     inputs: Inputs,
     learned: tuple[str, ...],
     autocast: torch.dtype | None = None,
-    **settings: float | bool,
+    **settings: Any,
 ) -> tuple[Tensor, list[Tensor]]:
-    """The objective's value, under autocast if a type is given, and its gradients for the learned arguments."""
+    """The objective's value, under autocast to a type if given, and its gradients for what is learned."""
     leaves = {name: inputs[name].detach().clone().requires_grad_() for name in learned}
     with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):
         value = objective(**{**inputs, **leaves}, **settings)
@@ -262,7 +263,7 @@ def cast(inputs: Inputs, dtype: torch.dtype, scale: float = 1.0) -> Inputs:
 
 
 def through_a_layer(declaration: Declaration, weight: Tensor, inputs: Inputs) -> Tensor:
-    """The objective of learned arguments that have passed a linear layer, so that processes share a parameter."""
+    """The objective after a linear layer on what is learned, as a parameter that processes share."""
     learned = {name: inputs[name] @ weight for name in declaration.learned}
     return declaration.objective(**{**inputs, **learned})
 

@@ -16,7 +16,8 @@ WORLDS = (4, 2, 1)
 
 
 def run(folder: Path) -> dict[int, list[dict[str, tuple[Tensor, Tensor]]]]:
-    """For each world size, what each rank found: objective -> (value, gradient averaged over the processes)."""
+    """For each world size, what each rank found: objective -> (value, gradient averaged over the
+    processes)."""
     spawn(_work, args=(folder,), nprocs=max(WORLDS))
     return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in WORLDS}
 

@@ -23,7 +23,8 @@ def draws(grid: tuple[int, int], calls: int = 40, n: int = 100, **settings: obje
     """(calls * n, H * W) bool: is a patch in the context, in a target."""
     source, length = generator(), grid[0] * grid[1]
     found = [block_masks(n, grid, source, **settings) for _ in range(calls)]  # type: ignore[arg-type]
-    return tuple(torch.cat([covered(pair[i], length) for pair in found]) for i in (0, 1))  # type: ignore[return-value]
+    context, target = (torch.cat([covered(pair[i], length) for pair in found]) for i in (0, 1))
+    return context, target
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,8 @@ def test_the_default_context_needs_few_new_draws() -> None:
 
 @pytest.mark.parametrize("size", [1, 20, 25, 30])
 def test_a_context_of_any_possible_size_without_a_leak(size: int) -> None:
-    """Thirty of 36 is all that can be left of a 6 x 6 grid: the four targets have to lie on top of each other."""
+    """Thirty of 36 is all that can be left of a 6 x 6 grid: the four targets have to lie on top of each
+    other."""
     context, target = draws((6, 6), calls=10, n=50, context_size=size)
     assert (context.sum(1) == size).all()
     assert not (context & target).any()
@@ -228,7 +230,8 @@ def test_faithful_context_shrinks_with_the_batch() -> None:
 
 
 def test_faithful_leaks_the_last_targets_rather_than_fail() -> None:
-    """Nine patches a target on 8 x 8 with many targets leave fewer than asked, so that some are let through."""
+    """Nine patches a target on 8 x 8 with many targets leave fewer than asked, so that some are let
+    through."""
     source = generator()
     leaks = []
     for _ in range(20):

@@ -1,4 +1,5 @@
-"""What holds for every objective: its formula, its golden numbers, any number of processes, half precision."""
+"""What holds for every objective: its formula, its golden numbers, any number of processes, half
+precision."""
 
 from pathlib import Path
 

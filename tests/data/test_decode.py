@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from selfsup.data.decode import UnreadableImage, decode
+
+from .images import encoded, noise, pixels
+
+
+def read(image: Image.Image, kind: str = "PNG", **options) -> np.ndarray:
+    tensor = decode(encoded(image, kind, **options), "an image")
+    assert tensor.dtype == torch.uint8
+    assert tensor.is_contiguous()
+    assert tensor.shape[0] == 3
+    return tensor.numpy()
+
+
+def test_colour_is_kept_exactly_from_bytes_and_from_a_path(tmp_path):
+    image = noise(0, 5, 7)
+    assert (read(image) == pixels(image)).all()
+    image.save(tmp_path / "a.png")
+    assert (decode(tmp_path / "a.png", "a").numpy() == pixels(image)).all()
+    assert (decode(str(tmp_path / "a.png"), "a").numpy() == pixels(image)).all()
+
+
+def test_grey_is_replicated():
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert (read(Image.fromarray(grey)) == grey[None]).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_of_16_bits_is_scaled_to_8(kind):
+    wide = np.array([[0, 257, 128 * 257, 65535, 128, 129]], dtype=np.uint16)
+    assert read(Image.fromarray(wide), kind)[0].tolist() == [[0, 1, 128, 255, 0, 1]]
+
+
+def test_grey_of_floats_is_read_within_0_and_1_and_refused_beyond():
+    assert read(Image.fromarray(np.array([[0.0, 0.2, 1.0]], np.float32)), "TIFF")[0].tolist() == [
+        [0, 51, 255]
+    ]
+    for value in (1.5, -0.1, np.nan):
+        with pytest.raises(UnreadableImage, match="grey values"):
+            read(Image.fromarray(np.array([[value]], np.float32)), "TIFF")
+
+
+def test_black_and_white():
+    assert read(Image.fromarray(np.array([[True, False]])))[0].tolist() == [[255, 0]]
+
+
+def test_transparency_lies_on_white():
+    colours = np.array([[[200, 100, 0, 255], [200, 100, 0, 0], [200, 100, 0, 51]]], np.uint8)
+    # 51 / 255 = 0.2: 0.2 * colour + 0.8 * 255
+    expected = [[[200, 255, 244]], [[100, 255, 224]], [[0, 255, 204]]]
+    assert read(Image.fromarray(colours)).tolist() == expected
+
+
+def test_transparency_of_grey_and_of_palettes_lies_on_white():
+    grey = np.array([[[10, 255], [10, 0]]], np.uint8)
+    assert read(Image.fromarray(grey, "LA"))[:, 0].tolist() == [[10, 255]] * 3
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 255, 9, 8, 7])
+    palette.putdata([0, 1])
+    assert read(palette)[:, 0].tolist() == [[0, 9], [0, 8], [255, 7]]
+    assert read(palette, transparency=1)[:, 0].tolist() == [[0, 255], [0, 255], [255, 255]]
+    assert read(Image.new("RGB", (1, 1), (0, 0, 9)), transparency=(0, 0, 9))[:, 0, 0].tolist() == [255] * 3
+
+
+def test_cmyk_jpeg_looks_as_its_rgb_original():
+    colour = Image.new("RGB", (16, 16), (220, 40, 60))
+    got = read(colour.convert("CMYK"), "JPEG", quality=95)
+    assert np.abs(got.astype(int) - np.array([220, 40, 60])[:, None, None]).max() <= 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_exif_orientation_is_undone(orientation, kind):
+    upright = np.array([[0, 80, 160], [250, 210, 120]], np.uint8).repeat(16, 0).repeat(16, 1)
+    # How a sensor stores the upright scene, by the definition of each value: which side is row 0, column 0.
+    stored = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.T,
+        6: lambda a: a.T[::-1],
+        7: lambda a: a.T[::-1, ::-1],
+        8: lambda a: a.T[:, ::-1],
+    }[orientation](upright)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    got = read(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif)
+    assert got.shape == (3, 32, 48)
+    assert np.abs(got[0].astype(int) - upright).max() < 12
+
+
+def test_first_frame_of_an_animation():
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    got = read(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert got[:, 0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"])
+def test_truncated_files_are_unreadable(kind):
+    whole = encoded(noise(1, 64, 64), kind)
+    with pytest.raises(UnreadableImage) as caught:
+        decode(whole[: len(whole) // 2], "half\nan image")
+    assert caught.value.name == "half\nan image"
+    assert caught.value.reason
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "JPEG2000", "AVIF"])
+def test_damaged_files_are_read_or_unreadable_and_nothing_else(kind):
+    whole = encoded(noise(1, 24, 24), kind)
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), 4):
+            damaged[place] = random.integers(256)
+        try:
+            assert decode(bytes(damaged), "damaged").shape[0] == 3
+        except UnreadableImage:
+            refused += 1
+    assert refused > 0
+
+
+def test_what_is_no_image(tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "broken.png").symlink_to(tmp_path / "gone.png")
+    reasons = {
+        "empty.png": "empty",
+        "text.png": "not an image",
+        "broken.png": "broken link",
+        "absent.png": "no such file",
+        ".": "no such file",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(UnreadableImage, match=reason):
+            decode(tmp_path / name, name)
+    with pytest.raises(UnreadableImage, match="empty"):
+        decode(b"", "nothing")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bombs_are_refused(monkeypatch):
+    bomb = encoded(Image.new("L", (40, 30)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 30)
+    assert decode(bomb, "just within").shape == (3, 30, 40)
+    for limit in (40 * 30 - 1, 40 * 30 // 2 - 1):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(UnreadableImage, match="pixels"):
+            decode(bomb, "bomb")

@@ -1,0 +1,191 @@
+"""What each method promises beyond its objective: what the encoder sees, what is frozen, what moves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from selfsup.config import load_config
+from selfsup.errors import UsageError
+from selfsup.methods.base import Method
+from selfsup.training import make_encoder, make_method
+
+METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
+SMALL = ("backbone.model_args.depth=2", "backbone.model_args.embed_dim=32", "backbone.model_args.num_heads=2")
+
+
+def build(*overrides: str, steps: int = 100, step: int = 0) -> Method:
+    """A method with a stand-in for the trainer it asks for the step and the run's length."""
+    config = load_config("train", [*SMALL, *overrides] if "backbone=resnet10" not in overrides else overrides)
+    method = make_method(config, make_encoder(config), devices=1)
+    method._trainer = SimpleNamespace(  # type: ignore[assignment]
+        estimated_stepping_batches=steps,
+        global_step=step,
+        global_rank=0,
+        fit_loop=SimpleNamespace(total_batch_idx=step),
+        loggers=[],
+    )
+    return method
+
+
+def images(n: int = 8) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8, generator=generator)
+
+
+def views_of(method: Method, n: int = 8) -> list[torch.Tensor]:
+    return method.views({"image": images(n), "index": torch.arange(n)}, epoch=0)
+
+
+@contextmanager
+def counted_tokens(method: Method) -> Iterator[list[int]]:
+    """Lengths of the sequences that reach the encoder's first block."""
+    lengths: list[int] = []
+    block: Any = method.encoder.model.blocks[0]  # type: ignore[index, union-attr]
+    handle = block.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    yield lengths
+    handle.remove()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradient_reaches_every_trained_parameter(name: str) -> None:
+    method = build(f"method={name}")
+    loss, _ = method.loss(views_of(method))
+    loss.backward()
+    without = [
+        key
+        for key, value in method.named_parameters()
+        # The class token's norm has no part where only patches are averaged; the head of a
+        # batch-normed projector may be exactly invariant to a bias.
+        if value.requires_grad and value.grad is None and "cls_token" not in key
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_few_updates_lower_the_loss_of_one_batch(name: str) -> None:
+    method = build(f"method={name}", "method.optimizer.lr=3e-3")
+    optimizer = method.configure_optimizers()
+    views = views_of(method, 16)
+    losses = []
+    for _ in range(12):
+        torch.manual_seed(0)
+        loss, _ = method.loss(views)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_mae_encodes_a_quarter_of_the_tokens() -> None:
+    method = build("method=mae")
+    with counted_tokens(method) as lengths:
+        method.loss(views_of(method))
+    assert lengths == [36 // 4 + 1]  # and the class token
+
+
+def test_mae_decoder_puts_visible_patches_where_they_were() -> None:
+    method = build("method=mae")
+    seen: list[torch.Tensor] = []
+    method.decoder.blocks.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore
+    keep = torch.tensor([[3, 7], [0, 35]])
+    sequence = torch.randn(2, 1 + 2, 32)
+    method.decode(sequence, keep)  # type: ignore[operator]
+    content = seen[0] - method.decoder.pos_embed  # type: ignore[operator, union-attr]
+    embedded = method.embed(sequence)  # type: ignore[operator]
+    torch.testing.assert_close(content[0, 1 + 3], embedded[0, 1])
+    torch.testing.assert_close(content[1, 1 + 35], embedded[1, 2])
+    torch.testing.assert_close(content[0, 1 + 4], method.decoder.mask_token[0, 0], atol=1e-6, rtol=0)  # type: ignore
+
+
+def test_jepa_context_excludes_the_targets_and_the_teacher_sees_all() -> None:
+    method = build("method=jepa")
+    with counted_tokens(method) as lengths:
+        loss, scalars = method.loss(views_of(method))
+    loss.backward()
+    assert lengths[0] < 36 - 6
+    assert all(p.grad is None for p in method.teacher.parameters())  # type: ignore[union-attr]
+    assert float(scalars["target_std"]) > 0
+
+
+def test_jepa_teacher_follows_the_student_on_a_line() -> None:
+    method = build("method=jepa", "method.momentum.start=0.9", "method.momentum.end=1.0", step=50)
+    student = next(p for p in method.encoder.parameters() if p.requires_grad)
+    teacher = next(p for p in method.teacher.parameters() if p.shape == student.shape)  # type: ignore
+    before = teacher.clone()
+    with torch.no_grad():
+        student.add_(1.0)
+    method.after_step()
+    torch.testing.assert_close(teacher, 0.95 * before + 0.05 * student)
+
+
+@pytest.mark.parametrize("backbone", ["vit_mini", "resnet10"])
+def test_dino_teacher_starts_as_the_student_with_its_head(backbone: str) -> None:
+    method = build("method=dino", f"backbone={backbone}")
+    for student, teacher in ((method.encoder, method.teacher), (method.head, method.teacher_head)):
+        theirs = teacher.state_dict()  # type: ignore[union-attr]
+        for key, value in student.state_dict().items():  # type: ignore[union-attr]
+            assert torch.equal(value, theirs[key]), key
+        assert not any(p.requires_grad for p in teacher.parameters())  # type: ignore[union-attr]
+
+
+def test_dino_last_layer_stands_still_while_frozen_and_moves_after() -> None:
+    method = build("method=dino", "method.freeze_last_layer=0.5", steps=10)
+    optimizer = method.configure_optimizers()
+    last = method.head.last_layer.weight_v  # type: ignore[union-attr]
+    moved = []
+    for step in (0, 4, 5):
+        method._trainer.global_step = step  # type: ignore[union-attr]
+        before = last.detach().clone()  # type: ignore[operator]
+        method.loss(views_of(method))[0].backward()
+        method.configure_gradient_clipping(optimizer)
+        optimizer.step()
+        optimizer.zero_grad()
+        moved.append(not torch.equal(before, last))  # type: ignore[arg-type]
+    assert moved == [False, False, True]
+
+
+def test_dino_centre_moves_after_the_loss_used_it() -> None:
+    method = build("method=dino")
+    views = views_of(method)
+    with torch.no_grad():
+        large = torch.cat(views[:2])
+        expected = 0.1 * method.teacher_head(method.teacher(large)).mean(dim=0)  # type: ignore[operator]
+    first = method.loss(views)[0]
+    torch.testing.assert_close(method.center, expected)
+    method.center.zero_()  # type: ignore[operator]
+    torch.testing.assert_close(method.loss(views)[0], first)
+
+
+def test_dino_clips_each_tensor_by_itself() -> None:
+    method = build("method=dino", "method.freeze_last_layer=0.0", "method.optimizer.clip=0.5")
+    for parameter in method.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.ones_like(parameter)
+    method.configure_gradient_clipping(None)
+    norms = torch.stack([p.grad.norm() for p in method.parameters() if p.grad is not None])
+    torch.testing.assert_close(norms, torch.full_like(norms, 0.5), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("method=simclr", "views=mae"), "compares 2 views"),
+        (("method=mae", "views=dino"), "take views=mae"),
+        (("method=jepa", "backbone=convnext_atto"), "vision transformer"),
+    ],
+)
+def test_impossible_combinations_are_one_sentence(overrides: tuple[str, ...], words: str) -> None:
+    config = load_config("train", overrides)
+    with pytest.raises(UsageError, match=words):
+        make_method(config, make_encoder(config), devices=1)
+
+
+def test_any_method_takes_any_plan_with_enough_views() -> None:
+    method = build("method=simclr", "views=dino")
+    loss, _ = method.loss(views_of(method))
+    assert torch.isfinite(loss)

@@ -1,0 +1,139 @@
+"""Whole runs: a few steps of each method, the folder they leave, and going on with them."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import timm
+import torch
+from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
+from safetensors.torch import load_file
+
+from selfsup import load_encoder
+from selfsup.commands import main
+
+SMALL = (
+    "backbone.model_args.depth=2",
+    "backbone.model_args.embed_dim=32",
+    "backbone.model_args.num_heads=2",
+    "trainer.log_every_n_steps=1",
+)
+
+
+def run(tmp_path: Path, *overrides: str) -> int:
+    return main(["train", f"out={tmp_path}", "traceback=true", *SMALL, *overrides])
+
+
+@pytest.mark.parametrize("method", ["simclr", "barlow", "mae", "dino", "jepa"])
+def test_a_run_leaves_an_encoder_that_timm_loads(method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, f"method={method}", "trainer.max_steps=3", "name=one") == 0
+    folder = tmp_path / "one"
+    assert (tmp_path / "latest").resolve() == folder.resolve()
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3]
+    assert all(torch.isfinite(torch.tensor(float(row["loss"]))) for row in rows)
+
+    encoder = load_encoder(folder / "encoder").eval()
+    plain = timm.create_model(f"local-dir:{folder / 'encoder'}", pretrained=True).eval()
+    images = torch.randn(4, 3, 24, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), encoder(images), atol=1e-6, rtol=0)
+        probe = torch.tensor(encoder.card["features_of_fixed_input"])
+        torch.testing.assert_close(torch.tensor(encoder.probe()), probe, atol=1e-4, rtol=1e-4)
+
+    results = json.loads((folder / "results.json").read_text())
+    assert [row["name"] for row in results["rows"]] == ["encoder", "untrained", "pixels"]
+    assert results["encoder"] == encoder.fingerprint()
+    shown = capsys.readouterr().out
+    for word in ("kNN", "linear", "5-shot", "RankMe", "untrained", "pixels", str(folder / "encoder")):
+        assert word in shown
+
+
+def test_the_teacher_is_what_dino_hands_over(tmp_path: Path) -> None:
+    run(tmp_path, "method=dino", "trainer.max_steps=3", "name=one", "evaluate=false")
+    saved = load_file(tmp_path / "one" / "encoder" / "model.safetensors")
+    checkpoint = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, checkpoint[f"teacher.model.{key}"]) for key, value in saved.items())
+    assert any(not torch.equal(value, checkpoint[f"encoder.model.{key}"]) for key, value in saved.items())
+
+
+class Killed(Exception):
+    """Stands for the machine going down."""
+
+
+@pytest.mark.parametrize("method", ["simclr", "mae", "dino", "jepa"])
+def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (f"method={method}", "backbone.model_args.drop_path_rate=0.2", "evaluate=false")
+    settings += ("trainer.max_steps=9", "trainer.checkpoint_minutes=1e-6")
+    run(tmp_path, *settings, "name=whole")
+
+    checkpointed = ModelCheckpoint.on_train_batch_end
+
+    def die(self: ModelCheckpoint, trainer: pl.Trainer, *args: object) -> None:
+        checkpointed(self, trainer, *args)  # type: ignore[arg-type]
+        if trainer.global_step == 7:  # an epoch has 5: in the middle of the second
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ModelCheckpoint, "on_train_batch_end", die)
+        run(tmp_path, *settings, "name=parts")
+    assert main(["train", f"resume={tmp_path / 'parts'}", "traceback=true"]) == 0
+
+    ends = [tmp_path / name / "checkpoints" / "last.ckpt" for name in ("whole", "parts")]
+    whole, parts = (torch.load(path, weights_only=True)["state_dict"] for path in ends)
+    assert whole.keys() == parts.keys()
+    assert [key for key in whole if not torch.equal(whole[key], parts[key])] == []
+    with (tmp_path / "parts" / "metrics.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["batch_size=5000"], "larger than the data"),
+        (["data=folder", "data.root=nowhere"], "there is no 'nowhere'"),
+        (["method=mae", "backbone=resnet18"], "needs patch tokens"),
+        (["method=barlow", "trainer.accumulate_grad_batches=2"], "raise batch_size"),
+        (["backbone.model_args.num_heads=5"], "cannot be built"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    overrides: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", f"out={tmp_path / 'runs'}", *overrides]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_exists_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").touch()
+    assert main(["train", f"out={tmp_path}", "name=mine"]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "precious"]
+
+
+def test_a_folder_without_labels_trains_and_reports_what_needs_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(24):
+        pixels = generator.integers(0, 256, (40 + i, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
+    settings = ["data=folder", f"data.root={tmp_path / 'photos'}", "data.image_size=32", "batch_size=8"]
+    assert run(tmp_path, "method=barlow", *settings, "trainer.max_steps=3", "name=one", "data.workers=1") == 0
+    scores = json.loads((tmp_path / "one" / "results.json").read_text())["rows"][0]["scores"]
+    assert "rankme" in scores
+    assert "knn" not in scores
+    assert "broken.jpg" in capsys.readouterr().out + (tmp_path / "one" / "skipped.csv").read_text()
