@@ -33,9 +33,9 @@ def options(group: str) -> list[str]:
 
 
 def summary(group: str, option: str) -> str:
-    """The first line of a configuration's file, which says in a sentence what it is."""
+    """The first comment of a configuration's file, which says in a sentence what it is."""
     with (config_root() / group / f"{option}.yaml").open(encoding="utf-8") as file:
-        return file.readline().removeprefix("#").strip()
+        return next((line[1:].strip() for line in file if line.startswith("#") and "@package" not in line), "")
 
 
 def load_config(command: str, overrides: Iterable[str]) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from typing import Any
 
 from selfsup.errors import UsageError
 
+PROTOCOL = ("seed", "controls", "untrained_seeds", "k", "temperature", "shots", "draws")
+SETTINGS = (*PROTOCOL, "batch_size", "precision")
+
 
 def run(config: Mapping[str, Any]) -> None:
     """Evaluate ``config["encoder"]`` on ``config["data"]``, print the table and write the results.
@@ -34,15 +37,7 @@ def run(config: Mapping[str, Any]) -> None:
 
     encoder = load_encoder(name)
     train, test = load_data(config["data"])
-    keys = ("seed", "controls", "untrained_seeds", "k", "temperature", "shots", "draws", "batch_size", "precision")
-    results = evaluate(
-        encoder,
-        train,
-        test,
-        config["data"],
-        **{key: config[key] for key in keys},
-        device=device,
-        progress=True,
-    )
+    settings = {key: value for key, value in config.items() if key in SETTINGS}
+    results = evaluate(encoder, train, test, config["data"], **settings, device=device, progress=True)
     print_table(results)
     print(f"Results are in {write_results(results, out, name)}")

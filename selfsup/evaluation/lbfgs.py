@@ -16,7 +16,7 @@ def minimise(
     gradient_tolerance: float = 1e-4,
     value_tolerance: float = 1e-7,
 ) -> Tensor:
-    """The minimum of a positive convex function by limited-memory BFGS (Nocedal and Wright 2006, algorithm 7.5).
+    """The minimum of a positive convex function by L-BFGS (Nocedal and Wright 2006, algorithm 7.5).
 
     Steps are halved until they satisfy Armijo's condition; of a convex function every pair of steps and
     gradients has positive curvature then.

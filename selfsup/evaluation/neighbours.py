@@ -45,7 +45,8 @@ def knn(
     similarity, index = neighbours(bank, queries, k)
     weights = (similarity / temperature).softmax(dim=1)
     classes = classes or int(bank_labels.max()) + 1
-    return weights.new_zeros(len(queries), classes).scatter_add_(1, bank_labels.to(index.device)[index], weights)
+    voted = bank_labels.to(index.device)[index]
+    return weights.new_zeros(len(queries), classes).scatter_add_(1, voted, weights)
 
 
 @torch.inference_mode()

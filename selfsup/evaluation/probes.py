@@ -190,7 +190,7 @@ def nshot(
 
 
 def ridge(x: Tensor, y: Tensor, strength: float) -> Tensor:
-    """Weights ``(C, D + 1)`` of ridge regression of ``y`` ``(n, C)`` on ``x`` ``(n, D)``; the last column is the bias.
+    """Weights ``(C, D + 1)``, bias last, of ridge regression of ``y`` ``(n, C)`` on ``x`` ``(n, D)``.
 
     The penalty is ``strength`` times the mean squared length of the centred rows, so that it does
     not depend on the scale or the width of the features.

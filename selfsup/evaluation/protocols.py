@@ -41,7 +41,7 @@ def record(name: str, protocol: Protocol, train: Features, test: Features) -> Sc
     on; never the test split), ``n_train``, ``n_test``, ``settings``, ``flags`` (sentences that qualify
     the value), ``reason``.
     """
-    blank = {"protocol": name, "value": None, "interval": None, "split": None, "settings": {}}
+    blank: Score = {"protocol": name, "value": None, "interval": None, "split": None, "settings": {}}
     blank |= {"n_train": len(train), "n_test": len(test), "flags": [], "reason": None}
     try:
         _require_finite(train, test)
@@ -69,7 +69,9 @@ def linear_score(train: Features, test: Features, seed: int) -> Score:
     flags = _absent(labels, truth)
     # The weak end is no limit worth a word: there the penalty has ceased to matter.
     if probe.strength == max(STRENGTHS):
-        flags.append(f"the strongest penalty tried, {probe.strength:g}, was the best; a stronger one may be better")
+        flags.append(
+            f"the strongest penalty tried, {probe.strength:g}, was best; perhaps one beyond is better"
+        )
     return _accuracy(probe.predictions, truth) | {
         "split": f"hold-out of {probe.samples} training samples",
         "seed": seed,
@@ -128,7 +130,7 @@ def _absent(labels: Tensor, truth: Tensor) -> list[str]:
     absent = int((~torch.isin(truth, labels)).sum())
     if not absent:
         return []
-    return [f"{absent} of {len(truth)} test samples are of classes without a training sample and count as wrong"]
+    return [f"{absent} of {len(truth)} test samples count as wrong, being of classes absent from training"]
 
 
 def _require_finite(train: Features, test: Features) -> None:

@@ -70,7 +70,7 @@ def gram(features: Tensor, centre: bool = False, product: torch.dtype = torch.fl
         centre: subtract the mean row first (exactly: not from the product, where it would cancel).
         product: precision of a block's product; the sum over blocks is float64.
     """
-    mean = features.mean(dim=0, dtype=torch.float64) if centre else features.new_zeros((), dtype=torch.float64)
+    mean = features.mean(dim=0, dtype=torch.float64) * centre
     if not features.isfinite().all():
         raise NoScore("the features are not finite")
     if len(features) < features.shape[1]:

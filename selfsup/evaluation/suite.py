@@ -11,7 +11,15 @@ from rich.progress import Progress
 from selfsup.data import Source
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
-from selfsup.evaluation.features import PRECISIONS, Features, evaluating, extract_each, raw_pixels, seer
+from selfsup.evaluation.features import (
+    PRECISIONS,
+    Features,
+    evaluating,
+    extract_each,
+    one_channel,
+    raw_pixels,
+    seer,
+)
 from selfsup.evaluation.protocols import labelled, record, unlabelled
 
 
@@ -60,7 +68,9 @@ def evaluate(
     Raises:
         UsageError: no test images, one class, settings out of range, or too many unreadable images.
     """
-    _check(train, test, k, temperature, shots, draws, batch_size, precision)
+    least = {"k": k, "shots": shots, "draws": draws, "batch_size": batch_size}
+    _check_settings(least, temperature, precision)
+    _check_data(train, test)
     has_labels = train.labels is not None and test.labels is not None
     names = ["encoder"]
     judged = [encoder]
@@ -83,6 +93,9 @@ def evaluate(
         encoder.to(home)
     for part in (banks[0], queries[0]):
         _check_skipped(part, float(data_config.get("max_unreadable", 0.01)))
+
+    if controls:
+        one_channel(banks[-1], queries[-1])
 
     protocols = unlabelled()
     if has_labels:
@@ -115,10 +128,7 @@ def evaluate(
     }
 
 
-def _check(
-    train: Source, test: Source, k: int, temperature: float, shots: int, draws: int, batch_size: int, precision: str
-) -> None:
-    least = {"k": k, "shots": shots, "draws": draws, "batch_size": batch_size}
+def _check_settings(least: Mapping[str, int], temperature: float, precision: str) -> None:
     for name, value in least.items():
         if value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}")
@@ -126,9 +136,12 @@ def _check(
         raise UsageError(f"temperature must be positive, not {temperature}")
     if precision not in PRECISIONS:
         raise UsageError(f"no precision '{precision}'; choose one of {', '.join(PRECISIONS)}")
+
+
+def _check_data(train: Source, test: Source) -> None:
     if len(train) < 2 or len(test) < 1:
         raise UsageError(
-            f"the data has {len(train)} training and {len(test)} test images; an evaluation needs at least 2 and 1"
+            f"the data has {len(train)} training and {len(test)} test images; at least 2 and 1 are needed"
         )
     if train.labels is not None and len(train.labels.unique()) < 2:
         raise UsageError(

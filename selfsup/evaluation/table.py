@@ -38,10 +38,8 @@ def print_table(results: Mapping[str, Any], console: Console | None = None) -> N
                 notes.setdefault(note, []).append(f"{row['name']} {TITLES.get(name, name)}")
         table.add_row(row["name"], *cells)
     console.print(table)
-    if results["labels"]:
-        console.print("Accuracy on the test split in %, [95 % interval]; RankMe: effective rank of the width.", markup=False)
-    else:
-        console.print("The data has no labels, so there are no accuracies; RankMe: effective rank of the width.")
+    accuracies = "Accuracy on the test split in %, [95 % interval]" if results["labels"] else "No labels"
+    console.print(Text(f"{accuracies}; RankMe: effective rank of the width."))
     for note, places in notes.items():
         console.print(Text(f"* {', '.join(places)}: {note}."))
     for split, names in results["skipped"].items():
