@@ -28,7 +28,11 @@ def command(suite: str, method: str, data: str) -> list[str]:
     """What is typed for a run, save for the run's folder and seed."""
     typed = ["selfsup", "train", f"experiment={suite}_{method}"]
     if suite == "cifar10":
-        typed += ["data=parquet", f"data.train={data}/cifar10-train.parquet", f"data.test={data}/cifar10-test.parquet"]
+        typed += [
+            "data=parquet",
+            f"data.train={data}/cifar10-train.parquet",
+            f"data.test={data}/cifar10-test.parquet",
+        ]
     return typed
 
 
@@ -68,7 +72,9 @@ def _revision() -> str:
 
 def main() -> None:
     """Run the suites that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--suite", choices=("digits", "cifar10"), required=True)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0")

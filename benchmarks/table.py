@@ -1,7 +1,7 @@
 """Make the README's tables out of ``benchmarks/results/*.json``.
 
-    python benchmarks/table.py            # rewrite the tables in README.md
-    python benchmarks/table.py --check    # only say whether they are up to date
+python benchmarks/table.py            # rewrite the tables in README.md
+python benchmarks/table.py --check    # only say whether they are up to date
 """
 
 import json

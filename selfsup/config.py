@@ -35,7 +35,9 @@ def options(group: str) -> list[str]:
 def summary(group: str, option: str) -> str:
     """The first comment of a configuration's file, which says in a sentence what it is."""
     with (config_root() / group / f"{option}.yaml").open(encoding="utf-8") as file:
-        return next((line[1:].strip() for line in file if line.startswith("#") and "@package" not in line), "")
+        return next(
+            (line[1:].strip() for line in file if line.startswith("#") and "@package" not in line), ""
+        )
 
 
 def load_config(command: str, overrides: Iterable[str]) -> dict[str, Any]:
@@ -64,6 +66,13 @@ def load_config(command: str, overrides: Iterable[str]) -> dict[str, Any]:
         raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def written(command: str, overrides: Iterable[str]) -> str:
+    """The configuration as YAML, as it is written: references unresolved, nothing required."""
+    groups, settings = _sort_overrides(overrides)
+    bare = _compose(command, groups)
+    return OmegaConf.to_yaml(_compose(command, [*groups, *(_quoted(bare, *item) for item in settings.items())]))
 
 
 def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]]:

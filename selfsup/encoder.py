@@ -4,7 +4,7 @@ Saved, it is a directory that timm reads without this package::
 
     encoder/config.json         timm's architecture, arguments and preprocessing
     encoder/model.safetensors   timm's own parameter names
-    encoder/card.json           where it comes from: method, data, scores, what its features of a fixed input are
+    encoder/card.json           where it comes from: method, data, settings, features of a fixed input
 
 Example:
     >>> from selfsup.encoder import build_encoder
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         self, model: nn.Module, recipe: dict[str, Any], mean: Iterable[float], std: Iterable[float]
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model  # timm's models have more than torch's type of them says
         self.recipe = recipe
         self.mean, self.std = tuple(mean), tuple(std)
         self.card: dict[str, Any] = {}
@@ -80,7 +80,7 @@ class Encoder(nn.Module):
     def patch_size(self) -> int:
         """Pixels a side of a patch."""
         self.require_tokens()
-        return int(self.model.patch_embed.patch_size[0])  # type: ignore[union-attr, index]
+        return int(self.model.patch_embed.patch_size[0])
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -100,11 +100,11 @@ class Encoder(nn.Module):
         """
         self.require_tokens()
         vit = self.model
-        tokens = vit._pos_embed(vit.patch_embed(images))  # type: ignore[operator]
+        tokens = vit._pos_embed(vit.patch_embed(images))
         if keep is not None:
             prefix, patches = tokens[:, : self.prefix], tokens[:, self.prefix :]
             tokens = torch.cat([prefix, take(patches, keep)], dim=1)
-        return vit.norm(vit.blocks(vit.norm_pre(tokens)))  # type: ignore[operator]
+        return vit.norm(vit.blocks(vit.norm_pre(tokens)))
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Patch tokens ``(N, L, D)``, or ``(N, K, D)`` of the patches in ``keep`` ``(N, K)``."""
@@ -184,16 +184,23 @@ def build_encoder(
 
 def _create(name: str, image_size: int, args: dict[str, Any], pretrained: bool) -> nn.Module:
     # Only architectures of a fixed grid want to be told the size.
-    patch = args.get("patch_size")
-    if patch and image_size % patch:
-        raise UsageError(f"patches of {patch} px do not tile images of {image_size} px; choose a divisor")
-    sized = {"img_size": image_size} if timm.get_pretrained_cfg_value(name, "fixed_input_size") else {}
+    sized: dict[str, Any] = (
+        {"img_size": image_size} if timm.get_pretrained_cfg_value(name, "fixed_input_size") else {}
+    )
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, **sized, **args)
-    except (TypeError, AssertionError) as error:
-        raise UsageError(f"timm's '{name}' cannot be built with {args}: {error}") from error
+        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **sized, **args)
     except OSError as error:
         raise UsageError(f"no pretrained weights for '{name}' could be fetched: {error}") from error
+    except (TypeError, ValueError, AssertionError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise UsageError(f"timm's '{name}' cannot be built with {args}: {error}") from error
+    # timm would not look at the rows and columns that are left over.
+    if isinstance(model, VisionTransformer) and any(image_size % side for side in model.patch_embed.patch_size):
+        patch = model.patch_embed.patch_size[0]
+        raise UsageError(
+            f"patches of {patch} px do not tile images of {image_size} px; "
+            "set backbone.model_args.patch_size or data.image_size"
+        )
+    return model
 
 
 @torch.no_grad()
@@ -218,7 +225,7 @@ def sincos_positions(grid: tuple[int, int], dim: int) -> Tensor:
         tensor([0.8415, 0.0100, 0.5403])
     """
     if dim % 4:
-        raise ValueError(f"dim must be divisible by 4, not {dim}")
+        raise UsageError(f"sine-cosine positions need a width divisible by 4, not {dim}")
     frequency = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
     rows, columns = torch.meshgrid(
         torch.arange(grid[0], dtype=torch.float64), torch.arange(grid[1], dtype=torch.float64), indexing="ij"
@@ -231,11 +238,11 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | No
     """Write the encoder's directory; an existing one is never overwritten.
 
     Raises:
-        UsageError: the folder exists and is not empty.
+        UsageError: the folder exists and is not empty, or is a file.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"'{folder}' is not empty; name another folder for the encoder")
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UsageError(f"'{folder}' is taken; name another folder for the encoder")
     folder.mkdir(parents=True, exist_ok=True)
     recipe, model = encoder.recipe, encoder.model
     args = dict(recipe["model_args"])
@@ -342,7 +349,9 @@ def _read_json(path: Path, required: bool = True) -> dict[str, Any]:
     if not path.is_file():
         if required:
             where = "no such folder" if not path.parent.is_dir() else f"no {path.name} in it"
-            raise UsageError(f"'{path.parent}' is no encoder: {where}; a run leaves one in runs/<name>/encoder")
+            raise UsageError(
+                f"'{path.parent}' is no encoder: {where}; a run leaves one in runs/<name>/encoder"
+            )
         return {}
     try:
         content = json.loads(path.read_text())

@@ -21,16 +21,18 @@ class SmallStemResNet(ResNet):
 
     def __init__(self, *args: Any, stem_stride: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conv1 = nn.Conv2d(
-            self.conv1.in_channels,
-            self.conv1.out_channels,
+        usual: Any = self.conv1
+        stem = nn.Conv2d(
+            usual.in_channels,
+            usual.out_channels,
             kernel_size=3,
             stride=stem_stride,
             padding=1,
             bias=False,
         )
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.maxpool = nn.Identity()
+        nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+        self.add_module("conv1", stem)
+        self.add_module("maxpool", nn.Identity())
         for info, reduction in zip(self.feature_info, (1, 1, 2, 4, 8), strict=True):
             info["reduction"] = reduction * stem_stride
 

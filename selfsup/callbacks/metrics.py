@@ -63,5 +63,6 @@ class MetricsFile(pl.Callback):
             writer.writerow(row)
         if not math.isfinite(scalars["loss"]):
             raise FloatingPointError(
-                f"the loss is {scalars['loss']} at step {step}; lower method.optimizer.lr or set trainer.precision=32-true"
+                f"the loss is {scalars['loss']} at step {step}; lower method.optimizer.lr "
+                "or set trainer.precision=32-true"
             )

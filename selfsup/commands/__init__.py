@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         if any(argument in ("-h", "--help") for argument in rest):
             from selfsup.commands.help import describe
 
-            print(describe(name))
+            print(describe(name, [argument for argument in rest if not argument.startswith("-")]))
             return 0
         from selfsup.config import load_config
 
@@ -55,7 +55,5 @@ def main(argv: list[str] | None = None) -> int:
 
 def _overview() -> str:
     lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
-    return "\n".join(
-        ["Self-supervised learning from images.", "", "usage: selfsup COMMAND [key=value ...]", "", *lines]
-        + ["", "'selfsup COMMAND --help' lists a command's settings."]
-    )
+    head = ["Self-supervised learning from images.", "", "usage: selfsup COMMAND [key=value ...]", ""]
+    return "\n".join([*head, *lines, "", "'selfsup COMMAND --help' lists a command's settings."])

@@ -1,6 +1,6 @@
 """``--help``: a command's settings, read off the configuration files."""
 
-from selfsup.config import config_root, options, summary
+from selfsup.config import config_root, options, summary, written
 
 _EXAMPLES = {
     "train": [
@@ -20,8 +20,8 @@ _GROUPS = {
 }
 
 
-def describe(command: str) -> str:
-    """The text of ``selfsup COMMAND --help``."""
+def describe(command: str, overrides: list[str]) -> str:
+    """The text of ``selfsup COMMAND [key=value ...] --help``; with choices, also all their settings."""
     parts = [f"usage: selfsup {command} [key=value ...]", "", "examples:"]
     parts += [f"  {example}" for example in _EXAMPLES[command]]
     for group in _GROUPS[command]:
@@ -39,7 +39,13 @@ def describe(command: str) -> str:
         if line and not inside_defaults and not line.startswith("#"):
             parts.append(f"  {line}")
     if command == "train":
-        parts += ["", "method.*, backbone.*, data.*, views.* and trainer.* are set the same way, for instance"]
+        parts += [
+            "",
+            "method.*, backbone.*, data.*, views.* and trainer.* are set the same way, for instance",
+        ]
         parts += ["trainer.max_epochs=100 or method.optimizer.lr=5e-4; a misspelt name is told."]
-        parts += [f"They are listed, with their defaults, in {config_root()}."]
+        parts += ["'selfsup train method=mae data=folder --help' lists those of these choices."]
+    if overrides:
+        parts += ["", f"all settings with {' '.join(overrides)}:", ""]
+        parts += [f"  {line}" for line in written(command, overrides).splitlines()]
     return "\n".join(parts)

@@ -1,18 +1,11 @@
 """``selfsup train``: learn an encoder, save it, judge it."""
 
-import json
-from datetime import datetime
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from selfsup.config import load_config, require_paths, require_positive
+from selfsup.config import require_paths, require_positive
 from selfsup.errors import UsageError
-
-_MAY_CHANGE = ("trainer.", "logger.", "evaluate", "traceback")
-_NOTHING = object()
+from selfsup.run.folder import resumed
 
 
 def run(config: dict[str, Any]) -> None:
@@ -24,7 +17,7 @@ def run(config: dict[str, Any]) -> None:
     if config["resume"]:
         config = resumed(config)
     check(config)
-    from selfsup.training import train
+    from selfsup.run.train import train
 
     train(config)
 
@@ -53,67 +46,3 @@ def check(config: dict[str, Any]) -> None:
         folder = Path(config["out"]) / str(config["name"])
         if folder.exists():
             raise UsageError(f"'{folder}' exists; choose another name, or go on with it by resume={folder}")
-
-
-def resumed(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration a run was started with, with what this command says of the trainer and the logger.
-
-    Raises:
-        UsageError: there is no such run, none of its checkpoints, or a setting that cannot change.
-    """
-    folder = Path(config["resume"])
-    if not (folder / "config.yaml").is_file():
-        raise UsageError(f"resume: '{folder}' is no run's folder (it has no config.yaml)")
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
-        raise UsageError(f"resume: '{folder}' has no checkpoint yet; start a new run")
-    before: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
-    defaults = flat(load_config("train", [f"resume={folder}"]))
-    given = {key: value for key, value in flat(config).items() if defaults.get(key, _NOTHING) != value}
-    for key, value in given.items():
-        if not key.startswith(_MAY_CHANGE):
-            raise UsageError(f"{key} cannot change when a run is resumed; start a new run for that")
-        *groups, last = key.split(".")
-        reduce(dict.__getitem__, groups, before)[last] = value
-    return {**before, "resume": str(folder.resolve())}
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
-
-
-def new_folder(config: dict[str, Any]) -> Path:
-    """Make the run's folder, never one that exists, and point ``latest`` at it."""
-    out = Path(config["out"])
-    name = config["name"] or "-".join(
-        [
-            config["method"]["name"],
-            config["data"]["name"],
-            config["backbone"]["name"],
-            f"{datetime.now():%Y%m%d-%H%M%S}",
-        ]
-    )
-    for attempt in range(1000):
-        folder = out / (name if attempt == 0 else f"{name}-{attempt}")
-        try:
-            folder.mkdir(parents=True)
-            break
-        except FileExistsError as error:
-            if config["name"]:
-                raise UsageError(
-                    f"'{folder}' exists; choose another name, or go on with it by resume={folder}"
-                ) from error
-        except OSError as error:
-            raise UsageError(f"cannot make the run's folder '{folder}' ({error.strerror}); set out=") from error
-    latest = out / "latest"
-    if latest.is_symlink() or not latest.exists():
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(folder.name)
-    return folder
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -26,8 +26,10 @@ def wilson(correct: int, total: int, z: float = NORMAL_QUANTILE) -> tuple[float,
     p, spread = correct / total, z * z / total
     centre = p + spread / 2
     half = z * math.sqrt((p * (1 - p) + spread / 4) / total)
-    low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
-    return max(0.0, low), min(1.0, high)
+    # At the extremes one end is 0 or 1 exactly, which rounding would miss.
+    low = (centre - half) / (1 + spread) if correct else 0.0
+    high = (centre + half) / (1 + spread) if correct < total else 1.0
+    return low, high
 
 
 def student(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:

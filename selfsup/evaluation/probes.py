@@ -11,6 +11,7 @@ from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.lbfgs import minimise
 
 STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))
+PATIENCE = 2
 SHOT_STRENGTH = 0.3
 
 
@@ -42,7 +43,8 @@ def linear_probe(
 
     The strength with the best accuracy on a stratified hold-out of the training split is chosen (the
     lower cross entropy among equals), and the classifier is fitted anew to the whole split; the
-    leak-free protocol of DINOv2's logistic regression (Oquab et al. 2023, arXiv:2304.07193).
+    leak-free protocol of DINOv2's logistic regression (Oquab et al. 2023, arXiv:2304.07193). Strengths are
+    tried from strong to weak, until two in a row do worse than the best.
 
     Args:
         train: features ``(N, D)``.
@@ -66,13 +68,17 @@ def linear_probe(
     x, test = standardise(train[order], test)
     y = target[order]
     moment, classes = second_moment(x), len(present)
-    weights, best, accuracy = None, (-1.0, 0.0, 0.0), {}
+    weights, best, worse, accuracy = None, (-1.0, 0.0, 0.0), 0, {}
     # From strong to weak each solution is a good start for the next.
     for strength in sorted(strengths, reverse=True):
-        weights = logistic(x[:fitted], y[:fitted], classes, strength, weights, moment)
+        weights = logistic(x[:fitted], y[:fitted], classes, strength, weights, moment, tolerance=1e-6)
         scores = logits(x[fitted:], weights)
         accuracy[strength] = (scores.argmax(0) == y[fitted:]).double().mean().item()
-        best = max(best, (accuracy[strength], -F.cross_entropy(scores.t(), y[fitted:]).item(), strength))
+        outcome = (accuracy[strength], -F.cross_entropy(scores.t(), y[fitted:]).item(), strength)
+        worse, best = (0, outcome) if outcome > best else (worse + 1, best)
+        # Overfitting only grows from here, and the weakest penalties are the slowest to fit.
+        if worse == PATIENCE:
+            break
     weights = logistic(x, y, classes, best[2], weights, moment)
     return Probe(present[logits(test, weights).argmax(0)], best[2], accuracy, len(y) - fitted)
 
@@ -85,6 +91,7 @@ def logistic(
     start: Tensor | None = None,
     moment: Tensor | None = None,
     steps: int = 200,
+    tolerance: float = 1e-7,
 ) -> Tensor:
     """Weights of multinomial logistic regression, by L-BFGS on all samples at once.
 
@@ -99,6 +106,7 @@ def logistic(
         start: weights to begin with, as returned.
         moment: ``(D, D)``, as of :func:`second_moment`, where several fits share it.
         steps: most iterations.
+        tolerance: stop where an iteration gains a smaller share of the objective.
 
     Returns:
         ``(C, D + 1)``: W and, in the last column, the bias.
@@ -127,7 +135,7 @@ def logistic(
 
     start = x.new_zeros(classes, x.shape[1] + 1) if start is None else start
     theta = torch.cat([start[:, :-1] @ factor, start[:, -1:]], dim=1)
-    return weights_at(minimise(loss_and_gradient, theta, steps))
+    return weights_at(minimise(loss_and_gradient, theta, steps, value_tolerance=tolerance))
 
 
 def second_moment(x: Tensor) -> Tensor:

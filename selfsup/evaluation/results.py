@@ -42,7 +42,7 @@ def default_paths(encoder: str, data: str) -> Iterator[Path]:
     ``results-<name>.json``, then ``results-<name>-<n>.json``, in the working directory.
     """
     path = Path(encoder).resolve()
-    if not encoder.startswith("timm:") and path.name == "encoder":
+    if not encoder.startswith("timm:") and path.name.startswith("encoder"):
         folder, stem = path.parent, f"results-{data}"
         yield folder / "results.json"
     else:

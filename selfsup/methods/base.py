@@ -64,9 +64,7 @@ class Method(pl.LightningModule):
     def generator(self) -> torch.Generator:
         """Random numbers of this step and process alone, so that nothing need be saved to resume."""
         micro_step = self.trainer.fit_loop.total_batch_idx
-        return torch.Generator().manual_seed(
-            (self.seed * 1_000_003 + micro_step) * 4_099 + self.global_rank
-        )
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + micro_step) * 4_099 + self.global_rank)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         step, settings = self.global_step, self.optimizer
@@ -137,12 +135,15 @@ def by_size(views: Sequence[Tensor]) -> list[Tensor]:
 def require_views(plan: ViewPlan, at_least: int, method: str) -> None:
     """Raise a UsageError unless the plan has enough views for the method."""
     if len(plan) < at_least:
-        raise UsageError(f"{method} compares {at_least} views and the plan gives {len(plan)}; take views={method}")
+        raise UsageError(
+            f"{method} compares {at_least} views and the plan gives {len(plan)}; take views={method}"
+        )
 
 
 def require_full_size(plan: ViewPlan, encoder: Encoder, method: str) -> None:
     """Raise a UsageError unless every view has the encoder's input size."""
     if set(plan.sizes) != {encoder.input_size}:
         raise UsageError(
-            f"{method} masks views of {encoder.input_size} px and the plan has {sorted(set(plan.sizes))}; take views=mae"
+            f"{method} masks views of {encoder.input_size} px and the plan has {sorted(set(plan.sizes))}; "
+            f"take views={method}"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightly.models.modules.heads import DINOProjectionHead
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
@@ -52,7 +52,8 @@ class DINO(Method):
         self.large = self.views.sizes.count(max(self.views.sizes))
         if any(size != max(self.views.sizes) for size in self.views.sizes[: self.large]):
             raise UsageError("dino takes its large views first; list the kinds of views from large to small")
-        self.head, self.teacher_head = self._head(head), self._head(head)
+        self.head: DINOProjectionHead = self._head(head)
+        self.teacher_head = self._head(head)
         # The weight-normed layer cannot be deep-copied: its weight is computed, not a parameter.
         self.teacher_head.load_state_dict(self.head.state_dict())
         self.teacher = deepcopy(self.encoder)
@@ -63,7 +64,7 @@ class DINO(Method):
         self.freeze_last_layer = freeze_last_layer
         self.register_buffer("center", torch.zeros(head["out"]))
 
-    def _head(self, head: Mapping[str, Any]) -> nn.Module:
+    def _head(self, head: Mapping[str, Any]) -> DINOProjectionHead:
         return DINOProjectionHead(
             self.encoder.dim,
             head["hidden"],

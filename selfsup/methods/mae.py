@@ -46,7 +46,7 @@ class MAE(Method):
         return masked_reconstruction(prediction, target, hidden, normalize=self.normalize), {}
 
     def decode(self, sequence: Tensor, keep: Tensor) -> Tensor:
-        """Predicted patches ``(N, L, patch² · 3)`` from the encoder's ``(N, P + K, D)`` and ``keep`` ``(N, K)``."""
+        """Predicted patches ``(N, L, patch² · 3)`` from the encoder's tokens ``(N, P + K, D)``."""
         sequence = self.embed(sequence)
         prefix, visible = sequence[:, : self.encoder.prefix], sequence[:, self.encoder.prefix :]
         tokens = self.decoder.mask_token.to(visible.dtype).expand(len(visible), self.patches, -1)

@@ -15,9 +15,12 @@ def update_average(teacher: nn.Module, student: nn.Module, momentum: float, buff
     Raises:
         ValueError: the two modules do not have the same parameters.
     """
-    ours, theirs = list(teacher.parameters()), list(student.parameters())
-    if len(ours) != len(theirs):
-        raise ValueError(f"teacher has {len(ours)} parameters, student {len(theirs)}: not the same module")
+    ours: list[torch.Tensor] = list(teacher.parameters())
+    theirs: list[torch.Tensor] = list(student.parameters())
+    if [p.shape for p in ours] != [p.shape for p in theirs]:
+        raise ValueError(
+            f"teacher ({len(ours)} parameters) and student ({len(theirs)}) differ in their shapes"
+        )
     torch._foreach_lerp_(ours, theirs, 1 - momentum)
     if buffers:
         for target, source in zip(teacher.buffers(), student.buffers(), strict=True):

@@ -41,12 +41,12 @@ class LARS(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
+            params: list[torch.Tensor] = [p for p in group["params"] if p.grad is not None]
             if params:
                 self._update(params, group)
         return loss
 
-    def _update(self, params: list[torch.nn.Parameter], group: dict[str, Any]) -> None:
+    def _update(self, params: list[torch.Tensor], group: dict[str, Any]) -> None:
         grads: list[torch.Tensor] = [p.grad for p in params if p.grad is not None]
         matrices = [i for i, p in enumerate(params) if p.ndim > 1]
         if matrices:

@@ -1,4 +1,4 @@
-"""How a view looks: colour jitter, greyscale, blur and solarisation, batched, with each sample's own parameters.
+"""How a view looks: colour jitter, greyscale, blur and solarisation, with each sample's own parameters.
 
 Images are float ``(N, 3, H, W)`` in [0, 1]. The operations are torchvision's float ones, value for
 value; those that apply to some samples only compute only those.
@@ -68,9 +68,12 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 def _blurring(sigma: Tensor, length: int) -> Tensor:
     """Matrices ``(N, length, length)`` of the Gaussian with reflected borders."""
-    radius = max(1, min(length - 1, int(torch.ceil(3 * sigma.max()))))
+    reach = (3 * sigma).ceil().unsqueeze(1)
+    radius = max(1, min(length - 1, int(reach.max())))
     offset = torch.arange(-radius, radius + 1, device=sigma.device)
     kernel = (-0.5 * (offset / sigma.unsqueeze(1)) ** 2).exp()
+    # Each kernel ends at its own reach, lest a sample's blur depend on the widest of its batch.
+    kernel = kernel * (offset.abs() <= reach)
     kernel = kernel / kernel.sum(dim=1, keepdim=True)
     source = torch.arange(length, device=sigma.device).unsqueeze(1) + offset
     source = source.abs()

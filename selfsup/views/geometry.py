@@ -40,8 +40,8 @@ def random_boxes(
     w = torch.where(found, wide.gather(1, first).squeeze(1), fallback_wide)
     h = torch.where(found, tall.gather(1, first).squeeze(1), fallback_tall)
     offset = draws[:, 2 * ATTEMPTS : 2 * ATTEMPTS + 2].double()
-    top = torch.where(found, (offset[:, 0] * (height - h + 1)).floor(), ((height - h) / 2).round())
-    left = torch.where(found, (offset[:, 1] * (width - w + 1)).floor(), ((width - w) / 2).round())
+    top = torch.where(found, (offset[:, 0] * (height - h + 1)).floor(), ((height - h) / 2).floor())
+    left = torch.where(found, (offset[:, 1] * (width - w + 1)).floor(), ((width - w) / 2).floor())
     return torch.stack([top, left, h, w], dim=1).long()
 
 

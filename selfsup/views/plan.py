@@ -5,6 +5,7 @@ Views are made in two stages. *Where* (crop, resize, mirror) works on the decode
 device the crops are on, in :meth:`ViewPlan.finish`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +55,16 @@ class View:
         for name in ("mirror", "jitter", "grey", "blur", "solarize"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"views: {name}={getattr(self, name)} is no probability; choose 0 to 1")
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise UsageError(f"views: scale={list(self.scale)} is no range of shares; choose 0 < low <= high <= 1")
+        for name, highest in (("scale", 1), ("ratio", math.inf), ("sigma", math.inf)):
+            ends = list(getattr(self, name))
+            numbers = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
+            if not numbers or not 0 < ends[0] <= ends[1] <= highest:
+                at_most = " <= 1" if highest == 1 else ""
+                raise UsageError(
+                    f"views: {name}={ends} is no range; choose [low, high], 0 < low <= high{at_most}"
+                )
+        if self.size <= 0:
+            raise UsageError(f"views: size={self.size} leaves no pixels; choose pixels, or a share up to 1.0")
 
 
 class ViewPlan:
@@ -96,7 +105,7 @@ class ViewPlan:
             index: the samples' identities ``(N,)`` int64.
         """
         crops = []
-        for number, (view, size) in enumerate(zip(self.views, self.sizes, strict=True)):
+        for number, size in enumerate(self.sizes):
             box, mirror = self.where(number, index, epoch, images.shape[2], images.shape[3])
             crops.append(geometry.crop_resize(images, box, mirror, size))
         return crops

@@ -11,7 +11,7 @@ import torch
 from selfsup.config import load_config
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
-from selfsup.training import make_encoder, make_method
+from selfsup.run.build import make_encoder, make_method
 
 METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
 SMALL = ("backbone.model_args.depth=2", "backbone.model_args.embed_dim=32", "backbone.model_args.num_heads=2")

@@ -1,0 +1,1 @@
+"""A run: its folder, its trainer, and the order in which things happen."""

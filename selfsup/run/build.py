@@ -1,0 +1,80 @@
+"""From a configuration to an encoder and a method."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+
+from selfsup.encoder import Encoder, build_encoder
+from selfsup.errors import UsageError
+from selfsup.methods.base import Method
+from selfsup.views import ViewPlan
+
+PATCH_SIZES, FEWEST_PATCHES = (16, 8, 4, 2), 6
+LARGEST_FOR_SMALL_STEM = 64
+_NOT_ARGUMENTS = ("_target_", "name", "requires", "class_token", "pool")
+
+
+def make_encoder(config: Mapping[str, Any]) -> Encoder:
+    """The backbone of a configuration, with patches or a stem that fit the image size."""
+    backbone, data = config["backbone"], config["data"]
+    name, args, size = backbone["name"], dict(backbone["model_args"]), data["image_size"]
+    if backbone["small"] and size <= LARGEST_FOR_SMALL_STEM:
+        name = backbone["small"]
+    if "patch_size" in args and args["patch_size"] is None:
+        fitting = [p for p in PATCH_SIZES if size % p == 0 and size // p >= FEWEST_PATCHES]
+        if not fitting:
+            raise UsageError(
+                f"no patch size fits images of {size} px; set data.image_size to a multiple of 4"
+            )
+        args["patch_size"] = fitting[0]
+    encoder = build_encoder(
+        name,
+        size,
+        args,
+        backbone["positions"],
+        data["mean"],
+        data["std"],
+        pretrained=backbone["pretrained"],
+        seed=config["seed"],
+    )
+    if "tokens" in config["method"]["requires"]:
+        encoder.require_tokens()
+    return encoder
+
+
+def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Method:
+    """The Lightning module of a configuration."""
+    settings = {key: value for key, value in config["method"].items() if key not in _NOT_ARGUMENTS}
+    views = ViewPlan(
+        config["views"],
+        config["data"]["image_size"],
+        config["data"]["mean"],
+        config["data"]["std"],
+        seed=config["seed"],
+        multiple=encoder.patch_size if encoder.has_tokens else 1,
+    )
+    return get_class(config["method"]["_target_"])(
+        encoder=encoder,
+        views=views,
+        batch_size=effective_batch(config, devices),
+        seed=config["seed"],
+        **settings,
+    )
+
+
+def effective_batch(config: Mapping[str, Any], devices: int) -> int:
+    """Images an optimizer step, over devices, nodes and accumulated batches."""
+    nodes, accumulated = config["trainer"]["num_nodes"], config["trainer"]["accumulate_grad_batches"]
+    return int(config["batch_size"] * devices * nodes * accumulated)
+
+
+def count_devices(settings: Mapping[str, Any], on_gpu: bool) -> int:
+    """Processes a node, as Lightning will start them."""
+    devices = settings["devices"]
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1):
+        return torch.cuda.device_count() if on_gpu else 1
+    return int(devices)

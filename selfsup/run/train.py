@@ -1,0 +1,187 @@
+"""A run from beginning to end: learn, save, judge."""
+
+import logging
+import os
+import subprocess
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from timm.layers.config import set_fused_attn
+from torch import nn
+
+from selfsup.config import load_config
+from selfsup.data import load_data
+from selfsup.data.batches import EpochOrder, training_loader
+from selfsup.encoder import save_encoder
+from selfsup.errors import UsageError
+from selfsup.evaluation import evaluate, print_table
+from selfsup.methods.base import Method
+from selfsup.run.build import count_devices, effective_batch, make_encoder, make_method
+from selfsup.run.folder import new_folder, write_json
+from selfsup.run.trainer import batches_seen, make_trainer
+
+_FOLDER = "SELFSUP_RUN_FOLDER"
+
+
+def train(config: dict[str, Any]) -> Path:
+    """Train, save and judge an encoder; returns the run's folder.
+
+    Everything that can be refused is refused before the folder is made.
+    """
+    started = time.perf_counter()
+    _quiet()
+    # timm's plain attention is twice as fast as torch's fused kernel on a CPU's short sequences.
+    on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
+    set_fused_attn(on_gpu)
+    pl.seed_everything(config["seed"], verbose=False)
+    source, test = load_data(config["data"])
+    devices = count_devices(config["trainer"], on_gpu)
+    world = devices * config["trainer"]["num_nodes"]
+    order = EpochOrder(len(source), config["batch_size"], config["seed"], world=world)
+    method = make_method(config, make_encoder(config), devices)
+    check_batch_norm(method, config, world, on_gpu)
+
+    folder = _folder(config)
+    console = Console(quiet=_rank() > 0)
+    _announce(console, config, method, len(source), devices, folder)
+    trainer = make_trainer(config, devices, folder, len(source), console)
+    order.rank = trainer.global_rank
+    checkpoint = folder / "checkpoints" / "last.ckpt" if config["resume"] else None
+    if checkpoint:
+        order.skip = batches_seen(checkpoint, len(order))
+    loader = training_loader(source, method.views, order, config["data"]["workers"])
+    method = method.to(memory_format=torch.channels_last)
+    trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
+    if trainer.is_global_zero:
+        minutes = (time.perf_counter() - started) / 60
+        hand_over(config, method, source, test, folder, console, minutes)
+    return folder
+
+
+def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_gpu: bool) -> None:
+    """Refuse to synchronise batch norms where torch cannot, rather than train something else."""
+    normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in method.modules())
+    if normed and world > 1 and config["trainer"]["sync_batchnorm"] and not on_gpu:
+        raise UsageError(
+            "torch cannot synchronise batch norm between processes on CPUs; take trainer.devices=1, "
+            "or trainer.sync_batchnorm=false to let each process normalise by its own images"
+        )
+
+
+def _rank() -> int:
+    """This process's number before there is a trainer, by whichever launcher started it."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
+def _folder(config: dict[str, Any]) -> Path:
+    """The run's folder, made by the first process; the others are told by it, or write nothing."""
+    if config["resume"]:
+        return Path(config["resume"])
+    if _rank() > 0:
+        return Path(os.environ.get(_FOLDER, Path(config["out"]) / "latest"))
+    folder = new_folder(config)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    os.environ[_FOLDER] = str(folder)
+    return folder
+
+
+def hand_over(
+    config: Mapping[str, Any],
+    method: Method,
+    source: Any,
+    test: Any,
+    folder: Path,
+    console: Console,
+    minutes: float,
+) -> None:
+    """Save the encoder, judge it, and say what to type next."""
+    encoder = method.learned_encoder().cpu().eval()
+    card: dict[str, Any] = {
+        "method": config["method"]["name"],
+        "data": config["data"]["name"],
+        "minutes": round(minutes, 2),
+        "steps": method.global_step,
+        "revision": _revision(),
+        "config": dict(config),
+    }
+    target = folder / "encoder"
+    for number in range(2, 1000):  # a run that was extended hands over another encoder
+        if not target.exists():
+            break
+        target = folder / f"encoder-{number}"
+    save_encoder(encoder, target, card)
+    if config["evaluate"]:
+        settings = load_config("evaluate", ["encoder=run"])
+        keys = (
+            "k",
+            "temperature",
+            "shots",
+            "draws",
+            "untrained_seeds",
+            "controls",
+            "precision",
+            "batch_size",
+        )
+        results = evaluate(
+            encoder, source, test, config["data"], seed=config["seed"], **{key: settings[key] for key in keys}
+        )
+        results |= {"minutes": round(minutes, 2), "method": config["method"]["name"]}
+        results["images_per_second"] = getattr(method, "images_per_second", None)
+        write_json(folder / target.name.replace("encoder", "results.json").replace(".json-", "-"), results)
+        print_table(results, console)
+    console.print(f"Encoder: {target}   ({minutes:.1f} min of training)", highlight=False, soft_wrap=True)
+    console.print("Next:", highlight=False)
+    console.print(f"  selfsup evaluate encoder={target} data=...", highlight=False, soft_wrap=True)
+    console.print(f'  selfsup.load_encoder("{target}")', highlight=False, soft_wrap=True)
+    console.print(
+        f'  timm.create_model("local-dir:{target}", pretrained=True)', highlight=False, soft_wrap=True
+    )
+
+
+def _announce(
+    console: Console, config: Mapping[str, Any], method: Method, samples: int, devices: int, folder: Path
+) -> None:
+    optimizer, trainer = config["method"]["optimizer"], config["trainer"]
+    batch, encoder = effective_batch(config, devices), method.encoder
+    parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
+    sizes = "/".join(str(size) for size in dict.fromkeys(method.views.sizes))
+    lines = [
+        f"{config['method']['name']} on {config['data']['name']}: {samples} images, "
+        f"{len(method.views)} views of {sizes} px",
+        f"backbone {encoder.recipe['name']}, {parameters:.1f} M parameters",
+        f"batch {batch} = {config['batch_size']} images x {devices * trainer['num_nodes']} devices "
+        f"x {trainer['accumulate_grad_batches']} accumulated; "
+        f"learning rate {method.peak_lr:.3g} = {optimizer['lr']} x {batch}/{optimizer['lr_batch']}",
+        f"run folder {folder}",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _quiet() -> None:
+    """Keep Lightning's remarks about its own settings off the terminal."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+
+
+def _revision() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

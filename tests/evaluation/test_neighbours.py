@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from selfsup.evaluation import NoScore, knn, neighbours
+from tests.evaluation.toys import clusters
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    import sys
+
+    module = sys.modules["selfsup.evaluation.neighbours"]
+    monkeypatch.setattr(module, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(module, "BANK_BLOCK", 13)
+
+
+def reference(bank, labels, queries, k, temperature, classes):
+    """DINO's vote in float64, one query at a time."""
+    bank = bank.double().numpy()
+    bank = bank / np.linalg.norm(bank, axis=1, keepdims=True)
+    votes = np.zeros((len(queries), classes))
+    for row, query in enumerate(queries.double().numpy()):
+        similarity = bank @ (query / np.linalg.norm(query))
+        for i in np.argsort(-similarity)[:k]:
+            votes[row, labels[i]] += np.exp(similarity[i] / temperature)
+    return votes / votes.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("k", [1, 5, 20, 100])
+def test_votes_equal_the_formula_across_blocks(small_blocks, k):
+    bank, labels = clusters(100, 6, 5, spread=2.0)
+    queries, _ = clusters(31, 6, 5, spread=2.0, seed=1)
+    expected = reference(bank, labels, queries, k, 0.07, 5)
+    np.testing.assert_allclose(knn(bank, labels, queries, k, 0.07).numpy(), expected, atol=2e-5)
+
+
+def test_the_same_neighbours_as_scikit_learn(small_blocks):
+    bank, _ = clusters(200, 8, 4)
+    queries, _ = clusters(50, 8, 4, seed=2)
+    peer = NearestNeighbors(n_neighbors=17, metric="cosine", algorithm="brute").fit(bank.double().numpy())
+    distance, index = peer.kneighbors(queries.double().numpy())
+    similarity, ours = neighbours(bank, queries, 17)
+    np.testing.assert_array_equal(ours.numpy(), index)
+    np.testing.assert_allclose(similarity.numpy(), 1 - distance, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_close_features_in_half_precision_do_not_overflow(dtype):
+    # exp(1 / 0.07) is beyond float16: computed there, every vote would be infinite.
+    bank, labels = clusters(300, 16, 3, spread=0.05)
+    queries, _ = clusters(60, 16, 3, spread=0.05, seed=1)
+    bank, queries = (10 + bank).to(dtype), (10 + queries).to(dtype)
+    votes = knn(bank, labels, queries)
+    assert votes.dtype == torch.float32
+    assert votes.isfinite().all()
+    expected = reference(bank.float(), labels, queries.float(), 20, 0.07, 3)
+    np.testing.assert_allclose(votes.sum(1).numpy(), 1, atol=1e-5)
+    assert (votes.argmax(1).numpy() == expected.argmax(1)).mean() > 0.95
+
+
+def test_a_tiny_temperature_is_the_nearest_neighbour():
+    bank, labels = clusters(50, 4, 5, spread=3.0)
+    queries, _ = clusters(20, 4, 5, spread=3.0, seed=1)
+    assert torch.equal(
+        knn(bank, labels, queries, 10, 1e-6).argmax(1), knn(bank, labels, queries, 1).argmax(1)
+    )
+
+
+def test_cosines_ignore_the_length_of_features():
+    bank, labels = clusters(40, 4, 2)
+    queries, _ = clusters(9, 4, 2, seed=1)
+    scale = torch.rand(40, 1) + 0.1
+    torch.testing.assert_close(knn(bank * scale, labels, queries * 5, 3), knn(bank, labels, queries, 3))
+
+
+def test_k_beyond_the_bank_is_named():
+    bank, labels = clusters(10, 4, 2)
+    with pytest.raises(NoScore, match=r"k=11 .* bank of 10"):
+        knn(bank, labels, bank, k=11)
+    assert knn(bank, labels, bank, k=10).shape == (10, 2)
+
+
+def test_classes_beyond_the_bank_get_no_votes():
+    bank, labels = clusters(10, 4, 2)
+    votes = knn(bank, labels, bank[:1], k=3, classes=6)
+    assert votes.shape == (1, 6)
+    assert votes[:, 2:].sum() == 0

@@ -1,0 +1,82 @@
+"""Small stand-ins for encoders and data."""
+
+import torch
+from torch import Tensor, nn
+
+from selfsup.data import ImageArray, UnreadableImage
+
+
+def clusters(
+    samples: int, width: int, classes: int, spread: float = 1.0, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Gaussian clusters with correlated dimensions: features ``(samples, width)`` and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, width, generator=torch.Generator().manual_seed(99))
+    mixing = torch.randn(width, width, generator=torch.Generator().manual_seed(98)) / width**0.5
+    labels = torch.arange(samples) % classes
+    noise = torch.randn(samples, width, generator=generator)
+    return (centres[labels] + spread * noise) @ mixing + 0.5, labels
+
+
+def coloured(
+    samples: int, classes: int = 4, side: int = 12, seed: int = 0, labels: bool = True
+) -> ImageArray:
+    """Noise images whose mean colour depends on their class."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.arange(samples) % classes
+    tint = torch.rand(classes, 3, 1, 1, generator=torch.Generator().manual_seed(7)) * 180
+    images = tint[target] + 75 * torch.rand(samples, 3, side, side, generator=generator)
+    return ImageArray(images.to(torch.uint8), target if labels else None)
+
+
+class OnDemand:
+    """A source that decodes when asked, of images of several sizes, some of them unreadable."""
+
+    images = None
+
+    def __init__(self, samples: int, broken: tuple[int, ...] = ()):
+        generator = torch.Generator().manual_seed(3)
+        self.pictures = [
+            torch.randint(0, 256, (3, 10 + i % 5, 9 + i % 7), dtype=torch.uint8, generator=generator)
+            for i in range(samples)
+        ]
+        self.broken = broken
+        self.labels = torch.arange(samples) % 2
+        self.classes = None
+        self.skipped: list[tuple[str, str]] = []
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, i: int) -> Tensor:
+        if i in self.broken:
+            raise UnreadableImage(self.name(i), "it is empty")
+        return self.pictures[i]
+
+    def name(self, i: int) -> str:
+        return f"picture {i}"
+
+
+class ToyEncoder(nn.Module):
+    """As much of an encoder as the suite asks for."""
+
+    input_size, mean, std, dim = 8, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 16
+
+    def __init__(self, seed: int = 0, output=None):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.body = nn.Sequential(
+                nn.Conv2d(3, self.dim, 3), nn.BatchNorm2d(self.dim), nn.ReLU(), nn.Dropout(0.5)
+            )
+        self.seed, self.output = seed, output
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.body(images).mean((2, 3))
+        return features if self.output is None else self.output(features)
+
+    def untrained(self, seed: int) -> "ToyEncoder":
+        return ToyEncoder(seed + 100)
+
+    def fingerprint(self) -> str:
+        return f"toy-{self.seed}"

@@ -1,0 +1,47 @@
+"""A run on two processes is the run on one."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SETTINGS = (
+    "method=dino",  # without batch norm and masks, so that nothing may differ
+    "backbone.model_args.depth=1",
+    "backbone.model_args.embed_dim=32",
+    "backbone.model_args.num_heads=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "trainer.max_steps=3",
+    "trainer.log_every_n_steps=1",
+    "evaluate=false",
+)
+
+
+def run(out: Path, name: str, *overrides: str) -> Path:
+    command = [sys.executable, "-m", "selfsup.commands", "train", f"out={out}", f"name={name}", *SETTINGS, *overrides]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SELFSUP_RUN")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert done.stdout.count("run folder") == 1
+    return out / name
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "metrics.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
+    one = run(tmp_path, "one", "trainer.devices=1", "batch_size=64")
+    two = run(tmp_path, "two", "trainer.devices=2", "batch_size=32")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    weights, others = (load_file(folder / "encoder" / "model.safetensors") for folder in (one, two))
+    for key, value in weights.items():
+        torch.testing.assert_close(others[key], value, rtol=1e-3, atol=1e-5)
