@@ -27,9 +27,9 @@ def table(suite: str) -> str:
             continue
         found = json.loads(path.read_text())
         rows = {row["name"]: row["scores"] for row in found["results"]["rows"]}
+        trained, untrained = rows["encoder"], rows["untrained"]
         cells = [
-            f"**{_value(rows['encoder'], key)}**{_spread(rows['encoder'], key)} ({_value(rows['untrained'], key)})"
-            for key in COLUMNS
+            f"**{_value(trained, key)}**{_spread(trained, key)} ({_value(untrained, key)})" for key in COLUMNS
         ]
         link = f"[{title}](benchmarks/results/{path.name})"
         lines.append(f"| {link} | {' | '.join(cells)} | {found['minutes_in_all']:.1f} |")

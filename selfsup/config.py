@@ -5,7 +5,7 @@ Every mistake in it is a :class:`~selfsup.errors.UsageError`: one sentence that 
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from selfsup.backbones.names import require_timm_name
 from selfsup.errors import UsageError
 
 _FREE = ("backbone.model_args.",)  # settings that are handed on to a library that checks them
+_MAY_BE_NULL = ("method.optimizer.clip", *_FREE)
 
 
 def config_root() -> Path:
@@ -40,8 +41,10 @@ def summary(group: str, option: str) -> str:
         )
 
 
-def load_config(command: str, overrides: Iterable[str]) -> dict[str, Any]:
+def load_config(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of a command as plain dictionaries, lists and numbers.
+
+    Its key ``overrides`` holds what was given.
 
     Args:
         command: the primary configuration, ``"train"`` or ``"evaluate"``.
@@ -65,14 +68,15 @@ def load_config(command: str, overrides: Iterable[str]) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return {**{str(key): value for key, value in plain.items()}, "overrides": list(overrides)}
 
 
 def written(command: str, overrides: Iterable[str]) -> str:
     """The configuration as YAML, as it is written: references unresolved, nothing required."""
     groups, settings = _sort_overrides(overrides)
     bare = _compose(command, groups)
-    return OmegaConf.to_yaml(_compose(command, [*groups, *(_quoted(bare, *item) for item in settings.items())]))
+    quoted = [_quoted(bare, key, override) for key, override in settings.items()]
+    return OmegaConf.to_yaml(_compose(command, [*groups, *quoted]))
 
 
 def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]]:
@@ -90,7 +94,7 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
             require_timm_name(value)
             groups[key] = "backbone=timm"
             settings["backbone.name"] = f"backbone.name={value}"
-        elif value not in [*options(key), "null"]:
+        elif value not in options(key):
             raise UsageError(f"no {key} '{value}'{near(value, options(key))}")
         else:
             groups[key] = override
@@ -161,7 +165,7 @@ def _require_key(config: DictConfig, key: str, override: str) -> None:
 
 
 def _require_type(key: str, default: Any, value: Any) -> None:
-    if default is None or value is None or isinstance(default, str):
+    if default is None or isinstance(default, str) or (value is None and key.startswith(_MAY_BE_NULL)):
         return
     expected: tuple[tuple[type, ...], str]
     if isinstance(default, bool):
@@ -176,7 +180,7 @@ def _require_type(key: str, default: Any, value: Any) -> None:
         expected = (DictConfig,), "a group of settings; set one of them as key.name=value"
     kinds, words = expected
     if not isinstance(value, kinds) or (isinstance(value, bool) and kinds != (bool,)):
-        raise UsageError(f"{key} is {words}, not '{value}'")
+        raise UsageError(f"{key} is {words}, not '{'null' if value is None else value}'")
 
 
 def require_paths(data: Mapping[str, Any]) -> None:

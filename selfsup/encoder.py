@@ -171,6 +171,7 @@ def build_encoder(
             patches do not divide.
     """
     require_timm_name(name)
+    _require_tag(name)
     args = {key: value for key, value in (model_args or {}).items() if value is not None}
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
@@ -180,6 +181,13 @@ def build_encoder(
         fix_positions(model)
     recipe = {"name": name, "image_size": image_size, "model_args": args, "positions": positions}
     return Encoder(model, recipe, mean, std)
+
+
+def _require_tag(name: str) -> None:
+    base, _, tag = name.partition(".")
+    known = timm.list_models(f"{base}.*", pretrained=True) if tag else []
+    if tag and name not in known:
+        raise UsageError(f"timm has no weights '{name}'; there are {', '.join(known) or 'none of ' + base}")
 
 
 def _create(name: str, image_size: int, args: dict[str, Any], pretrained: bool) -> nn.Module:
@@ -194,7 +202,9 @@ def _create(name: str, image_size: int, args: dict[str, Any], pretrained: bool) 
     except (TypeError, ValueError, AssertionError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise UsageError(f"timm's '{name}' cannot be built with {args}: {error}") from error
     # timm would not look at the rows and columns that are left over.
-    if isinstance(model, VisionTransformer) and any(image_size % side for side in model.patch_embed.patch_size):
+    if isinstance(model, VisionTransformer) and any(
+        image_size % side for side in model.patch_embed.patch_size
+    ):
         patch = model.patch_embed.patch_size[0]
         raise UsageError(
             f"patches of {patch} px do not tile images of {image_size} px; "
@@ -281,6 +291,12 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | No
     return folder
 
 
+def add_to_card(folder: str | Path, content: dict[str, Any]) -> None:
+    """Write more into the ``card.json`` of an encoder's folder, such as its scores."""
+    path = Path(folder) / "card.json"
+    _write_json(path, {**_read_json(path), **content})
+
+
 def load_encoder(path: str | Path) -> Encoder:
     """An encoder from its directory, or ``"timm:NAME"`` for a timm model.
 
@@ -335,6 +351,7 @@ def _load_strictly(model: nn.Module, state: dict[str, Tensor], folder: Path) -> 
 def _timm_encoder(name: str) -> Encoder:
     base, _, tag = name.partition(".")
     require_timm_name(base)
+    _require_tag(name)
     published = timm.get_pretrained_cfg(name, allow_unregistered=True) if tag else None
     cfg = published or timm.get_pretrained_cfg(base)
     size = cfg.input_size[-1] if cfg else 224

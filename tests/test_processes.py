@@ -24,7 +24,8 @@ SETTINGS = (
 
 
 def run(out: Path, name: str, *overrides: str) -> Path:
-    command = [sys.executable, "-m", "selfsup.commands", "train", f"out={out}", f"name={name}", *SETTINGS, *overrides]
+    command = [sys.executable, "-m", "selfsup.commands", "train", f"out={out}", f"name={name}"]
+    command += [*SETTINGS, *overrides]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SELFSUP_RUN")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

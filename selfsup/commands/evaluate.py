@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfsup.backbones.names import require_timm_name
+from selfsup.config import require_paths
 from selfsup.errors import UsageError
-
-PROTOCOL = ("seed", "controls", "untrained_seeds", "k", "temperature", "shots", "draws")
-SETTINGS = (*PROTOCOL, "batch_size", "precision")
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -20,6 +19,8 @@ def run(config: Mapping[str, Any]) -> None:
         UsageError: before any image is encoded, if something in the configuration cannot be.
     """
     out, name = config["out"], str(config["encoder"])
+    require_encoder(name)
+    require_paths(config["data"])
     if out is not None and Path(out).exists():
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
 
@@ -33,7 +34,7 @@ def run(config: Mapping[str, Any]) -> None:
 
     from selfsup.data import load_data
     from selfsup.encoder import load_encoder
-    from selfsup.evaluation import evaluate, print_table, write_results
+    from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 
     encoder = load_encoder(name)
     train, test = load_data(config["data"])
@@ -41,3 +42,16 @@ def run(config: Mapping[str, Any]) -> None:
     results = evaluate(encoder, train, test, config["data"], **settings, device=device, progress=True)
     print_table(results)
     print(f"Results are in {write_results(results, out, name)}")
+
+
+def require_encoder(name: str) -> None:
+    """Raise a UsageError unless ``name`` is a folder that looks like an encoder, or a timm model's name."""
+    if name.startswith("timm:"):
+        require_timm_name(name.removeprefix("timm:"))
+        return
+    folder = Path(name)
+    if not folder.is_dir():
+        raise UsageError(f"there is no encoder '{name}'; a run leaves one in runs/<name>/encoder")
+    for file in ("config.json", "model.safetensors"):
+        if not (folder / file).is_file():
+            raise UsageError(f"'{name}' is no encoder: it has no {file}; copy the encoder's whole folder")

@@ -43,6 +43,6 @@ def check(config: dict[str, Any]) -> None:
             "would change it; raise batch_size instead of trainer.accumulate_grad_batches"
         )
     if config["resume"] is None and config["name"] is not None:
-        folder = Path(config["out"]) / str(config["name"])
+        folder = Path(str(config["out"])) / str(config["name"])
         if folder.exists():
             raise UsageError(f"'{folder}' exists; choose another name, or go on with it by resume={folder}")

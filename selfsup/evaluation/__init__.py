@@ -7,10 +7,11 @@ from selfsup.evaluation.neighbours import knn, neighbours
 from selfsup.evaluation.probes import linear_probe, logistic, nshot
 from selfsup.evaluation.results import write_results
 from selfsup.evaluation.spectra import rankme, spectrum
-from selfsup.evaluation.suite import evaluate
+from selfsup.evaluation.suite import SETTINGS, evaluate
 from selfsup.evaluation.table import print_table
 
 __all__ = [
+    "SETTINGS",
     "Features",
     "NoScore",
     "evaluate",

@@ -22,6 +22,10 @@ from selfsup.evaluation.features import (
 )
 from selfsup.evaluation.protocols import labelled, record, unlabelled
 
+# The settings of `evaluate` that a configuration holds under the same names.
+PROTOCOL = ("seed", "controls", "untrained_seeds", "k", "temperature", "shots", "draws")
+SETTINGS = (*PROTOCOL, "batch_size", "precision")
+
 
 def evaluate(
     encoder: Encoder,

@@ -1,6 +1,6 @@
 """A run's folder: made once, never overwritten, and gone on with."""
 
-import json
+import os
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
@@ -8,17 +8,15 @@ from typing import Any
 
 import yaml
 
-from selfsup.config import load_config
 from selfsup.errors import UsageError
 
-_MAY_CHANGE = ("trainer.", "logger.", "evaluate", "traceback")
-_NOTHING = object()
+_MAY_CHANGE = ("trainer", "logger", "evaluate", "traceback", "resume")
 
 
 def new_folder(config: dict[str, Any]) -> Path:
     """Make the run's folder, never one that exists, and point ``latest`` at it."""
-    out = Path(config["out"])
-    name = config["name"] or "-".join(
+    out = Path(str(config["out"]))
+    name = str(config["name"] or "") or "-".join(
         [
             config["method"]["name"],
             config["data"]["name"],
@@ -43,7 +41,7 @@ def new_folder(config: dict[str, Any]) -> Path:
     latest = out / "latest"
     if latest.is_symlink() or not latest.exists():
         latest.unlink(missing_ok=True)
-        latest.symlink_to(folder.name)
+        latest.symlink_to(os.path.relpath(folder, out))
     return folder
 
 
@@ -59,24 +57,10 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
     if not (folder / "checkpoints" / "last.ckpt").is_file():
         raise UsageError(f"resume: '{folder}' has no checkpoint yet; start a new run")
     before: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
-    defaults = flat(load_config("train", [f"resume={folder}"]))
-    given = {key: value for key, value in flat(config).items() if defaults.get(key, _NOTHING) != value}
-    for key, value in given.items():
-        if not key.startswith(_MAY_CHANGE):
-            raise UsageError(f"{key} cannot change when a run is resumed; start a new run for that")
+    for override in config["overrides"]:
+        key = override.partition("=")[0]
         *groups, last = key.split(".")
-        reduce(dict.__getitem__, groups, before)[last] = value
+        if [*groups, last][0] not in _MAY_CHANGE:
+            raise UsageError(f"{key} cannot change when a run is resumed; start a new run for that")
+        reduce(dict.__getitem__, groups, before)[last] = reduce(dict.__getitem__, groups, config)[last]
     return {**before, "resume": str(folder.resolve())}
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON."""
-    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -5,7 +5,8 @@ import os
 import subprocess
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from torch import nn
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import EpochOrder, training_loader
-from selfsup.encoder import save_encoder
+from selfsup.encoder import add_to_card, save_encoder
 from selfsup.errors import UsageError
-from selfsup.evaluation import evaluate, print_table
+from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.methods.base import Method
 from selfsup.run.build import count_devices, effective_batch, make_encoder, make_method
-from selfsup.run.folder import new_folder, write_json
+from selfsup.run.folder import new_folder
 from selfsup.run.trainer import batches_seen, make_trainer
 
 _FOLDER = "SELFSUP_RUN_FOLDER"
@@ -104,46 +105,34 @@ def hand_over(
 ) -> None:
     """Save the encoder, judge it, and say what to type next."""
     encoder = method.learned_encoder().cpu().eval()
-    card: dict[str, Any] = {
-        "method": config["method"]["name"],
-        "data": config["data"]["name"],
-        "minutes": round(minutes, 2),
-        "steps": method.global_step,
-        "revision": _revision(),
-        "config": dict(config),
-    }
-    target = folder / "encoder"
-    for number in range(2, 1000):  # a run that was extended hands over another encoder
-        if not target.exists():
-            break
-        target = folder / f"encoder-{number}"
+    target = next(path for path in _encoder_folders(folder) if not path.exists())
+    facts = {"method": config["method"]["name"], "minutes": round(minutes, 2), "steps": method.global_step}
+    card = {**facts, "data": config["data"]["name"], "revision": _revision(), "config": dict(config)}
     save_encoder(encoder, target, card)
     if config["evaluate"]:
-        settings = load_config("evaluate", ["encoder=run"])
-        keys = (
-            "k",
-            "temperature",
-            "shots",
-            "draws",
-            "untrained_seeds",
-            "controls",
-            "precision",
-            "batch_size",
-        )
-        results = evaluate(
-            encoder, source, test, config["data"], seed=config["seed"], **{key: settings[key] for key in keys}
-        )
-        results |= {"minutes": round(minutes, 2), "method": config["method"]["name"]}
-        results["images_per_second"] = getattr(method, "images_per_second", None)
-        write_json(folder / target.name.replace("encoder", "results.json").replace(".json-", "-"), results)
+        settings = {
+            key: value for key, value in load_config("evaluate", ["encoder=run"]).items() if key in SETTINGS
+        }
+        results = evaluate(encoder, source, test, config["data"], **{**settings, "seed": config["seed"]}) | {
+            **facts,
+            "images_per_second": getattr(method, "images_per_second", None),
+        }
+        write_results(results, None, str(target))
+        add_to_card(target, {"scores": results["rows"][0]["scores"]})
         print_table(results, console)
-    console.print(f"Encoder: {target}   ({minutes:.1f} min of training)", highlight=False, soft_wrap=True)
-    console.print("Next:", highlight=False)
-    console.print(f"  selfsup evaluate encoder={target} data=...", highlight=False, soft_wrap=True)
-    console.print(f'  selfsup.load_encoder("{target}")', highlight=False, soft_wrap=True)
-    console.print(
-        f'  timm.create_model("local-dir:{target}", pretrained=True)', highlight=False, soft_wrap=True
-    )
+    for line in (
+        f"Encoder: {target}   ({minutes:.1f} min of training). Next:",
+        f"  selfsup evaluate encoder={target} data=...",
+        f'  selfsup.load_encoder("{target}")',
+        f'  timm.create_model("local-dir:{target}", pretrained=True)',
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _encoder_folders(folder: Path) -> Iterator[Path]:
+    """``encoder``; then ``encoder-2``, ... for a run that was extended and hands over once more."""
+    yield folder / "encoder"
+    yield from (folder / f"encoder-{number}" for number in count(2))
 
 
 def _announce(
