@@ -141,7 +141,8 @@ def _quoted(config: DictConfig, key: str, override: str) -> str:
     value = override.partition("=")[2]
     text = isinstance(_value(config, key), str) or _value(config, key) is None
     if text and re.search(r"[^\w.+-]", value) and value[0] not in "[{'\"":
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        # Backslashes stand for themselves, but for those before a quote.
+        escaped = re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + ("\\'" if end[2] else ""), value)
         override = f"{key}='{escaped}'"
     return override if key in set(_leaves(config)) else f"+{override}"
 

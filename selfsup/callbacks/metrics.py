@@ -25,11 +25,14 @@ class MetricsFile(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
         self.before = 0.0
-        if not trainer.is_global_zero or not self.path.exists():
+        self.last = trainer.global_step
+        if not trainer.is_global_zero or not self.path.exists() or not self.path.stat().st_size:
             return
         with self.path.open(newline="") as file:
             reader = csv.DictReader(file)
-            rows = [row for row in reader if int(row["step"]) <= trainer.global_step]
+            # The last row of a run that was killed may be half a row.
+            whole = (row for row in reader if None not in row.values())
+            rows = [row for row in whole if int(row["step"]) <= trainer.global_step]
             self.columns = list(reader.fieldnames or [])
         self.before = float(rows[-1]["seconds"]) if rows else 0.0
         with self.path.open("w", newline="") as file:
@@ -43,7 +46,7 @@ class MetricsFile(pl.Callback):
         step = trainer.global_step
         if not trainer.is_global_zero or (step % self.every and step != 1):
             return
-        if step == getattr(self, "last", None):  # a further micro-batch of an accumulated step
+        if step == self.last:  # a further micro-batch of an accumulated step
             return
         self.last = step
         scalars = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}

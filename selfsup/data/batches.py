@@ -85,7 +85,7 @@ class Batches(Dataset[dict[str, Any]]):
             try:
                 read[i] = self._crops(self.source[i], i, epoch)
             except UnreadableImage as error:
-                skipped.append((self.source.name(i), str(error)))
+                skipped.append((error.name, error.reason))
         if not read:
             raise UsageError(f"none of {len(indices)} images could be read, among them {skipped[0][0]}")
         substitutes = list(read)

@@ -13,6 +13,7 @@ from lightly.models.modules.ijepa_timm import IJEPAPredictorTIMM
 from torch import Tensor
 
 from selfsup.encoder import Encoder, take
+from selfsup.errors import UsageError
 from selfsup.methods.base import Method, require_full_size
 from selfsup.objectives import block_masks, latent_prediction
 from selfsup.optim import linear, update_average
@@ -40,6 +41,10 @@ class JEPA(Method):
         require_full_size(self.views, self.encoder, "jepa")
         self.masks, self.momentum = masks, momentum
         rows, columns = self.encoder.grid
+        try:
+            block_masks(1, (rows, columns), torch.Generator(), **masks)
+        except ValueError as error:
+            raise UsageError(f"method.masks do not work on {rows} x {columns} patches: {error}") from error
         self.predictor = IJEPAPredictorTIMM(
             rows * columns,
             predictor["depth"],

@@ -16,21 +16,16 @@ _MAY_CHANGE = ("trainer", "logger", "evaluate", "traceback", "resume")
 def new_folder(config: dict[str, Any]) -> Path:
     """Make the run's folder, never one that exists, and point ``latest`` at it."""
     out = Path(str(config["out"]))
-    name = str(config["name"] or "") or "-".join(
-        [
-            config["method"]["name"],
-            config["data"]["name"],
-            config["backbone"]["name"],
-            f"{datetime.now():%Y%m%d-%H%M%S}",
-        ]
-    )
+    parts = [config[part]["name"] for part in ("method", "data", "backbone")]
+    automatic = "-".join([*parts, f"{datetime.now():%Y%m%d-%H%M%S}"])
+    name = automatic if config["name"] is None else str(config["name"])
     for attempt in range(1000):
         folder = out / (name if attempt == 0 else f"{name}-{attempt}")
         try:
             folder.mkdir(parents=True)
             break
         except FileExistsError as error:
-            if config["name"]:
+            if config["name"] is not None:
                 raise UsageError(
                     f"'{folder}' exists; choose another name, or go on with it by resume={folder}"
                 ) from error
@@ -59,8 +54,8 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
     before: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
     for override in config["overrides"]:
         key = override.partition("=")[0]
-        *groups, last = key.split(".")
-        if [*groups, last][0] not in _MAY_CHANGE:
+        if key.partition(".")[0] not in _MAY_CHANGE:
             raise UsageError(f"{key} cannot change when a run is resumed; start a new run for that")
+        *groups, last = key.split(".")
         reduce(dict.__getitem__, groups, before)[last] = reduce(dict.__getitem__, groups, config)[last]
     return {**before, "resume": str(folder.resolve())}

@@ -27,7 +27,7 @@ from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.methods.base import Method
 from selfsup.run.build import count_devices, effective_batch, make_encoder, make_method
 from selfsup.run.folder import new_folder
-from selfsup.run.trainer import batches_seen, make_trainer
+from selfsup.run.trainer import batches_seen, check_trainer, make_trainer
 
 _FOLDER = "SELFSUP_RUN_FOLDER"
 
@@ -49,6 +49,7 @@ def train(config: dict[str, Any]) -> Path:
     order = EpochOrder(len(source), config["batch_size"], config["seed"], world=world)
     method = make_method(config, make_encoder(config), devices)
     check_batch_norm(method, config, world, on_gpu)
+    check_trainer(config, devices)
 
     folder = _folder(config)
     console = Console(quiet=_rank() > 0)

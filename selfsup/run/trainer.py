@@ -10,11 +10,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.skipped import SkippedImages
+from selfsup.errors import UsageError
 from selfsup.run.build import effective_batch
 
 
@@ -22,15 +24,11 @@ def make_trainer(
     config: Mapping[str, Any], devices: int, folder: Path, samples: int, console: Console
 ) -> pl.Trainer:
     """Lightning's trainer, writing into the run's folder."""
-    settings = dict(config["trainer"])
-    minutes, precision = settings.pop("checkpoint_minutes"), settings.pop("precision")
-    if settings["devices"] == "auto":
-        settings["devices"] = devices
-    settings["sync_batchnorm"] &= devices * settings["num_nodes"] > 1
+    minutes = config["trainer"]["checkpoint_minutes"]
     data, images = config["data"], effective_batch(config, devices)
     callbacks = [
         ProgressReport(images, console),
-        MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
+        MetricsFile(folder / "metrics.csv", config["trainer"]["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", samples, data["max_unreadable"]),
         ModelCheckpoint(
             folder / "checkpoints",
@@ -41,16 +39,35 @@ def make_trainer(
             enable_version_counter=False,
         ),
     ]
-    accelerator = settings["accelerator"]
     return pl.Trainer(
-        **settings,
-        precision=best_precision(accelerator) if precision == "auto" else precision,
-        logger=make_logger(config, folder),
-        callbacks=callbacks,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
+        **trainer_settings(config, devices), logger=make_logger(config, folder), callbacks=callbacks
     )
+
+
+def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
+    """The configuration's ``trainer`` in Lightning's words."""
+    settings = {key: value for key, value in config["trainer"].items() if key != "checkpoint_minutes"}
+    if settings["precision"] == "auto":
+        settings["precision"] = best_precision(settings["accelerator"])
+    if settings["devices"] == "auto":
+        settings["devices"] = devices
+    if settings["max_steps"] > 0:
+        settings["max_epochs"] = -1
+    settings["sync_batchnorm"] &= devices * settings["num_nodes"] > 1
+    return {
+        **settings,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
+
+
+def check_trainer(config: Mapping[str, Any], devices: int) -> None:
+    """Raise a UsageError if Lightning refuses the settings, before a folder is made for the run."""
+    try:
+        pl.Trainer(**trainer_settings(config, devices), logger=False, enable_checkpointing=False)
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise UsageError(f"Lightning refuses the trainer's settings: {str(error).splitlines()[0]}") from error
 
 
 def best_precision(accelerator: str) -> Any:

@@ -1,0 +1,167 @@
+"""The order of batches, and what they hold: nothing twice, nothing lost, whoever reads it."""
+
+import io
+from typing import Any
+
+import pytest
+import torch
+
+from selfsup.data import ImageArray, ImageFiles
+from selfsup.data.batches import Batches, EpochOrder, training_loader
+from selfsup.errors import UsageError
+from selfsup.views import ViewPlan
+
+from .images import encoded, noise
+
+KIND = {
+    "size": 1.0,
+    "scale": [0.3, 1.0],
+    "ratio": [0.75, 1.33],
+    "mirror": 0.5,
+    "jitter": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+    "hue": 0.0,
+    "grey": 0.0,
+    "blur": 0.0,
+    "sigma": [0.1, 2.0],
+    "solarize": 0.0,
+}
+PLAN = ViewPlan(
+    {"large": {"count": 2, **KIND}, "small": {"count": 1, **KIND, "size": 0.5}}, 16, (0.5,) * 3, (0.25,) * 3
+)
+
+
+def batches_of(order: EpochOrder, epoch: int = 0) -> list[list[int]]:
+    order.set_epoch(epoch)
+    keys = list(order)
+    assert {seen for seen, _ in keys} == {epoch}
+    return [indices for _, indices in keys]
+
+
+def files_of(n: int, broken: tuple[int, ...] = ()) -> ImageFiles:
+    """PNG images of different sizes, some of which are none."""
+    images = [encoded(noise(i, 20 + i, 30 - i)) if i not in broken else b"no image" for i in range(n)]
+    return ImageFiles(images, torch.arange(n) % 3, names=[f"photo {i}" for i in range(n)])
+
+
+def epochs_of(source: Any, workers: int, epochs: int = 2, batch_size: int = 4) -> list[dict[str, Any]]:
+    order = EpochOrder(len(source), batch_size, seed=0)
+    loader = training_loader(source, PLAN, order, workers)
+    found = []
+    for epoch in range(epochs):
+        order.set_epoch(epoch)
+        found += list(loader)
+    return found
+
+
+@pytest.mark.parametrize(("samples", "batch_size", "world"), [(24, 4, 1), (24, 4, 3), (26, 4, 3), (7, 7, 1)])
+def test_an_epoch_sees_each_sample_once_over_all_processes(samples: int, batch_size: int, world: int) -> None:
+    orders = [EpochOrder(samples, batch_size, 0, rank, world) for rank in range(world)]
+    shares = [batches_of(order) for order in orders]
+    number = samples // (batch_size * world)
+    assert [len(order) for order in orders] == [len(share) for share in shares] == [number] * world
+    assert {len(batch) for share in shares for batch in share} == {batch_size}
+    seen = [i for share in shares for batch in share for i in batch]
+    assert len(seen) == len(set(seen)) == number * batch_size * world
+    assert set(seen) <= set(range(samples))
+    # However many processes share a batch, it is the same batch.
+    together = [[i for batch in step for i in batch] for step in zip(*shares, strict=True)]
+    assert together == batches_of(EpochOrder(samples, batch_size * world, 0))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    orders = [batches_of(EpochOrder(64, 8, seed), epoch) for seed in (0, 1) for epoch in (0, 1, 2)]
+    assert len({str(order) for order in orders}) == 6
+    assert batches_of(EpochOrder(64, 8, 1), 2) == orders[-1]
+    flat = [i for batch in orders[0] for i in batch]
+    assert flat != sorted(flat)
+
+
+def test_samples_left_over_change_with_the_epoch() -> None:
+    order = EpochOrder(10, 4, 0)
+    left = [set(range(10)) - {i for batch in batches_of(order, epoch) for i in batch} for epoch in range(20)]
+    assert set.union(*left) == set(range(10))
+
+
+@pytest.mark.parametrize("seen", [0, 1, 5])
+def test_an_interrupted_epoch_goes_on_where_it_stopped(seen: int) -> None:
+    whole = EpochOrder(48, 8, 3)
+    expected = [batches_of(whole, 2)[seen:], batches_of(whole, 3)]
+    order = EpochOrder(48, 8, 3, skip=seen)
+    assert [batches_of(order, 2), batches_of(order, 3)] == expected
+
+
+def test_a_batch_larger_than_the_data_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"batch of 24 images is larger than the data .20 images.; .*=10 or less"
+    ):
+        EpochOrder(20, 12, 0, world=2)
+    assert len(EpochOrder(20, 10, 0, world=2)) == 1
+
+
+def test_batches_of_a_source_in_memory_hold_its_images() -> None:
+    images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(9) % 2
+    found = epochs_of(ImageArray(images, labels), workers=2)  # for which there is nothing to do
+    assert len(found) == 4
+    for n, batch in enumerate(found):
+        assert torch.equal(batch["image"], images[batch["index"]])
+        assert torch.equal(batch["label"], labels[batch["index"]])
+        assert batch["epoch"] == n // 2
+        assert batch["skipped"] == []
+    assert "label" not in epochs_of(ImageArray(images), 0)[0]
+
+
+def test_crops_of_files_are_the_plans() -> None:
+    """Those of the decoded image, up to a level of rounding, once for all views."""
+    source = files_of(8)
+    (batch,) = epochs_of(source, workers=0, epochs=1, batch_size=8)
+    assert [crop.shape for crop in batch["image"]] == [(8, 3, 16, 16)] * 2 + [(8, 3, 8, 8)]
+    assert torch.equal(batch["label"], batch["index"] % 3)
+    for row, i in enumerate(batch["index"].tolist()):
+        crops = PLAN.crop(source[i].unsqueeze(0), torch.tensor([i]), epoch=0)
+        for view, expected in zip(batch["image"], crops, strict=True):
+            assert view.dtype == torch.uint8
+            torch.testing.assert_close(view[row].float(), expected[0], atol=1.01, rtol=0)
+
+
+def test_workers_change_nothing() -> None:
+    source = files_of(12, broken=(5,))
+    alone, together = (epochs_of(source, workers) for workers in (0, 2))
+    assert len(alone) == len(together) == 6
+    for one, other in zip(alone, together, strict=True):
+        assert (one["epoch"], one["skipped"]) == (other["epoch"], other["skipped"])
+        assert torch.equal(one["index"], other["index"])
+        assert torch.equal(one["label"], other["label"])
+        assert all(torch.equal(*views) for views in zip(one["image"], other["image"], strict=True))
+    firsts = [next(b for b in alone if b["epoch"] == epoch)["image"][0] for epoch in (0, 1)]
+    assert not torch.equal(*firsts)
+
+
+def test_an_unreadable_image_is_named_and_another_takes_its_place() -> None:
+    source = files_of(6, broken=(1, 4))
+    batch = Batches(source, PLAN)[3, [1, 0, 4, 2, 5]]
+    assert batch["index"].tolist() == [0, 0, 5, 2, 5]
+    assert batch["label"].tolist() == [0, 0, 2, 2, 2]
+    assert [name for name, _ in batch["skipped"]] == ["photo 1", "photo 4"]
+    for _, reason in batch["skipped"]:
+        assert reason
+        assert "photo" not in reason  # the name is said once
+    for view in batch["image"]:
+        assert torch.equal(view[0], view[1])
+        assert torch.equal(view[2], view[4])
+
+
+def test_a_batch_without_any_readable_image_stops() -> None:
+    with pytest.raises(UsageError, match="none of 2 images could be read, among them photo 1"):
+        Batches(files_of(3, broken=(1, 2)), PLAN)[0, [1, 2]]
+
+
+def test_a_file_that_ends_early_is_unreadable(tmp_path: Any) -> None:
+    stream = io.BytesIO(encoded(noise(0, 40, 40)))
+    source = ImageFiles([encoded(noise(1)), stream.getvalue()[:200]], names=["whole", "half"])
+    batch = Batches(source, PLAN)[0, [0, 1]]
+    assert [name for name, _ in batch["skipped"]] == ["half"]
+    assert "label" not in batch

@@ -1,0 +1,376 @@
+"""A mistake in a command is a sentence that says what would be right, told before torch is imported."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selfsup.backbones.names import require_timm_name, timm_names
+from selfsup.commands import main
+from selfsup.commands.train import check
+from selfsup.config import load_config, options
+from selfsup.errors import UsageError
+from selfsup.run.folder import new_folder, resumed
+
+
+def refused(*overrides: str, command: str = "train") -> str:
+    with pytest.raises(UsageError) as caught:
+        check(load_config(command, overrides))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("method=barlw", "no method 'barlw'; did you mean 'barlow'?"),
+        ("method=xyz", "no method 'xyz'; there are barlow, dino, jepa, mae, simclr"),
+        ("method=simclr,barlow", "no method 'simclr,barlow'; did you mean 'simclr'?"),
+        ("method=null", "no method 'null'; there are barlow"),
+        ("logger=null", "no logger 'null'"),
+        ("data=cifar", "no data 'cifar'; did you mean 'cifar10'?"),
+        ("experiment=null", "no experiment 'null'"),
+        ("backbone=resnet81", "is called 'resnet81'; did you mean .*'resnet18'"),
+        ("backbone=null", "neither a backbone .* nor a timm model is called 'null'"),
+        ("batchsize=3", "no setting 'batchsize' .*did you mean 'batch_size'?"),
+        ("lr=3", "no setting 'lr' .*did you mean 'method.optimizer.lr'?"),
+        ("method.optimiser.lr=1", "did you mean 'method.optimizer.lr'?"),
+        ("data.root=here", "no setting 'data.root' .*there are name, source, image_size"),
+        ("nonsense=1", "no setting 'nonsense' .*there are"),
+        ("foo", "'foo' is no setting; write key=value"),
+        ("+batch_size=3", "'+batch_size=3' is no setting; write key=value"),
+        ("--batch_size=3", "'--batch_size=3' is no setting; write key=value"),
+        ("batch_size=abc", "batch_size is a whole number, not 'abc'"),
+        ("batch_size=1.5", "batch_size is a whole number, not '1.5'"),
+        ("batch_size=", "batch_size is a whole number, not ''"),
+        ("batch_size=null", "batch_size is a whole number, not 'null'"),
+        ("trainer.max_epochs=null", "trainer.max_epochs is a whole number, not 'null'"),
+        ("seed=true", "seed is a whole number, not 'True'"),
+        ("evaluate=1", "evaluate is true or false, not '1'"),
+        ("method.optimizer.lr=fast", "method.optimizer.lr is a number, not 'fast'"),
+        ("views.first.scale=0.3", "views.first.scale is a list such as"),
+        ("method.optimizer=3", "method.optimizer is a group of settings; set one of them as key.name=value"),
+        ("backbone.model_args.depth=x", "backbone.model_args.depth is a whole number"),
+        ("name=${foo}", "refers to another that is not there: .*'foo'"),
+        ("data=folder", "data.root has to be given: add data.root=..."),
+        ("data=parquet", "data.train has to be given"),
+        ("backbone=timm", "backbone.name has to be given"),
+    ],
+)
+def test_a_mistake_is_told_with_what_would_be_right(override: str, words: str) -> None:
+    assert re.search(words.replace("?", r"\?").replace("+", r"\+"), refused(override))
+
+
+def test_an_encoder_has_to_be_given_to_the_evaluation() -> None:
+    assert refused(command="evaluate") == "encoder has to be given: add encoder=... to the command"
+    assert "did you mean 'shots'?" in refused("encoder=x", "shot=3", command="evaluate")
+
+
+def test_defaults_are_those_of_the_files() -> None:
+    config = load_config("train", [])
+    assert (config["method"]["name"], config["data"]["name"], list(config["views"])) == (
+        "barlow",
+        "digits",
+        ["first", "second"],
+    )
+    assert json.loads(json.dumps(config)) == config
+    assert (config["batch_size"], config["method"]["optimizer"]["lr"]) == (128, 1e-3)
+    assert config["overrides"] == []
+
+
+def test_settings_reach_their_place() -> None:
+    overrides = ["method=simclr", "batch_size=8", "method.optimizer.lr=5e-4", "views.each.scale=[0.3,0.9]"]
+    config = load_config("train", overrides)
+    assert config["method"]["_target_"] == "selfsup.methods.simclr.SimCLR"
+    assert list(config["views"]) == ["each"]  # the views follow the method
+    assert (config["batch_size"], config["method"]["optimizer"]["lr"]) == (8, 5e-4)
+    assert config["views"]["each"]["scale"] == [0.3, 0.9]
+    assert config["overrides"] == overrides
+    assert load_config("train", ["views=dino"])["method"]["name"] == "barlow"
+    assert (
+        load_config("train", ["method=dino", "method.optimizer.clip=null"])["method"]["optimizer"]["clip"]
+        is None
+    )
+    assert load_config("train", ["method.optimizer.lr=1"])["method"]["optimizer"]["lr"] == 1  # a number, too
+
+
+@pytest.mark.parametrize("method", options("method"))
+@pytest.mark.parametrize("data", options("data"))
+def test_every_method_and_data_set_compose(method: str, data: str) -> None:
+    given = {"folder": ["data.root=."], "parquet": ["data.train=."]}.get(data, [])
+    config = load_config("train", [f"method={method}", f"data={data}", *given])
+    assert (config["method"]["name"], config["data"]["name"]) == (method, data)
+    for view in config["views"].values():
+        assert all(isinstance(end, float | int) for end in view["scale"])
+
+
+@pytest.mark.parametrize(
+    "path", ["with space", "a,b", "it's", "a(b)", "x=y", "täg: 1", r"c:\images", "end\\", r"a\'b", "~/x"]
+)
+def test_any_path_can_be_given(path: str) -> None:
+    config = load_config("train", ["data=folder", f"data.root={path}"])
+    assert config["data"]["root"] == config["data"]["source"]["root"] == path
+
+
+def test_arguments_of_a_backbone_are_free() -> None:
+    overrides = [
+        "backbone=convnext_atto",
+        "backbone.model_args.ls_init_value=0.1",
+        "backbone.model_args.patch.a=2",
+    ]
+    backbone = load_config("train", overrides)["backbone"]
+    assert (backbone["name"], backbone["small"]) == ("convnext_atto", None)
+    assert backbone["model_args"] == {"ls_init_value": 0.1, "patch": {"a": 2}}
+    assert (
+        load_config("train", ["backbone.model_args.qk_norm=true"])["backbone"]["model_args"]["qk_norm"]
+        is True
+    )
+    assert "no setting 'backbone.arguments'" in refused("backbone.arguments=1")
+
+
+def test_any_timm_name_is_a_backbone() -> None:
+    for name in ("resnet18d", "vit_small_patch16_224.augreg_in21k", "resnet18_small"):
+        assert load_config("train", [f"backbone={name}"])["backbone"]["name"] == name
+    for name in options("backbone"):
+        chosen = [] if name != "timm" else ["backbone.name=resnet18"]
+        require_timm_name(load_config("train", [f"backbone={name}", *chosen])["backbone"]["name"])
+
+
+def test_names_read_off_timms_sources_are_timms() -> None:
+    import timm
+
+    from selfsup.backbones import small_stem
+
+    assert timm_names() == set(timm.list_models())
+    assert set(small_stem.default_cfgs) <= timm_names()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["batch_size=0"], "batch_size is 0; it has to be above 0"),
+        (["method.optimizer.lr=-1"], "method.optimizer.lr is -1; it has to be above 0"),
+        (["trainer.accumulate_grad_batches=0"], "above 0"),
+        (["trainer.max_epochs=-1"], "the run has no length; set trainer.max_epochs or trainer.max_steps"),
+        (["trainer.max_epochs=0"], "the run has no length"),
+        (["method.optimizer.name=adam"], "no optimizer 'adam'; choose adamw, lars or sgd"),
+        (
+            ["method=mae", "backbone=resnet18"],
+            "method=mae needs patch tokens, which resnet18 has not; take backbone=",
+        ),
+        (["method=jepa", "backbone=resnet10"], "method=jepa needs patch tokens"),
+        (["method=barlow", "trainer.accumulate_grad_batches=2"], "raise batch_size"),
+        (["method=simclr", "trainer.accumulate_grad_batches=2"], "raise batch_size"),
+        (["data=folder", "data.root=no/such/folder"], "data.root: there is no 'no/such/folder'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides: list[str], words: str) -> None:
+    assert words in refused(*overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["trainer.max_epochs=-1", "trainer.max_steps=5"],
+        ["method=mae", "trainer.accumulate_grad_batches=2"],
+        ["method=dino", "backbone=resnet18"],
+        ["method=mae", "backbone=deit_tiny_patch16_224"],
+        ["data=parquet", "data.train=no/train-*.parquet"],
+        ["data=cifar10", "data.root=no/such/folder", "data.download=true"],
+    ],
+)
+def test_what_goes_together_is_not_refused(overrides: list[str]) -> None:
+    check(load_config("train", overrides))
+
+
+def test_a_near_miss_of_a_path_is_told(tmp_path: Path) -> None:
+    (tmp_path / "flowers").mkdir()
+    said = refused("data=folder", f"data.root={tmp_path / 'flower'}")
+    assert f"did you mean '{tmp_path / 'flowers'}'?" in said
+
+
+LIGHT = """
+import contextlib, io, json, sys
+HEAVY = ("torch", "timm", "wandb", "sklearn", "lightly", "pytorch_lightning", "torchvision")
+
+def heavy():
+    return [name for name in HEAVY if name in sys.modules]
+
+import selfsup
+seen = [["import selfsup", 0, "", heavy()]]
+from selfsup.commands import main
+for arguments in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        status = main(arguments)
+    seen.append([" ".join(arguments), status, out.getvalue(), heavy()])
+print(json.dumps(seen))
+"""
+
+
+def test_mistakes_and_help_are_told_before_torch_is_imported() -> None:
+    good = [[], ["--help"], ["train", "--help"], ["evaluate", "-h"], ["train", "method=dino", "--help"]]
+    wrong = [
+        ["trian"],
+        ["train", "method=barlw"],
+        ["train", "backbone=resnet81"],
+        ["train", "batchsize=3"],
+        ["train", "batch_size=0"],
+        ["train", "method=mae", "backbone=resnet18"],
+        ["train", "data=folder", "data.root=no/such/folder"],
+        ["train", "resume=no/such/run"],
+        ["evaluate"],
+        ["evaluate", "encoder=x", "kk=3"],
+    ]
+    command = [sys.executable, "-c", LIGHT, json.dumps(good + wrong)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (imported, *answers) = json.loads(done.stdout)
+    assert imported[-1] == []
+    assert [heavy for *_, heavy in answers if heavy] == []
+    for name, status, said, _ in answers[: len(good)]:
+        assert status == 0, name
+        assert "usage: selfsup" in said
+    for name, status, said, _ in answers[len(good) :]:
+        assert status == 2, name
+        assert said.startswith(f"selfsup {name.split()[0]}: ")
+        assert said.count("\n") == 1, said
+    assert "did you mean 'train'?" in answers[len(good)][2]
+
+
+def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    said = capsys.readouterr().out
+    for group in ("method", "backbone", "data", "logger", "experiment"):
+        assert f"\n{group}=\n" in said
+        for option in options(group):
+            assert re.search(rf"^  {option} +\S", said, re.MULTILINE), option
+    for setting in ("batch_size: 128", "resume: null", "evaluate: true"):
+        assert setting in said
+    assert "defaults:" not in said
+
+
+def test_traceback_on_demand() -> None:
+    with pytest.raises(UsageError):
+        main(["train", "batch_size=0", "traceback=true"])
+
+
+def test_exit_status_says_whose_mistake_it_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, status in ((UsageError("a"), 2), (FloatingPointError("b"), 1), (KeyboardInterrupt(), 130)):
+
+        def fail(config: dict[str, Any], error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr("selfsup.commands.train.run", fail)
+        assert main(["train"]) == status
+    assert capsys.readouterr().err == "selfsup train: a\nselfsup train: b\nselfsup train: interrupted\n"
+
+
+def config_of(out: Path, *overrides: str) -> dict[str, Any]:
+    return load_config("train", [f"out={out}", *overrides])
+
+
+def test_a_folder_is_new_and_latest_follows(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "runs")
+    folders = [new_folder(config) for _ in range(3)]  # within a second, so of one automatic name
+    assert len(set(folders)) == 3
+    assert all(folder.parent == tmp_path / "runs" for folder in folders)
+    assert folders[0].name.startswith("barlow-digits-vit_tiny_patch16_224-")
+    latest = tmp_path / "runs" / "latest"
+    assert latest.resolve() == folders[2].resolve()
+    assert not latest.readlink().is_absolute()  # the folder of runs can be moved
+    named = new_folder(config_of(tmp_path / "runs", "name=mine"))
+    assert named == tmp_path / "runs" / "mine"
+    assert latest.resolve() == named.resolve()
+
+
+def test_a_named_folder_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").write_text("x")
+    config = config_of(tmp_path, "name=mine")
+    for refuse in (check, new_folder):
+        with pytest.raises(UsageError, match=r"mine' exists; choose another name, or .*resume="):
+            refuse(config)
+    assert (tmp_path / "mine" / "precious").read_text() == "x"
+    assert not (tmp_path / "latest").exists()
+
+
+def test_latest_that_is_no_link_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    new_folder(config_of(tmp_path, "name=mine"))
+    assert not (tmp_path / "latest").is_symlink()
+
+
+def test_names_that_are_numbers_or_paths(tmp_path: Path) -> None:
+    assert new_folder(config_of(tmp_path, "name=5")) == tmp_path / "5"
+    nested = new_folder(config_of(tmp_path, "name=sweep/a"))
+    assert (tmp_path / "latest").resolve() == nested.resolve()
+    assert new_folder(config_of(tmp_path, "name=0")).name == "0"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        check(load_config("train", ["out=2024", "name=a"]))
+        assert new_folder(load_config("train", ["out=2024", "name=a"])) == Path("2024/a")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot make the run's folder .*set out="):
+        new_folder(config_of(tmp_path / "file"))
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    config = config_of(tmp_path, "name=run", "method=dino", "trainer.max_epochs=7", "evaluate=false")
+    folder = new_folder(config)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    return folder
+
+
+def test_a_resumed_run_keeps_its_configuration(interrupted: Path) -> None:
+    before = yaml.safe_load((interrupted / "config.yaml").read_text())
+    after = resumed(load_config("train", [f"resume={interrupted}", "traceback=true"]))
+    assert after == before | {"resume": str(interrupted.resolve()), "traceback": True}
+    check(after)
+
+
+def test_the_trainer_and_the_logger_of_a_resumed_run_can_change(interrupted: Path) -> None:
+    # 40 epochs is also the default: what was given counts, not what differs from the defaults.
+    default = load_config("train", [])["trainer"]["max_epochs"]
+    given = [
+        f"trainer.max_epochs={default}",
+        "trainer.max_steps=9",
+        "logger=wandb",
+        "logger.project=p",
+        "evaluate=true",
+    ]
+    after = resumed(load_config("train", [f"resume={interrupted}", *given]))
+    assert (after["trainer"]["max_epochs"], after["trainer"]["max_steps"]) == (default, 9)
+    assert (after["logger"]["name"], after["logger"]["project"]) == ("wandb", "p")
+    assert after["evaluate"] is True
+    assert after["method"]["name"] == "dino"
+
+
+@pytest.mark.parametrize(
+    "given", ["batch_size=64", "method=mae", "seed=1", "data.image_size=48", "experiment=digits_dino"]
+)
+def test_nothing_else_of_a_resumed_run_can_change(given: str, interrupted: Path) -> None:
+    with pytest.raises(UsageError, match=rf"{given.partition('=')[0]} cannot change .*start a new run"):
+        resumed(load_config("train", [f"resume={interrupted}", given]))
+
+
+def test_there_has_to_be_a_run_to_resume(interrupted: Path) -> None:
+    with pytest.raises(UsageError, match=r"is no run's folder \(it has no config.yaml\)"):
+        resumed(load_config("train", [f"resume={interrupted.parent}"]))
+    (interrupted / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(UsageError, match="has no checkpoint yet; start a new run"):
+        resumed(load_config("train", [f"resume={interrupted}"]))
