@@ -25,7 +25,7 @@ class DINO(Method):
 
     Args:
         head: ``hidden``, ``bottleneck`` and ``out`` (prototypes) widths, ``norm_last_layer``
-            (whether the last layer's norms stay 1).
+            (whether the last layer's norms stay 1), ``batch_norm`` (in the hidden layers).
         student_temperature: of the student's softmax.
         teacher_temperature: of the teacher's: ``start``, ``end``, and ``warmup``, the share of the
             run in which it gets from one to the other.
@@ -70,6 +70,7 @@ class DINO(Method):
             head["hidden"],
             head["bottleneck"],
             head["out"],
+            batch_norm=head["batch_norm"],
             norm_last_layer=head["norm_last_layer"],
         )
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 
 from selfsup.callbacks.metrics import MetricsFile
@@ -103,7 +103,8 @@ def batches_seen(checkpoint: Path, batches: int) -> int:
     """Batches of the interrupted epoch that were already trained on."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     progress = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-    return int(progress["completed"]) % batches
+    # Lightning counts a batch as completed only after the callbacks, one of which writes the checkpoint.
+    return int(progress["processed"]) % batches
 
 
 def _has_wandb_account() -> bool:
