@@ -20,6 +20,12 @@ class SkippedImages(pl.Callback):
         self.path, self.allowed = path, max(1, int(allowed * samples))
         self.reasons: dict[str, str] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"reasons": self.reasons}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.reasons = dict(state_dict["reasons"])
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -27,7 +33,10 @@ class SkippedImages(pl.Callback):
         if not new:
             return
         self.reasons |= new
-        with self.path.open("w", newline="") as file:
+        # A file a process, so that none writes over another's.
+        rank = trainer.global_rank
+        path = self.path.with_stem(f"{self.path.stem}-{rank}") if rank else self.path
+        with path.open("w", newline="") as file:
             csv.writer(file).writerows([("image", "reason"), *self.reasons.items()])
         if len(self.reasons) > self.allowed:
             name, reason = next(iter(new.items()))

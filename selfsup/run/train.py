@@ -114,7 +114,13 @@ def hand_over(
         settings = {
             key: value for key, value in load_config("evaluate", ["encoder=run"]).items() if key in SETTINGS
         }
-        results = evaluate(encoder, source, test, config["data"], **{**settings, "seed": config["seed"]}) | {
+        results = evaluate(
+            encoder,
+            source,
+            test,
+            config["data"],
+            **{**settings, "seed": config["seed"], "precision": config["evaluate_precision"]},
+        ) | {
             **facts,
             "images_per_second": getattr(method, "images_per_second", None),
         }
