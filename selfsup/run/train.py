@@ -167,6 +167,8 @@ def _quiet() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    # lightly's DINO head uses the form of weight norm that torch will drop one day.
+    warnings.filterwarnings("ignore", message=".*weight_norm.*deprecated", category=FutureWarning)
 
 
 def _revision() -> str | None:
