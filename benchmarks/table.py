@@ -53,10 +53,11 @@ def _spread(scores: dict[str, Any], key: str) -> str:
 def with_tables(text: str) -> str:
     """The text with each ``<!-- table: SUITE -->`` section filled anew."""
     for suite in SUITES:
-        start, end = f"<!-- table: {suite} -->\n", f"\n<!-- end: {suite} -->"
+        start, end = f"<!-- table: {suite} -->\n", f"<!-- end: {suite} -->"
+        if start not in text or end not in text:
+            raise SystemExit(f"README.md has no section from '{start.strip()}' to '{end}'")
         before, _, rest = text.partition(start)
-        _, _, after = rest.partition(end)
-        text = before + start + table(suite) + end + after
+        text = before + start + table(suite) + "\n" + end + rest.partition(end)[2]
     return text
 
 

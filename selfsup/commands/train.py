@@ -5,7 +5,7 @@ from typing import Any
 
 from selfsup.config import require_paths, require_positive
 from selfsup.errors import UsageError
-from selfsup.run.folder import resumed
+from selfsup.run.folder import process_rank, resumed
 
 
 def run(config: dict[str, Any]) -> None:
@@ -44,7 +44,8 @@ def check(config: dict[str, Any]) -> None:
             f"the loss of method={method['name']} compares all images of a batch, so accumulating batches "
             "would change it; raise batch_size instead of trainer.accumulate_grad_batches"
         )
-    if config["resume"] is None and config["name"] is not None:
+    # Only the first process makes the folder; the others find it made.
+    if config["resume"] is None and config["name"] is not None and process_rank() == 0:
         folder = Path(str(config["out"])) / str(config["name"])
         if folder.exists():
             raise UsageError(f"'{folder}' exists; choose another name, or go on with it by resume={folder}")

@@ -13,6 +13,14 @@ from selfsup.errors import UsageError
 _MAY_CHANGE = ("trainer", "logger", "evaluate", "evaluate_precision", "traceback", "resume")
 
 
+def process_rank() -> int:
+    """This process's number, whichever launcher started it (torchrun, SLURM, Lightning); 0 if none did."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
 def new_folder(config: dict[str, Any]) -> Path:
     """Make the run's folder, never one that exists, and point ``latest`` at it."""
     out = Path(str(config["out"]))

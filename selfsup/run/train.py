@@ -13,7 +13,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from timm.layers.config import set_fused_attn
 from torch import nn
@@ -26,7 +25,7 @@ from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.methods.base import Method
 from selfsup.run.build import count_devices, effective_batch, make_encoder, make_method
-from selfsup.run.folder import new_folder
+from selfsup.run.folder import new_folder, process_rank
 from selfsup.run.trainer import batches_seen, check_trainer, make_trainer
 
 _FOLDER = "SELFSUP_RUN_FOLDER"
@@ -52,7 +51,7 @@ def train(config: dict[str, Any]) -> Path:
     check_trainer(config, devices)
 
     folder = _folder(config)
-    console = Console(quiet=_rank() > 0)
+    console = Console(quiet=process_rank() > 0)
     _announce(console, config, method, len(source), devices, folder)
     trainer = make_trainer(config, devices, folder, len(source), console)
     order.rank = trainer.global_rank
@@ -78,16 +77,11 @@ def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_g
         )
 
 
-def _rank() -> int:
-    """This process's number before there is a trainer, by whichever launcher started it."""
-    return int(getattr(rank_zero_only, "rank", 0))
-
-
 def _folder(config: dict[str, Any]) -> Path:
     """The run's folder, made by the first process; the others are told by it, or write nothing."""
     if config["resume"]:
         return Path(config["resume"])
-    if _rank() > 0:
+    if process_rank() > 0:
         return Path(os.environ.get(_FOLDER, Path(config["out"]) / "latest"))
     folder = new_folder(config)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
