@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from selfsup.errors import UsageError
 
 def meet(callback: SkippedImages, *names: str) -> None:
     batch = {"skipped": [(name, f"{name} is empty") for name in names]}
-    nothing: Any = None
+    nothing: Any = SimpleNamespace(global_rank=0)
     callback.on_train_batch_start(nothing, nothing, batch, 0)
 
 
