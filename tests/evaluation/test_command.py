@@ -28,7 +28,7 @@ def test_an_existing_file_is_refused_before_anything_is_loaded(tmp_path):
     out = tmp_path / "mine.json"
     out.write_text("mine")
     with pytest.raises(UsageError, match="is not overwritten"):
-        run(load_config("evaluate", ["encoder=nowhere", f"out={out}"]))
+        run(load_config("evaluate", ["encoder=timm:resnet18", f"out={out}"]))
     assert out.read_text() == "mine"
 
 
