@@ -10,7 +10,8 @@ from selfsup.objectives.distillation import dino, dino_center
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
 from selfsup.objectives.masks import block_masks, default_context_size, random_mask, target_shapes
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify
-from selfsup.objectives.redundancy import barlow_twins
+from selfsup.objectives.redundancy import barlow_twins, vicreg
+from selfsup.objectives.spread import koleo, sigreg
 
 __all__ = [
     "all_reduce_mean",
@@ -22,10 +23,13 @@ __all__ = [
     "dino_center",
     "floors",
     "gather_with_gradient",
+    "koleo",
     "latent_prediction",
     "masked_reconstruction",
     "nt_xent",
     "patchify",
     "random_mask",
+    "sigreg",
     "target_shapes",
+    "vicreg",
 ]

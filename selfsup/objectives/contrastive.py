@@ -5,13 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.objectives.distributed import all_reduce_mean, gather_with_gradient, rank, world_size
-from selfsup.objectives.precision import (
-    check_dimensions,
-    check_floating,
-    check_positive,
-    check_same_shape,
-    full_precision,
-)
+from selfsup.objectives.precision import check_pair, check_positive, full_precision
 
 
 @full_precision
@@ -35,20 +29,20 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
         Scalar, at least float32. log(2N - 1) where all rows are equal.
 
     Raises:
-        ValueError: shapes that differ, tensors that are not floating, a temperature that is not above 0,
-            fewer than two samples in the global batch.
+        ValueError: shapes that differ, tensors that are not floating or not finite, a temperature that is not
+            above 0, fewer than two samples in the global batch.
 
     >>> z = torch.eye(4)
     >>> round(nt_xent(z, z, temperature=0.5).item(), 4)
     0.5944
     """
-    check_floating(z1=z1, z2=z2)
-    check_dimensions("N D", z1=z1, z2=z2)
-    check_same_shape(z1=z1, z2=z2)
+    check_pair(z1, z2)
     check_positive(temperature=temperature)
     samples = z1.shape[0]
     if samples * world_size() < 2:
-        raise ValueError(f"z1 must hold at least two samples to contrast with each other, got {samples}")
+        raise ValueError(
+            f"z1 must hold at least two samples, to tell them apart, got {samples * world_size()}"
+        )
 
     local = F.normalize(torch.cat([z1, z2]), dim=1)
     start = rank() * len(local)

@@ -36,8 +36,8 @@ def dino(
         Scalar, at least float32. log K where all logits are equal.
 
     Raises:
-        ValueError: shapes that do not match, tensors that are not floating, a temperature that is not above
-            0, or no pair of two different views.
+        ValueError: shapes that do not match, tensors that are not floating or not finite, a temperature that
+            is not above 0, or no pair of two different views.
 
     >>> logits = torch.zeros(3, 5, 8)
     >>> round(dino(logits, logits[:2], torch.zeros(8)).exp().item(), 3)
@@ -77,7 +77,7 @@ def dino_center(teacher: Tensor) -> Tensor:
     DINO keeps center = 0.9 * center + 0.1 * dino_center(teacher), starts at 0 and updates after the loss.
 
     Raises:
-        ValueError: a tensor that is not floating, has not three axes, or is empty.
+        ValueError: a tensor that is not floating or not finite, has not three axes, or is empty.
 
     >>> dino_center(torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]]))
     tensor([2., 0.])

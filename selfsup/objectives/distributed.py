@@ -27,12 +27,28 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
+def gather(x: Tensor) -> Tensor:
+    """What `gather_with_gradient` returns, without a gradient."""
+    if world_size() == 1:
+        return x
+    gathered = x.new_empty((world_size() * x.shape[0], *x.shape[1:]))
+    dist.all_gather_into_tensor(gathered, x.contiguous())
+    return gathered
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """What `all_reduce_sum` returns, without a gradient."""
+    if world_size() == 1:
+        return x
+    total = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
 class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        gathered = x.new_empty((world_size() * x.shape[0], *x.shape[1:]))
-        dist.all_gather_into_tensor(gathered, x.contiguous())
-        return gathered
+        return gather(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -44,15 +60,11 @@ class _AllGather(torch.autograd.Function):
 class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return sum_over_processes(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        return sum_over_processes(gradient)
 
 
 def gather_with_gradient(x: Tensor) -> Tensor:

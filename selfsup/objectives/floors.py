@@ -57,3 +57,55 @@ def latent_prediction() -> float:
     density = math.exp(-0.5) / math.sqrt(2 * math.pi)
     within = (1 - tail) / 2 - density
     return within + 2 * density - tail / 2
+
+
+def vicreg(variance: float = 25.0) -> float:
+    """All embeddings are equal, so that every standard deviation is sqrt(1e-4): variance * .99.
+
+    >>> vicreg()
+    24.75
+    """
+    return variance * (1 - math.sqrt(1e-4))
+
+
+def koleo(dimensions: int) -> float:
+    """All embeddings are equal: -log(1e-8 (sqrt(D) + 1)).
+
+    >>> round(koleo(1024), 3)
+    14.924
+    """
+    return -math.log(1e-8 * (math.sqrt(dimensions) + 1))
+
+
+def koleo_least() -> float:
+    """Each embedding is opposite to its nearest, as only two can be: -log 2."""
+    return -math.log(2)
+
+
+def sigreg(knots: int = 17, t_max: float = 3.0) -> float:
+    """Any number of samples drawn from a Gaussian, on average: sum_k q_k g_k (1 - g_k^2), g = exp(-t^2 / 2).
+
+    A batch that is more regular than random draws has less.
+
+    >>> round(sigreg(), 3)
+    1.052
+    """
+    return sum(weight * gaussian * (1 - gaussian**2) for weight, gaussian in _trapezoids(knots, t_max))
+
+
+def sigreg_collapsed(samples: int, knots: int = 17, t_max: float = 3.0) -> float:
+    """All N embeddings are 0: N sum_k q_k g_k (1 - g_k)^2.
+
+    >>> round(sigreg_collapsed(256), 1)
+    102.9
+    """
+    return samples * sum(
+        weight * gaussian * (1 - gaussian) ** 2 for weight, gaussian in _trapezoids(knots, t_max)
+    )
+
+
+def _trapezoids(knots: int, t_max: float) -> list[tuple[float, float]]:
+    """Weights of the trapezoidal rule on [-t_max, t_max], folded, and exp(-t^2 / 2) at its knots."""
+    step = t_max / (knots - 1)
+    ends = (0, knots - 1)
+    return [(step * (1 if k in ends else 2), math.exp(-((k * step) ** 2) / 2)) for k in range(knots)]

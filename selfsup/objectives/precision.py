@@ -1,6 +1,7 @@
-"""What every objective does to its arguments first: widen them, and refuse those that make no sense."""
+"""What every objective does to its arguments first: refuse those that make no sense, and widen the rest."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -14,26 +15,72 @@ def full_precision(objective: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Make an objective compute in at least float32, whatever the autocast state and its inputs.
 
     Floating tensors are promoted to their common type, and to float32 at least; float64 stays float64.
+
+    Raises:
+        ValueError: a float16 tensor outside autocast, or a NaN or infinity (see `check_finite`).
     """
+    names = tuple(inspect.signature(objective).parameters)
 
     @functools.wraps(objective)
     def widened(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+        named = {**dict(zip(names, args, strict=False)), **kwargs}
+        tensors = {
+            name: value
+            for name, value in named.items()
+            if isinstance(value, Tensor) and value.is_floating_point()
+        }
+        check_half(**tensors)
+        check_finite(**tensors)
         dtype = torch.float32
-        for tensor in tensors:
-            if tensor.is_floating_point():
-                dtype = torch.promote_types(dtype, tensor.dtype)
+        for tensor in tensors.values():
+            dtype = torch.promote_types(dtype, tensor.dtype)
 
         def widen(value: object) -> object:
             return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
-        with torch.autocast(tensors[0].device.type if tensors else "cpu", enabled=False):
+        device = next(iter(tensors.values())).device.type if tensors else "cpu"
+        with torch.autocast(device, enabled=False):
             return objective(
                 *(widen(a) for a in args),  # type: ignore[arg-type]
                 **{name: widen(value) for name, value in kwargs.items()},  # type: ignore[arg-type]
             )
 
     return widened
+
+
+def check_half(**tensors: Tensor) -> None:
+    """Raise ValueError for a float16 tensor outside autocast.
+
+    There nothing scales the loss, and gradients below 6e-8 would go back to the network as zeros.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype == torch.float16 and not torch.is_autocast_enabled(tensor.device.type):
+            raise ValueError(
+                f"{name} must be float32, float64 or bfloat16 outside autocast, got float16, whose gradients "
+                "underflow"
+            )
+
+
+def check_finite(**tensors: Tensor) -> None:
+    """Raise ValueError for an argument that holds a NaN or an infinity.
+
+    Values are looked at on a CPU alone, and not in a compiled graph: an accelerator would have to be waited
+    for at every step.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for name, tensor in tensors.items():
+        # One pass, as a sum of finite values is hardly ever infinite; where it is, each value is asked.
+        if tensor.device.type == "cpu" and not tensor.detach().sum(dtype=_wide(tensor)).isfinite():
+            wrong = int((~tensor.isfinite()).sum())
+            if wrong:
+                raise ValueError(
+                    f"{name} must be finite, got {wrong} NaN or infinite of {tensor.numel()} values"
+                )
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(torch.float32, tensor.dtype)
 
 
 def check_floating(**tensors: Tensor) -> None:
@@ -62,8 +109,22 @@ def check_same_shape(**tensors: Tensor) -> None:
             )
 
 
+def check_pair(z1: Tensor, z2: Tensor) -> None:
+    """Raise ValueError unless both views are floating tensors of one shape (N, D)."""
+    check_floating(z1=z1, z2=z2)
+    check_dimensions("N D", z1=z1, z2=z2)
+    check_same_shape(z1=z1, z2=z2)
+
+
 def check_positive(**numbers: float) -> None:
     """Raise ValueError for a number that is not above zero."""
     for name, number in numbers.items():
         if not number > 0:
             raise ValueError(f"{name} must be above 0, got {number}")
+
+
+def check_not_negative(**numbers: float) -> None:
+    """Raise ValueError for a number below zero."""
+    for name, number in numbers.items():
+        if not number >= 0:
+            raise ValueError(f"{name} must be at least 0, got {number}")

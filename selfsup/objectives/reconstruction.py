@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum
+from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, world_size
 from selfsup.objectives.precision import check_dimensions, check_floating, check_same_shape, full_precision
 
 
@@ -47,12 +47,12 @@ def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, norm
         normalize: whether each target patch is standardised.
 
     Returns:
-        Scalar, at least float32. (P - 1) / P for a prediction of zeros where normalised patches are not flat;
-        0 if nothing is hidden anywhere.
+        Scalar, at least float32. (P - 1) / P for a prediction of zeros where normalised patches are not flat.
 
     Raises:
-        ValueError: shapes that do not match, tensors that are not floating, a mask that is not bool, or P = 1
-            with `normalize`.
+        ValueError: shapes that do not match, tensors that are not floating or not finite, a mask that is not
+            bool, that hides nothing or leaves nothing visible (looked at where `check_finite` looks), or
+            P = 1 with `normalize`.
 
     >>> target = torch.tensor([[[0.0, 1.0, 2.0, 3.0], [5.0, 5.0, 5.0, 9.0]]])
     >>> round(masked_reconstruction(torch.zeros(1, 2, 4), target, torch.tensor([[True, False]])).item(), 4)
@@ -64,6 +64,7 @@ def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, norm
     if mask.dtype != torch.bool or mask.shape != prediction.shape[:2]:
         expected, got = tuple(prediction.shape[:2]), f"{mask.dtype} {tuple(mask.shape)}"
         raise ValueError(f"mask must be a bool tensor of shape {expected}, got {got}")
+    _check_mask(mask)
     if normalize and target.shape[-1] < 2:
         raise ValueError("target must have patches of at least two values to be normalised, got one")
 
@@ -74,6 +75,16 @@ def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, norm
     hidden = torch.stack([torch.where(mask, errors, 0).sum(), mask.sum().to(errors.dtype)])
     error, count = all_reduce_sum(hidden).unbind()
     return error / count.clamp(min=1)
+
+
+def _check_mask(mask: Tensor) -> None:
+    if torch.compiler.is_compiling() or mask.device.type != "cpu":
+        return
+    if mask.all():
+        raise ValueError("mask must keep a patch visible to the encoder, but it hides all of them")
+    # One process of several may have nothing to predict.
+    if world_size() == 1 and not mask.any():
+        raise ValueError("mask must hide a patch, as only hidden ones are predicted, but all are visible")
 
 
 @full_precision
@@ -95,7 +106,7 @@ def latent_prediction(prediction: Tensor, target: Tensor) -> Tensor:
         Scalar, at least float32. About 0.425 for a prediction of zeros of normally distributed tokens.
 
     Raises:
-        ValueError: shapes that differ, tensors that are empty or not floating, or D = 1.
+        ValueError: shapes that differ, tensors that are empty, not floating or not finite, or D = 1.
 
     >>> target = torch.tensor([[-2.0, 2.0], [2.0, -2.0]])
     >>> round(latent_prediction(torch.zeros(2, 2), target).item(), 4)

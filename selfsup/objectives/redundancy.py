@@ -1,10 +1,10 @@
 """Objectives that decorrelate the dimensions of an embedding."""
 
-import torch
 from torch import Tensor
 
+from selfsup.objectives.correlation import off_diagonal_squares
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, world_size
-from selfsup.objectives.precision import check_dimensions, check_floating, check_same_shape, full_precision
+from selfsup.objectives.precision import check_not_negative, check_pair, full_precision
 
 
 @full_precision
@@ -23,40 +23,88 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
     Args:
         z1: (N, D) projections of the first views, row i of the same image as row i of z2.
         z2: (N, D) projections of the second views.
-        lambda_: weight of the off-diagonal terms.
+        lambda_: weight of the off-diagonal terms, at least 0.
 
     Returns:
         Scalar, at least float32. D where all rows are equal. For a global batch N <= D it cannot fall to 0,
         as C then has too low a rank: see `floors.barlow_twins_least`.
 
     Raises:
-        ValueError: shapes that differ, tensors that are not floating, fewer than two samples in the global
-            batch.
+        ValueError: shapes that differ, tensors that are not floating or not finite, a negative weight, fewer
+            than two samples in the global batch.
 
+    >>> import torch
     >>> z = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     >>> round(barlow_twins(z, -z).item(), 3)
     8.0
     """
-    check_floating(z1=z1, z2=z2)
-    check_dimensions("N D", z1=z1, z2=z2)
-    check_same_shape(z1=z1, z2=z2)
+    samples = _check(z1, z2)
+    check_not_negative(lambda_=lambda_)
+    a, b = _standardise(z1) / samples, _standardise(z2)
+    diagonal = all_reduce_sum((a * b).sum(0))
+    return (diagonal - 1).square().sum() + lambda_ * off_diagonal_squares(a, b)
+
+
+@full_precision
+def vicreg(
+    z1: Tensor, z2: Tensor, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
+) -> Tensor:
+    """VICReg (Bardes et al. 2022, arXiv:2105.04906, eq. 6).
+
+    With var and cov the unbiased variances and covariances of a view's dimensions over the global batch:
+
+        L = invariance * mean_nd (z1 - z2)^2
+          + variance * mean over views and d of max(0, 1 - sqrt(var_d + 1e-4))
+          + covariance * sum over views of sum_{i != j} cov_ij^2 / D
+
+    As in the published code, to which the weights 25, 25 and 1 belong, the squared distance is averaged over
+    the dimensions and the hinge over the two views; the paper sums both.
+
+    Args:
+        z1: (N, D) projections of the first views, row i of the same image as row i of z2.
+        z2: (N, D) projections of the second views.
+        invariance: weight of the distance between the views, at least 0.
+        variance: weight of the hinge that keeps each dimension's standard deviation at 1 or above.
+        covariance: weight of the squared covariances.
+
+    Returns:
+        Scalar, at least float32. variance * .99 where all rows are equal: 24.75 with the published weights.
+
+    Raises:
+        ValueError: shapes that differ, tensors that are not floating or not finite, a negative weight, fewer
+            than two samples in the global batch.
+
+    >>> import torch
+    >>> round(vicreg(torch.ones(4, 3), torch.ones(4, 3)).item(), 4)
+    24.75
+    """
+    samples = _check(z1, z2)
+    check_not_negative(invariance=invariance, variance=variance, covariance=covariance)
+    loss = invariance * all_reduce_mean((z1 - z2).square().mean())
+    for z in (z1, z2):
+        # Divided before it is squared: the sum of squares of a large batch of large values overflows.
+        x = _centre(z) / (samples - 1) ** 0.5
+        deviation = (all_reduce_sum(x.square().sum(0)) + 1e-4).sqrt()
+        loss = loss + variance / 2 * (1 - deviation).relu().mean()
+        loss = loss + covariance * off_diagonal_squares(x) / x.shape[1]
+    return loss
+
+
+def _check(z1: Tensor, z2: Tensor) -> int:
+    """Samples of the global batch, which are at least two."""
+    check_pair(z1, z2)
     samples = z1.shape[0] * world_size()
     if samples < 2:
-        raise ValueError(f"z1 must hold at least two samples, as it is standardised over them, got {samples}")
+        raise ValueError(f"z1 must hold at least two samples, to vary over them, got {samples}")
+    return samples
 
-    a, b = _standardise(torch.stack([z1, z2]))
-    correlation = all_reduce_sum((a / samples).T @ b)
-    diagonal = correlation.diagonal().clone()
-    # Behind autograd's back: the sum of squares then has the gradient of the off-diagonal elements alone,
-    # without another D x D matrix and without the cancellation in ||C||^2 - ||diag C||^2.
-    correlation.detach().diagonal().zero_()
-    # Row by row, as float32 loses three digits in a single running sum of D^2 squares.
-    off_diagonal = torch.linalg.vector_norm(correlation, dim=1).square().sum()
-    return (diagonal - 1).square().sum() + lambda_ * off_diagonal
+
+def _centre(z: Tensor) -> Tensor:
+    """(N, D) with zero mean over the samples of all processes."""
+    return z - all_reduce_mean(z.mean(0))
 
 
 def _standardise(z: Tensor, eps: float = 1e-5) -> Tensor:
-    """(views, N, D) with zero mean and unit biased variance over the samples of all processes."""
-    centred = z - all_reduce_mean(z.mean(1, keepdim=True))
-    variance = all_reduce_mean(centred.square().mean(1, keepdim=True))
-    return centred * (variance + eps).rsqrt()
+    """(N, D) with zero mean and unit biased variance over the samples of all processes."""
+    centred = _centre(z)
+    return centred * (all_reduce_mean(centred.square().mean(0)) + eps).rsqrt()

@@ -1,7 +1,4 @@
-"""Every objective declares itself here; `test_objectives.py` puts all of them to the same tests.
-
-The references are literal: loops over samples and pairs, in float64, from the papers' formulas.
-"""
+"""Every objective declares itself here; `test_objectives.py` puts all of them to the same tests."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsup.objectives import barlow_twins, dino, latent_prediction, masked_reconstruction, nt_xent
+from selfsup.objectives import (
+    barlow_twins,
+    dino,
+    floors,
+    koleo,
+    latent_prediction,
+    masked_reconstruction,
+    nt_xent,
+    sigreg,
+    vicreg,
+)
+
+from . import references
 
 Inputs = dict[str, Any]
 
@@ -28,11 +37,22 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class Trivial:
+    """A solution that needs no learning, and the floor that says what it is worth."""
+
+    inputs: Inputs
+    floor: float
+    within: float = 1e-9
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Declaration:
     """What a test needs to know about an objective.
 
     `draw(n, generator)` gives float64 arguments for n samples; `learned` names those that a network puts out;
     `sample_axis` says where the samples are (arguments that are not named there belong to no sample).
+    `symmetries` change the arguments and not the value; `peer` is lightly's value for float32 arguments.
     """
 
     objective: Callable[..., Tensor]
@@ -40,8 +60,12 @@ class Declaration:
     draw: Callable[[int, torch.Generator], Inputs]
     learned: tuple[str, ...]
     sample_axis: dict[str, int]
-    golden: tuple[Golden, ...]
     settings: tuple[dict[str, Any], ...]
+    trivial: dict[str, Trivial]
+    symmetries: dict[str, Callable[[Inputs], Inputs]]
+    golden: tuple[Golden, ...] = ()
+    peer: Callable[[Inputs], Tensor] | None = None
+    fewest: int = 1
 
 
 def wave(shift: float, *shape: int) -> Tensor:
@@ -57,88 +81,25 @@ def wave(shift: float, *shape: int) -> Tensor:
 
 Z1 = wave(0.1, 12, 6)
 Z2 = Z1 + 0.4 * wave(2, 12, 6)
-
-
-def nt_xent_reference(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
-    rows = [*z1, *z2]
-    n = len(z1)
-
-    def similarity(i: int, k: int) -> Tensor:
-        return rows[i] @ rows[k] / (rows[i].norm() * rows[k].norm()) / temperature
-
-    total = torch.zeros((), dtype=z1.dtype)
-    for i in range(2 * n):
-        others = torch.stack([similarity(i, k) for k in range(2 * n) if k != i])
-        total = (
-            total
-            - similarity(i, (i + n) % (2 * n))
-            + others.max()
-            + (others - others.max()).exp().sum().log()
-        )
-    return total / (2 * n)
-
-
-def barlow_twins_reference(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
-    n, d = z1.shape
-
-    def normalised(column: Tensor) -> Tensor:
-        mean = column.sum() / n
-        return (column - mean) / ((column - mean).square().sum() / n + 1e-5).sqrt()
-
-    total = torch.zeros((), dtype=z1.dtype)
-    for i in range(d):
-        for j in range(d):
-            c = (normalised(z1[:, i]) * normalised(z2[:, j])).sum() / n
-            total = total + ((c - 1) ** 2 if i == j else lambda_ * c**2)
-    return total
-
-
-def dino_reference(
-    student: Tensor,
-    teacher: Tensor,
-    center: Tensor,
-    student_temperature: float = 0.1,
-    teacher_temperature: float = 0.04,
-) -> Tensor:
-    terms = []
-    for g in range(len(teacher)):
-        for v in range(len(student)):
-            for n in range(student.shape[1]):
-                if g != v:
-                    t = (teacher[g, n] - center) / teacher_temperature
-                    s = student[v, n] / student_temperature
-                    q = (t - t.max()).exp() / (t - t.max()).exp().sum()
-                    log_p = s - s.max() - (s - s.max()).exp().sum().log()
-                    terms.append(-(q.detach() * log_p).sum())
-    return torch.stack(terms).mean()
-
-
-def masked_reconstruction_reference(
-    prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True
-) -> Tensor:
-    terms = []
-    for n, patch in mask.nonzero().tolist():
-        y = target[n, patch]
-        if normalize:
-            variance = (y - y.mean()).square().sum() / (len(y) - 1)
-            y = (y - y.mean()) / (variance + 1e-6).sqrt()
-        terms.append((prediction[n, patch] - y).square().sum() / len(y))
-    return torch.stack(terms).mean()
-
-
-def latent_prediction_reference(prediction: Tensor, target: Tensor) -> Tensor:
-    terms = []
-    for p, t in zip(prediction.flatten(0, -2), target.flatten(0, -2), strict=True):
-        y = (t - t.mean()) / ((t - t.mean()).square().mean() + 1e-5).sqrt()
-        for e in (p - y).abs():
-            terms.append(e**2 / 2 if e < 1 else e - 0.5)
-    return torch.stack(terms).mean()
+TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
+ROTATION = torch.linalg.qr(wave(0.3, 6, 6))[0]
+ORDER = [3, 0, 5, 1, 4, 2]
 
 
 def two_views(n: int, generator: torch.Generator) -> Inputs:
     z1 = torch.randn(n, 6, generator=generator, dtype=torch.float64) + 0.5
     noise = torch.randn(n, 6, generator=generator, dtype=torch.float64)
     return {"z1": z1, "z2": z1 + 0.7 * noise}
+
+
+def small_views(n: int, generator: torch.Generator) -> Inputs:
+    """Of standard deviations around VICReg's hinge, which half of the dimensions are below."""
+    scale = torch.tensor([0.2, 0.5, 0.7, 1.3, 1.6, 2.0], dtype=torch.float64)
+    return {name: z * scale for name, z in two_views(n, generator).items()}
+
+
+def one_view(n: int, generator: torch.Generator) -> Inputs:
+    return {"z": torch.randn(n, 6, generator=generator, dtype=torch.float64) + 0.3}
 
 
 def crops(n: int, generator: torch.Generator) -> Inputs:
@@ -165,8 +126,35 @@ def tokens(n: int, generator: torch.Generator) -> Inputs:
     }
 
 
-def _views(temperature: float, value: float, norm: float, first: float) -> Golden:
-    return Golden({"z1": Z1, "z2": Z2}, value, norm, first, {"temperature": temperature})
+def _each(change: Callable[[Tensor], Tensor]) -> Callable[[Inputs], Inputs]:
+    """The same change of all floating arguments."""
+    return lambda inputs: {k: change(x) if x.is_floating_point() else x for k, x in inputs.items()}
+
+
+def _exchange(inputs: Inputs) -> Inputs:
+    return {"z1": inputs["z2"], "z2": inputs["z1"]}
+
+
+def _lengths(z: Tensor) -> Tensor:
+    return z * torch.linspace(0.1, 9, len(z), dtype=z.dtype)[:, None]
+
+
+def _permute_patches(inputs: Inputs) -> Inputs:
+    return {name: x[:, [2, 0, 4, 1, 3]] for name, x in inputs.items()}
+
+
+def _equal(*names: str, samples: int = 12, width: int = 6) -> Inputs:
+    return {name: torch.full((samples, width), 0.3, dtype=torch.float64) for name in names}
+
+
+def _white(samples: int, width: int) -> Tensor:
+    """Columns of mean zero and unbiased variance one that do not correlate."""
+    z = wave(0.4, samples, width)
+    return torch.linalg.qr(z - z.mean(0))[0] * (samples - 1) ** 0.5
+
+
+def _flat(views: int) -> Tensor:
+    return torch.full((views, 12, 10), 0.7, dtype=torch.float64)
 
 
 def _dino(center: Tensor, value: float, norm: float, first: float) -> Golden:
@@ -181,64 +169,202 @@ def _mae(normalize: bool, value: float, norm: float, first: float) -> Golden:
     return Golden(inputs, value, norm, first, {"normalize": normalize})
 
 
-TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
+def _lightly(name: str, **settings: Any) -> Callable[[Inputs], Tensor]:
+    """A loss of lightly, imported where it is called: processes that compare nothing start sooner."""
+
+    def peer(inputs: Inputs) -> Tensor:
+        import lightly.loss
+
+        return getattr(lightly.loss, name)(**settings)(*inputs.values())
+
+    return peer
+
+
+def _lightly_dino(inputs: Inputs) -> Tensor:
+    from lightly.loss import DINOLoss
+
+    loss = DINOLoss(output_dim=10)
+    loss.center = inputs["center"].reshape(1, 1, -1).clone()
+    return loss(list(inputs["teacher"]), list(inputs["student"]), teacher_temp=0.04)
+
+
+def _lightly_sigreg(inputs: Inputs) -> Tensor:
+    from lightly.loss.lejepa_loss import SIGReg
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SIGReg()(inputs["z"])
+
+
+PAIR: dict[str, Any] = {"learned": ("z1", "z2"), "sample_axis": {"z1": 0, "z2": 0}}
+SINGLE: dict[str, Any] = {"learned": ("z",), "sample_axis": {"z": 0}}
 
 OBJECTIVES = {
     "nt_xent": Declaration(
         nt_xent,
-        nt_xent_reference,
+        references.nt_xent_reference,
         two_views,
-        learned=("z1", "z2"),
-        sample_axis={"z1": 0, "z2": 0},
-        golden=(
-            _views(0.5, 1.699845429, 0.197588763, -0.022219004),
-            _views(0.1, 0.660201294, 1.116709274, -0.033651573),
-        ),
+        **PAIR,
         settings=({}, {"temperature": 0.5}, {"temperature": 0.01}),
+        trivial={"equal rows": Trivial(_equal("z1", "z2"), floors.nt_xent(12))},
+        symmetries={
+            "views exchanged": _exchange,
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+        },
+        golden=(
+            Golden({"z1": Z1, "z2": Z2}, 1.699845429, 0.197588763, -0.022219004, {"temperature": 0.5}),
+            Golden({"z1": Z1, "z2": Z2}, 0.660201294, 1.116709274, -0.033651573, {"temperature": 0.1}),
+        ),
+        peer=_lightly("NTXentLoss", temperature=0.1),
+        fewest=2,
     ),
     "barlow_twins": Declaration(
         barlow_twins,
-        barlow_twins_reference,
+        references.barlow_twins_reference,
         two_views,
-        learned=("z1", "z2"),
-        sample_axis={"z1": 0, "z2": 0},
-        golden=(Golden({"z1": Z1, "z2": Z2}, 0.053567770, 0.065867458, -0.014294734),),
+        **PAIR,
         settings=({}, {"lambda_": 0.5}),
+        trivial={"equal rows": Trivial(_equal("z1", "z2"), floors.barlow_twins(6))},
+        symmetries={
+            "views exchanged": _exchange,
+            "signs of dimensions": _each(lambda z: z * torch.tensor([1, -1, 1, 1, -1, -1])),
+            "dimensions permuted": _each(lambda z: z[:, ORDER]),
+            "moved": lambda inputs: {"z1": inputs["z1"] + 3, "z2": inputs["z2"] - 1},
+        },
+        golden=(Golden({"z1": Z1, "z2": Z2}, 0.053567770, 0.065867458, -0.014294734),),
+        peer=_lightly("BarlowTwinsLoss", lambda_param=0.0051),
+        fewest=2,
+    ),
+    "vicreg": Declaration(
+        vicreg,
+        references.vicreg_reference,
+        small_views,
+        **PAIR,
+        settings=({}, {"invariance": 3.0, "variance": 0.5, "covariance": 7.0}),
+        trivial={
+            "equal rows": Trivial(_equal("z1", "z2"), floors.vicreg()),
+            "equal white views": Trivial({"z1": _white(12, 6), "z2": _white(12, 6)}, 0),
+        },
+        symmetries={
+            "views exchanged": _exchange,
+            "moved together": _each(lambda z: z + torch.linspace(-2, 2, 6, dtype=z.dtype)),
+            "signs of dimensions": _each(lambda z: z * torch.tensor([1, -1, 1, 1, -1, -1])),
+            "dimensions permuted": _each(lambda z: z[:, ORDER]),
+        },
+        golden=(Golden({"z1": Z1, "z2": Z2}, 9.300743190, 1.829005509, -0.256748000),),
+        peer=_lightly("VICRegLoss"),
+        fewest=2,
+    ),
+    "koleo": Declaration(
+        koleo,
+        references.koleo_reference,
+        one_view,
+        **SINGLE,
+        settings=({},),
+        trivial={
+            "equal rows": Trivial(_equal("z"), floors.koleo(6)),
+            "an opposite pair": Trivial({"z": torch.stack([Z1[0], -Z1[0]])}, floors.koleo_least(), 1e-7),
+        },
+        symmetries={"rows rescaled": _each(_lengths), "rotated": _each(lambda z: z @ ROTATION)},
+        golden=(Golden({"z": Z1}, 0.608006795, 0.719119512, 0.070815019),),
+        peer=_lightly("KoLeoLoss"),
+        fewest=2,
+    ),
+    "sigreg": Declaration(
+        sigreg,
+        references.sigreg_reference,
+        one_view,
+        **SINGLE,
+        settings=({}, {"slices": 5, "knots": 4, "t_max": 5.0, "seed": 3}),
+        trivial={"zeros": Trivial({"z": torch.zeros(12, 6).double()}, floors.sigreg_collapsed(12))},
+        symmetries={"mirrored": _each(lambda z: -z)},
+        peer=_lightly_sigreg,
+        fewest=2,
     ),
     "dino": Declaration(
         dino,
-        dino_reference,
+        references.dino_reference,
         crops,
         learned=("student",),
         sample_axis={"student": 1, "teacher": 1},
+        settings=({}, {"student_temperature": 0.2, "teacher_temperature": 0.07}),
+        trivial={
+            "equal logits": Trivial(
+                {"student": _flat(5), "teacher": _flat(2), "center": _flat(1)[0, 0]}, floors.dino(10)
+            )
+        },
+        symmetries={
+            "a sample's logits moved": lambda inputs: {
+                **inputs,
+                "student": inputs["student"] + wave(1, 5, 12, 1),
+            },
+            "teacher and centre moved": lambda inputs: {
+                "student": inputs["student"],
+                **{name: inputs[name] + wave(1, 1, 10)[0] for name in ("teacher", "center")},
+            },
+            "prototypes permuted": _each(lambda x: x[..., [9, 3, 1, 0, 2, 8, 7, 4, 5, 6]]),
+            "global views exchanged, local ones permuted": lambda inputs: {
+                **inputs,
+                "student": inputs["student"][[1, 0, 4, 2, 3]],
+                "teacher": inputs["teacher"].flip(0),
+            },
+        },
         golden=(
             _dino(torch.zeros(10, dtype=torch.float64), 22.722770721, 0.895107535, -0.208329296),
             _dino(0.1 * TEACHER.mean((0, 1)), 22.710949652, 0.895307703, -0.208328652),
         ),
-        settings=({}, {"student_temperature": 0.2, "teacher_temperature": 0.07}),
+        peer=_lightly_dino,
     ),
     "masked_reconstruction": Declaration(
         masked_reconstruction,
-        masked_reconstruction_reference,
+        references.masked_reconstruction_reference,
         patches,
         learned=("prediction",),
         sample_axis={"prediction": 0, "target": 0, "mask": 0},
+        settings=({}, {"normalize": False}),
+        trivial={
+            "zeros": Trivial(
+                {
+                    "prediction": torch.zeros(4, 5, 12).double(),
+                    "target": wave(2.2, 4, 5, 12),
+                    "mask": wave(0, 4, 5) > 0,
+                },
+                floors.masked_reconstruction(12),
+                within=1e-5,
+            )
+        },
+        symmetries={"patches permuted": _permute_patches},
         golden=(
             _mae(True, 1.458248093, 0.284629203, -0.011848619),
             _mae(False, 0.804414813, 0.211399413, -0.004941846),
         ),
-        settings=({}, {"normalize": False}),
     ),
     "latent_prediction": Declaration(
         latent_prediction,
-        latent_prediction_reference,
+        references.latent_prediction_reference,
         tokens,
         learned=("prediction",),
         sample_axis={"prediction": 0, "target": 0},
+        settings=({},),
+        trivial={
+            "zeros": Trivial(
+                {
+                    "prediction": torch.zeros(8, 16, 1024).double(),
+                    "target": torch.randn(8, 16, 1024, generator=torch.Generator().manual_seed(0)).double(),
+                },
+                floors.latent_prediction(),
+                within=2e-3,
+            )
+        },
+        symmetries={
+            "tokens permuted": lambda inputs: {name: x[:, [2, 0, 1]] for name, x in inputs.items()},
+            "target moved": lambda inputs: {**inputs, "target": inputs["target"] - 4},
+            "width permuted": _each(lambda x: x[..., ORDER]),
+        },
         golden=(
             Golden({"prediction": wave(4, 12, 6), "target": Z2}, 1.068159329, 0.108629055, -0.013888889),
         ),
-        settings=({},),
     ),
 }
 
@@ -275,3 +401,42 @@ def layer_for(name: str, inputs: Inputs) -> Tensor:
 
 def inputs_for(name: str, samples: int = 12) -> Inputs:
     return OBJECTIVES[name].draw(samples, torch.Generator().manual_seed(7))
+
+
+def wide_inputs(name: str) -> Inputs:
+    """Twelve samples of 40 dimensions, for objectives whose way depends on which are more."""
+    generator = torch.Generator().manual_seed(7)
+    mix = torch.randn(6, 40, generator=generator, dtype=torch.float64)
+    return {
+        key: x @ mix + torch.randn(12, 40, generator=generator, dtype=torch.float64)
+        for key, x in inputs_for(name).items()
+    }
+
+
+def balanced_inputs(name: str) -> Inputs:
+    """Twelve samples in four groups of three that differ and yet have the same mean and covariance.
+
+    Each group is the first one turned in the plane of its samples that is orthogonal to their mean. (A mask,
+    which cannot be turned, is repeated.)
+    """
+    thirds = torch.ones(3, 3, dtype=torch.float64) / 3
+    across = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64) / 3**0.5
+    angles = [0.7 * group for group in range(4)]
+    turns = [thirds + math.cos(a) * (torch.eye(3) - thirds) + math.sin(a) * across for a in angles]
+
+    def balanced(key: str, x: Tensor) -> Tensor:
+        axis = OBJECTIVES[name].sample_axis.get(key)
+        if axis is None:
+            return x
+        three = x.movedim(axis, 0)[[0, 4, 8]]
+        if not x.is_floating_point():
+            return three.repeat(4, *[1] * (three.ndim - 1)).movedim(0, axis)
+        return torch.cat([torch.tensordot(turn, three, 1) for turn in turns]).movedim(0, axis)
+
+    return {key: balanced(key, x) for key, x in inputs_for(name).items()}
+
+
+# What the processes are given: the last is of another width, and so only for some objectives.
+KINDS = {"uneven": inputs_for, "balanced": balanced_inputs, "wide": wide_inputs}
+WIDE = ("barlow_twins", "vicreg")
+CASES = [(name, kind) for name in OBJECTIVES for kind in KINDS if kind != "wide" or name in WIDE]

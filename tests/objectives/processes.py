@@ -10,14 +10,13 @@ from torch.multiprocessing.spawn import spawn
 
 from selfsup.objectives import all_reduce_mean, all_reduce_sum, dino_center, gather_with_gradient
 
-from .declarations import OBJECTIVES, Inputs, inputs_for, layer_for, through_a_layer
+from .declarations import CASES, KINDS, OBJECTIVES, Inputs, inputs_for, layer_for, through_a_layer
 
 WORLDS = (4, 2, 1)
 
 
 def run(folder: Path) -> dict[int, list[dict[str, tuple[Tensor, Tensor]]]]:
-    """For each world size, what each rank found: objective -> (value, gradient averaged over the
-    processes)."""
+    """For each world size, what each rank found: case -> (value, gradient averaged over the processes)."""
     spawn(_work, args=(folder,), nprocs=max(WORLDS))
     return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in WORLDS}
 
@@ -50,11 +49,11 @@ def _work(rank: int, folder: Path) -> None:
 
 def _results(world: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
     results = {}
-    for name, declaration in OBJECTIVES.items():
-        inputs = inputs_for(name)
+    for name, kind in CASES:
+        inputs = KINDS[kind](name)
         weight = layer_for(name, inputs).requires_grad_()
-        value = through_a_layer(declaration, weight, share(name, inputs, world, rank))
-        results[name] = (value.detach(), _averaged(value, weight))
+        value = through_a_layer(OBJECTIVES[name], weight, share(name, inputs, world, rank))
+        results[f"{name} {kind}"] = (value.detach(), _averaged(value, weight))
     inputs = inputs_for("nt_xent")
     for name in ("gather", "sum", "mean"):
         weight = layer_for("nt_xent", inputs).requires_grad_()

@@ -9,16 +9,6 @@ from selfsup.objectives import dino, dino_center, floors
 from .declarations import inputs_for
 
 
-def test_is_lightlys() -> None:
-    from lightly.loss import DINOLoss
-
-    inputs = {name: x.float() for name, x in inputs_for("dino", 16).items()}
-    theirs = DINOLoss(output_dim=10)
-    theirs.center = inputs["center"].reshape(1, 1, -1).clone()
-    expected = theirs(list(inputs["teacher"]), list(inputs["student"]), teacher_temp=0.04)
-    assert float(dino(**inputs)) == pytest.approx(float(expected), rel=1e-5)
-
-
 @pytest.mark.parametrize("prototypes", [1024, 65536])
 def test_floor_is_the_value_of_equal_logits(prototypes: int) -> None:
     equal = torch.full((3, 2, prototypes), 0.7)
@@ -33,26 +23,6 @@ def test_one_prototype_ahead() -> None:
     certain = logits * 1e3
     expected = math.log(1 + (k - 1) * math.exp(-ahead / 0.1))
     assert float(dino(logits, certain, torch.zeros(k))) == pytest.approx(expected, abs=1e-12)
-
-
-def test_shifts_that_cancel() -> None:
-    inputs = inputs_for("dino")
-    expected = dino(**inputs)
-    per_sample = torch.randn(5, 12, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    v = torch.linspace(-1, 1, 10, dtype=torch.float64)
-    order = torch.randperm(10, generator=torch.Generator().manual_seed(2))
-    for other in (
-        {**inputs, "student": inputs["student"] + per_sample},
-        {**inputs, "teacher": inputs["teacher"] + v, "center": inputs["center"] + v},
-        {name: x[..., order] for name, x in inputs.items()},
-    ):
-        torch.testing.assert_close(dino(**other), expected, rtol=1e-12, atol=0)
-
-
-def test_the_two_global_views_can_be_exchanged_and_the_local_ones_permuted() -> None:
-    inputs = inputs_for("dino")
-    swapped = {**inputs, "student": inputs["student"][[1, 0, 4, 2, 3]], "teacher": inputs["teacher"].flip(0)}
-    torch.testing.assert_close(dino(**swapped), dino(**inputs), rtol=1e-12, atol=0)
 
 
 def test_no_view_is_compared_with_itself() -> None:
@@ -92,7 +62,7 @@ def test_center_of_a_constant_teacher() -> None:
     for _ in range(7):
         center = 0.9 * center + 0.1 * dino_center(teacher)
     torch.testing.assert_close(center, torch.full((4,), 5 * (1 - 0.9**7)))
-    assert dino_center(teacher.half().requires_grad_()).dtype == torch.float32
+    assert dino_center(teacher.bfloat16().requires_grad_()).dtype == torch.float32
     assert not dino_center(teacher.requires_grad_()).requires_grad
 
 

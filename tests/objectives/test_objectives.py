@@ -1,5 +1,8 @@
-"""What holds for every objective: its formula, its golden numbers, any number of processes, half
-precision."""
+"""What holds for every objective that is declared in `declarations.py`.
+
+Its formula, its golden numbers and its peer; any number of processes; half precision; symmetries; what it
+is worth where nothing is learned; one graph when compiled; and a sentence for bad arguments.
+"""
 
 from pathlib import Path
 
@@ -11,13 +14,17 @@ from selfsup.objectives import dino_center
 
 from . import processes
 from .declarations import (
+    CASES,
+    KINDS,
     OBJECTIVES,
+    WIDE,
     Inputs,
     cast,
     inputs_for,
     layer_for,
     through_a_layer,
     value_and_gradients,
+    wide_inputs,
 )
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
@@ -57,6 +64,80 @@ def test_golden_numbers(name: str, index: int) -> None:
     assert float(value) == pytest.approx(golden.value, abs=1e-9)
     assert float(gradient.norm()) == pytest.approx(golden.norm, abs=1e-9)
     assert float(gradient.flatten()[0]) == pytest.approx(golden.first, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_more_dimensions_than_samples(name: str) -> None:
+    """Another way of computing, of the same formula."""
+    declaration, inputs = OBJECTIVES[name], wide_inputs(name)
+    ours = value_and_gradients(declaration.objective, inputs, declaration.learned)
+    agree(ours, value_and_gradients(declaration.reference, inputs, declaration.learned), rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", [name for name, d in OBJECTIVES.items() if d.peer])
+def test_is_lightlys(name: str) -> None:
+    declaration, peer = OBJECTIVES[name], OBJECTIVES[name].peer
+    assert peer is not None
+    inputs = cast(inputs_for(name, 32), torch.float32)
+    assert float(declaration.objective(**inputs)) == pytest.approx(float(peer(inputs)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "solution"), [(name, t) for name, d in OBJECTIVES.items() for t in d.trivial]
+)
+def test_trivial_solutions_have_the_value_of_their_floor(name: str, solution: str) -> None:
+    trivial = OBJECTIVES[name].trivial[solution]
+    value = OBJECTIVES[name].objective(**trivial.inputs, **trivial.settings)
+    assert float(value) == pytest.approx(trivial.floor, abs=trivial.within, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "symmetry"), [(name, s) for name, d in OBJECTIVES.items() for s in d.symmetries]
+)
+def test_symmetries(name: str, symmetry: str) -> None:
+    declaration, inputs = OBJECTIVES[name], inputs_for(name)
+    changed = declaration.symmetries[symmetry](inputs)
+    assert any(not torch.equal(changed[key], inputs[key]) for key in inputs)
+    expected = declaration.objective(**inputs)
+    torch.testing.assert_close(declaration.objective(**changed), expected, rtol=1e-7, atol=0)
+
+
+@every_objective
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_refuses_what_is_not_finite(name: str, bad: float) -> None:
+    for key, x in inputs_for(name).items():
+        if x.is_floating_point():
+            spoiled = x.clone()
+            spoiled.view(-1)[-1] = bad
+            with pytest.raises(ValueError, match=f"^{key} must be finite, got 1 NaN or infinite of"):
+                OBJECTIVES[name].objective(**{**inputs_for(name), key: spoiled})
+
+
+@every_objective
+def test_takes_the_largest_of_finite_numbers_for_finite(name: str) -> None:
+    """Their sum is infinite in float32, as a screen for NaN and infinity must not be fooled by."""
+    key = OBJECTIVES[name].learned[0]
+    inputs = cast(inputs_for(name), torch.float32)
+    inputs[key] = torch.full_like(inputs[key], 3e38)
+    OBJECTIVES[name].objective(**inputs)
+
+
+@every_objective
+def test_refuses_integers_and_float16_outside_autocast(name: str) -> None:
+    inputs = inputs_for(name)
+    for key, x in inputs.items():
+        if x.is_floating_point():
+            with pytest.raises(ValueError, match=f"{key} must be a floating-point tensor, got torch.int64"):
+                OBJECTIVES[name].objective(**{**inputs, key: x.long()})
+            with pytest.raises(ValueError, match=f"{key} must be float32, float64 or bfloat16 outside auto"):
+                OBJECTIVES[name].objective(**{**inputs, key: x.half()})
+
+
+@pytest.mark.parametrize("name", [name for name, d in OBJECTIVES.items() if d.fewest > 1])
+def test_refuses_a_batch_of_one(name: str) -> None:
+    key = OBJECTIVES[name].learned[0]
+    with pytest.raises(ValueError, match=f"{key} must hold at least two samples, .*, got 1"):
+        OBJECTIVES[name].objective(**inputs_for(name, 1))
 
 
 @every_objective
@@ -129,13 +210,25 @@ def alone(name: str, inputs: Inputs) -> tuple[Tensor, Tensor]:
     return value.detach(), torch.autograd.grad(value, weight)[0]
 
 
-@every_objective
+@pytest.mark.parametrize(("name", "kind"), CASES)
 @pytest.mark.parametrize("world", processes.WORLDS)
-def test_any_number_of_processes_gives_the_same(name: str, world: int, worlds: Worlds) -> None:
-    value, gradient = alone(name, inputs_for(name))
+def test_any_number_of_processes_gives_the_same(name: str, kind: str, world: int, worlds: Worlds) -> None:
+    value, gradient = alone(name, KINDS[kind](name))
     for found in worlds[world]:
-        torch.testing.assert_close(found[name][0], value, rtol=1e-11, atol=0)
-        torch.testing.assert_close(found[name][1], gradient, rtol=0, atol=1e-11 * float(gradient.norm()))
+        ours = found[f"{name} {kind}"]
+        torch.testing.assert_close(ours[0], value, rtol=1e-11, atol=0)
+        torch.testing.assert_close(ours[1], gradient, rtol=0, atol=1e-11 * float(gradient.norm()))
+
+
+@every_objective
+def test_the_balanced_parts_differ_in_nothing_but_their_rows(name: str) -> None:
+    inputs, axes = KINDS["balanced"](name), OBJECTIVES[name].sample_axis
+    for key in OBJECTIVES[name].learned:
+        groups = [part.movedim(axes[key], 0).flatten(1) for part in inputs[key].chunk(4, axes[key])]
+        for other in groups[1:]:
+            torch.testing.assert_close(other.mean(0), groups[0].mean(0))
+            torch.testing.assert_close(other.T @ other, groups[0].T @ groups[0])
+            assert (other - groups[0]).abs().max() > 0.1
 
 
 @every_objective

@@ -3,28 +3,16 @@ import math
 import pytest
 import torch
 
-from selfsup.objectives import barlow_twins, floors
+from selfsup.objectives import barlow_twins, floors, vicreg
 
 from .declarations import inputs_for
+from .references import barlow_twins_reference, vicreg_reference
 
 
 def orthogonal(samples: int, dimensions: int) -> torch.Tensor:
     """Columns of zero mean that are orthogonal and as long as a standardised column."""
     z = torch.randn(samples, dimensions, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return torch.linalg.qr(z - z.mean(0))[0] * samples**0.5
-
-
-def test_is_lightlys() -> None:
-    from lightly.loss import BarlowTwinsLoss
-
-    inputs = inputs_for("barlow_twins", 32)
-    expected = BarlowTwinsLoss(lambda_param=0.0051)(inputs["z1"], inputs["z2"])
-    assert float(barlow_twins(**inputs)) == pytest.approx(float(expected), rel=1e-6)
-
-
-def test_floor_is_the_value_of_equal_embeddings() -> None:
-    z = torch.full((16, 5), 0.3)
-    assert float(barlow_twins(z, z)) == pytest.approx(floors.barlow_twins(5), abs=1e-5)
 
 
 def test_uncorrelated_columns_cost_nothing_and_opposite_ones_four_each() -> None:
@@ -91,9 +79,56 @@ def test_views_can_be_exchanged_and_columns_rescaled() -> None:
         (torch.ones(4, 3), torch.ones(4, 2), "z2 must have the shape of z1"),
         (torch.ones(4), torch.ones(4), r"z1 must have the shape \(N, D\)"),
         (torch.ones(4, 3, dtype=torch.int64), torch.ones(4, 3), "z1 must be a floating-point tensor"),
-        (torch.ones(1, 3), torch.ones(1, 3), "z1 must hold at least two samples"),
     ],
 )
 def test_refuses(z1: torch.Tensor, z2: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         barlow_twins(z1, z2)
+
+
+def test_vicreg_weighs_its_three_terms() -> None:
+    inputs = inputs_for("vicreg")
+    terms = [vicreg(**inputs, **dict(zip(WEIGHTS, row, strict=True))) for row in torch.eye(3).tolist()]
+    expected = 25 * terms[0] + 25 * terms[1] + terms[2]
+    torch.testing.assert_close(vicreg(**inputs), expected, rtol=1e-12, atol=0)
+    same = {"z1": inputs["z1"], "z2": inputs["z1"]}
+    assert float(vicreg(**same, variance=0, covariance=0)) == 0
+
+
+WEIGHTS = ("invariance", "variance", "covariance")
+
+
+def test_vicreg_of_independent_normals() -> None:
+    """Unit normals are 2 apart, cost next to no hinge, and covary by 2 (D - 1) / (N - 1) by chance."""
+    n, d = 2000, 50
+    generator = torch.Generator().manual_seed(0)
+    z1, z2 = (torch.randn(n, d, generator=generator, dtype=torch.float64) for _ in range(2))
+    apart, hinge, chance = (
+        float(vicreg(z1, z2, **dict(zip(WEIGHTS, row, strict=True)))) for row in torch.eye(3).tolist()
+    )
+    assert apart == pytest.approx(2, rel=0.02)
+    assert 0 < hinge < 0.02
+    assert chance == pytest.approx(2 * (d - 1) / (n - 1), rel=0.15)
+
+
+def test_vicreg_of_large_values_in_half_precision() -> None:
+    """Published code forms z^T z in float16 before it divides by N - 1, which overflows here."""
+    generator = torch.Generator().manual_seed(0)
+    z1, z2 = (8 * torch.randn(2048, 16, generator=generator) for _ in range(2))
+    with torch.autocast("cpu", dtype=torch.float16):
+        half = float(vicreg(z1, z2))
+    assert half == pytest.approx(float(vicreg(z1.double(), z2.double())), rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_vicreg_refuses_negative_weights(weight: str) -> None:
+    with pytest.raises(ValueError, match=f"{weight} must be at least 0, got -1"):
+        vicreg(**inputs_for("vicreg"), **{weight: -1.0})
+
+
+@pytest.mark.parametrize("dimensions", [23, 24, 25])
+def test_both_ways_meet_where_they_change(dimensions: int) -> None:
+    """Twelve samples: from 24 dimensions on, C is not formed."""
+    z = torch.randn(2, 12, dimensions, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for objective, reference in ((barlow_twins, barlow_twins_reference), (vicreg, vicreg_reference)):
+        torch.testing.assert_close(objective(*z), reference(*z), rtol=1e-11, atol=0)

@@ -1,0 +1,125 @@
+"""The objectives as their papers write them: loops over samples and pairs, in float64."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def nt_xent_reference(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
+    rows = [*z1, *z2]
+    n = len(z1)
+
+    def similarity(i: int, k: int) -> Tensor:
+        return rows[i] @ rows[k] / (rows[i].norm() * rows[k].norm()) / temperature
+
+    total = torch.zeros((), dtype=z1.dtype)
+    for i in range(2 * n):
+        others = torch.stack([similarity(i, k) for k in range(2 * n) if k != i])
+        total = (
+            total
+            - similarity(i, (i + n) % (2 * n))
+            + others.max()
+            + (others - others.max()).exp().sum().log()
+        )
+    return total / (2 * n)
+
+
+def barlow_twins_reference(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
+    n, d = z1.shape
+
+    def normalised(column: Tensor) -> Tensor:
+        mean = column.sum() / n
+        return (column - mean) / ((column - mean).square().sum() / n + 1e-5).sqrt()
+
+    total = torch.zeros((), dtype=z1.dtype)
+    for i in range(d):
+        for j in range(d):
+            c = (normalised(z1[:, i]) * normalised(z2[:, j])).sum() / n
+            total = total + ((c - 1) ** 2 if i == j else lambda_ * c**2)
+    return total
+
+
+def dino_reference(
+    student: Tensor,
+    teacher: Tensor,
+    center: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.04,
+) -> Tensor:
+    terms = []
+    for g in range(len(teacher)):
+        for v in range(len(student)):
+            for n in range(student.shape[1]):
+                if g != v:
+                    t = (teacher[g, n] - center) / teacher_temperature
+                    s = student[v, n] / student_temperature
+                    q = (t - t.max()).exp() / (t - t.max()).exp().sum()
+                    log_p = s - s.max() - (s - s.max()).exp().sum().log()
+                    terms.append(-(q.detach() * log_p).sum())
+    return torch.stack(terms).mean()
+
+
+def masked_reconstruction_reference(
+    prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True
+) -> Tensor:
+    terms = []
+    for n, patch in mask.nonzero().tolist():
+        y = target[n, patch]
+        if normalize:
+            variance = (y - y.mean()).square().sum() / (len(y) - 1)
+            y = (y - y.mean()) / (variance + 1e-6).sqrt()
+        terms.append((prediction[n, patch] - y).square().sum() / len(y))
+    return torch.stack(terms).mean()
+
+
+def latent_prediction_reference(prediction: Tensor, target: Tensor) -> Tensor:
+    terms = []
+    for p, t in zip(prediction.flatten(0, -2), target.flatten(0, -2), strict=True):
+        y = (t - t.mean()) / ((t - t.mean()).square().mean() + 1e-5).sqrt()
+        for e in (p - y).abs():
+            terms.append(e**2 / 2 if e < 1 else e - 0.5)
+    return torch.stack(terms).mean()
+
+
+def vicreg_reference(
+    z1: Tensor, z2: Tensor, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
+) -> Tensor:
+    n, d = z1.shape
+
+    def cov(z: Tensor, i: int, j: int) -> Tensor:
+        x, y = z[:, i], z[:, j]
+        return ((x - x.sum() / n) * (y - y.sum() / n)).sum() / (n - 1)
+
+    loss = invariance * sum(((z1[i] - z2[i]) ** 2).sum() for i in range(n)) / (n * d)
+    for z in (z1, z2):
+        for i in range(d):
+            hinge = (1 - (cov(z, i, i) + 1e-4).sqrt()).clamp(min=0)
+            loss = loss + variance * hinge / d / 2
+            loss = loss + covariance * sum(cov(z, i, j) ** 2 for j in range(d) if j != i) / d
+    return loss
+
+
+def koleo_reference(z: Tensor) -> Tensor:
+    rows = [row / row.norm() for row in z]
+    terms = []
+    for i, row in enumerate(rows):
+        distances = [(row - other + 1e-8).norm() for j, other in enumerate(rows) if j != i]
+        terms.append(-(min(distances) + 1e-8).log())
+    return torch.stack(terms).mean()
+
+
+def sigreg_reference(
+    z: Tensor, slices: int = 1024, knots: int = 17, t_max: float = 3.0, seed: int = 0
+) -> Tensor:
+    """Over the whole interval and with complex exponentials."""
+    drawn = torch.randn(z.shape[1], slices, generator=torch.Generator().manual_seed(seed)).to(z)
+    projected = z @ (drawn / drawn.square().sum(0).sqrt())
+    times = [k * t_max / (knots - 1) for k in range(1 - knots, knots)]
+    total = torch.zeros(slices, dtype=z.dtype)
+    for k, t in enumerate(times):
+        width = t_max / (knots - 1) * (0.5 if k in (0, len(times) - 1) else 1)
+        gaussian = math.exp(-(t**2) / 2)
+        phi = torch.exp(1j * t * projected).mean(0)
+        total = total + width * gaussian * (phi - gaussian).abs().square()
+    return len(z) * total.mean()
