@@ -9,16 +9,15 @@ its cost and the machine, are written to ``benchmarks/results/SUITE-METHOD-seedN
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from origin import origin
 
 METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
 HERE = Path(__file__).parent
@@ -54,20 +53,9 @@ def run(suite: str, method: str, seed: int, data: str) -> dict[str, Any]:
         "command": " ".join(typed),
         "minutes_in_all": round(minutes, 2),
         "peak_memory_gib": round(peak, 2),
-        "device": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": len(os.sched_getaffinity(0)),
-            "threads": int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))),
-        },
-        "versions": {name: version(name) for name in ("torch", "timm", "pytorch-lightning", "lightly")},
-        "revision": _revision(),
+        **origin(),
         "results": results,
     }
-
-
-def _revision() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def main() -> None:

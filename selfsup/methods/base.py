@@ -72,7 +72,7 @@ class Method(pl.LightningModule):
         lr = warmup_cosine(step, self.total_steps, warmup, self.peak_lr, self.peak_lr * settings["lr_end"])
         decay = cosine(step, self.total_steps, settings["weight_decay"], settings["weight_decay_end"])
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_scale"]
             group["weight_decay"] = decay if group["decayed"] else 0.0
         # Dropout and stochastic depth draw from the global generator.
         torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator())))
@@ -109,7 +109,10 @@ class Method(pl.LightningModule):
 
 def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
     """The optimizer ``settings["name"]`` (adamw, lars or sgd) over a module's trainable parameters."""
-    groups = parameter_groups(module, settings["weight_decay"])
+    try:
+        groups = parameter_groups(module, settings["weight_decay"], settings["layer_decay"])
+    except ValueError as error:
+        raise UsageError(f"method.optimizer: {error}") from error
     match settings["name"]:
         case "adamw":
             return torch.optim.AdamW(groups, lr=settings["lr"], betas=tuple(settings["betas"]), fused=True)

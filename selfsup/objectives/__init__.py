@@ -8,7 +8,13 @@ from selfsup.objectives import floors
 from selfsup.objectives.contrastive import nt_xent
 from selfsup.objectives.distillation import dino, dino_center
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
-from selfsup.objectives.masks import block_masks, default_context_size, random_mask, target_shapes
+from selfsup.objectives.masks import (
+    block_masks,
+    blockwise_mask,
+    default_context_size,
+    random_mask,
+    target_shapes,
+)
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify
 from selfsup.objectives.redundancy import barlow_twins, vicreg
 from selfsup.objectives.spread import koleo, sigreg
@@ -18,6 +24,7 @@ __all__ = [
     "all_reduce_sum",
     "barlow_twins",
     "block_masks",
+    "blockwise_mask",
     "default_context_size",
     "dino",
     "dino_center",

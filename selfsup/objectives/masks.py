@@ -34,12 +34,66 @@ def random_mask(n: int, length: int, ratio: float, generator: torch.Generator) -
     (torch.Size([2, 20]), tensor([80, 80]))
     """
     _check_counts(n=n, length=length)
-    if not 0 <= ratio < 1:
-        raise ValueError(f"ratio must be at least 0 and below 1, got {ratio}")
-    kept = length - round(length * ratio)
-    if kept < 1:
-        raise ValueError(f"ratio must leave at least one of {length} patches, but {ratio} hides them all")
+    kept = _kept(length, ratio)
     keep = _smallest(torch.rand(n, length, generator=generator), kept)
+    return keep, torch.ones(n, length, dtype=torch.bool).scatter_(1, keep, False)
+
+
+def blockwise_mask(
+    n: int,
+    grid: Sequence[int],
+    ratio: float,
+    generator: torch.Generator,
+    aspect: Sequence[float] = (0.3, 1 / 0.3),
+    smallest: int = 4,
+    faithful: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Hide rectangles of patches (BEiT, Bao et al. 2022, arXiv:2106.08254, algorithm 1; as in iBOT).
+
+    Sixteen times per sample, a rectangle of an area from `smallest` to what is still to be hidden, of a
+    log-uniform height over width, is put anywhere; it counts unless it would hide too much. What is then left
+    to hide is hidden patch by patch, so that every sample hides exactly `round(length * ratio)`. (Samplers
+    published with BEiT and iBOT stop below; DINOv3's completes like this.)
+
+    Rectangles may hang over the edge of the grid, by which all patches are hidden about equally often. The
+    published ones lie within it, as here with `faithful=True`: a corner is then hidden a twelfth as often as
+    the middle.
+
+    Args:
+        n: samples.
+        grid: (H, W), patches a side.
+        ratio: share of hidden patches, at least 0 and below 1.
+        generator: CPU generator, the only source of randomness.
+        aspect: range of a rectangle's height over its width, in patches.
+        smallest: patches of the smallest rectangle.
+        faithful: keep the rectangles within the grid.
+
+    Returns:
+        keep: (n, kept) int64, ascending indices of the patches that the encoder sees.
+        mask: (n, H * W) bool, True where hidden.
+
+    Raises:
+        ValueError: an argument out of range, or a ratio that keeps nothing.
+
+    >>> keep, mask = blockwise_mask(2, (8, 8), 0.4, torch.Generator().manual_seed(0))
+    >>> keep.shape, mask.sum(1)
+    (torch.Size([2, 38]), tensor([26, 26]))
+    """
+    _check_counts(n=n, smallest=smallest)
+    sides = _check_grid(grid)
+    low, high = _check_range("aspect", aspect)
+    length = sides[0] * sides[1]
+    kept = _kept(length, ratio)
+    mask = torch.zeros(n, length, dtype=torch.bool)
+    for _ in range(16):
+        missing = length - kept - mask.sum(1, keepdim=True)
+        area = smallest + torch.rand(n, 1, generator=generator) * (missing - smallest).clamp(min=0)
+        height_over_width = low * (high / low) ** torch.rand(n, 1, generator=generator)
+        lengths = [(area * height_over_width).sqrt(), (area / height_over_width).sqrt()]
+        larger = mask | _anywhere(lengths, sides, generator, over_edge=not faithful)
+        fits = larger.sum(1, keepdim=True) <= length - kept
+        mask = torch.where(fits, larger, mask)
+    keep = _smallest(mask + torch.rand(n, length, generator=generator), kept)
     return keep, torch.ones(n, length, dtype=torch.bool).scatter_(1, keep, False)
 
 
@@ -182,8 +236,7 @@ def _draw(
     spans = (grid[0] - shape[0] + 1, grid[1] - shape[1] + 1)
     corners = torch.stack([torch.randint(span, (targets, n), generator=generator) for span in spans], -1)
     share = torch.empty(n, 1).uniform_(*context_scale, generator=generator).sqrt()
-    rows, columns = (_interval(side, share, generator) for side in grid)
-    context = (rows[:, :, None] & columns[:, None, :]).flatten(1)
+    context = _anywhere([side * share for side in grid], grid, generator)
     return corners, context & ~covered(patches_of(corners, shape, grid), grid)
 
 
@@ -192,12 +245,36 @@ def _smallest(order: Tensor, k: int) -> Tensor:
     return order.topk(k, dim=1, largest=False, sorted=False).indices.sort(1).values
 
 
-def _interval(side: int, share: Tensor, generator: torch.Generator) -> Tensor:
-    """An interval of this share of a line of patches, anywhere on it: (n, 1) -> (n, side) bool."""
-    length = (side * share).round().clamp(1, side)
-    start = (torch.rand(share.shape, generator=generator) * (side - length + 1)).floor()
+def _anywhere(
+    lengths: Sequence[Tensor], grid: Grid, generator: torch.Generator, over_edge: bool = False
+) -> Tensor:
+    """A rectangle of about this height and width, each (n, 1), at any position: (n, H * W) bool."""
+    rows, columns = (
+        _interval(length, side, generator, over_edge) for length, side in zip(lengths, grid, strict=True)
+    )
+    return (rows[:, :, None] & columns[:, None, :]).flatten(1)
+
+
+def _interval(length: Tensor, side: int, generator: torch.Generator, over_edge: bool) -> Tensor:
+    """An interval of about this length, (n, 1), anywhere on a line of patches: (n, side) bool.
+
+    Over the edge it may begin before the line or end after it, but covers at least one patch.
+    """
+    length = length.round().clamp(1, side)
+    least, positions = (1 - length, side + length - 1) if over_edge else (0, side - length + 1)
+    start = least + (torch.rand(length.shape, generator=generator) * positions).floor()
     line = torch.arange(side)
     return (line >= start) & (line < start + length)
+
+
+def _kept(length: int, ratio: float) -> int:
+    """Patches that a share of hidden ones leaves."""
+    if not 0 <= ratio < 1:
+        raise ValueError(f"ratio must be at least 0 and below 1, got {ratio}")
+    kept = length - round(length * ratio)
+    if kept < 1:
+        raise ValueError(f"ratio must leave at least one of {length} patches, but {ratio} hides them all")
+    return kept
 
 
 def _check_counts(**counts: int) -> None:

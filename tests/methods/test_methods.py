@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from torch.utils.data import DataLoader
 
 from selfsup.config import load_config
 from selfsup.errors import UsageError
@@ -123,6 +125,39 @@ def test_jepa_teacher_follows_the_student_on_a_line() -> None:
         student.add_(1.0)
     method.after_step()
     torch.testing.assert_close(teacher, 0.95 * before + 0.05 * student)
+
+
+def test_teacher_is_averaged_once_an_optimizer_step_however_many_batches_are_accumulated() -> None:
+    method = build("method=jepa")
+    averaged: list[int] = []
+    method.after_step = lambda: averaged.append(method.global_step)  # type: ignore[method-assign]
+    batch = {"image": images(), "index": torch.arange(8), "epoch": 0}
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accumulate_grad_batches=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(method, DataLoader([batch] * 6, batch_size=None))
+    assert averaged == [0, 1, 2]
+
+
+def test_layer_decay_slows_the_lower_layers() -> None:
+    method = build("method=simclr", "method.optimizer.layer_decay=0.5", step=50)
+    optimizer = method.configure_optimizers()
+    method._trainer.optimizers = [optimizer]  # type: ignore[union-attr]
+    method.on_train_batch_start(None, 0)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    vit: Any = method.encoder.model
+    head = next(p for name, p in method.named_parameters() if not name.startswith("encoder"))
+    full = rates[id(head)]
+    assert full > 0
+    assert rates[id(vit.blocks[1].attn.qkv.weight)] == pytest.approx(full / 2)
+    assert rates[id(vit.blocks[0].attn.qkv.weight)] == pytest.approx(full / 4)
+    assert rates[id(vit.patch_embed.proj.weight)] == pytest.approx(full / 8)
 
 
 @pytest.mark.parametrize("backbone", ["vit_mini", "resnet10"])

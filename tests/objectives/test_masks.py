@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfsup.objectives import block_masks, default_context_size, random_mask, target_shapes
+from selfsup.objectives import (
+    block_masks,
+    blockwise_mask,
+    default_context_size,
+    random_mask,
+    target_shapes,
+)
 
 GRIDS = [(6, 6), (8, 8), (14, 14), (4, 10)]
 
@@ -61,6 +67,61 @@ def test_random_mask_hides_every_patch_equally_often() -> None:
 def test_random_mask_refuses(arguments: tuple[int, int, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         random_mask(*arguments, generator())
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.4, 0.75])
+def test_blockwise_mask_hides_exactly_the_stated_number(grid: tuple[int, int], ratio: float) -> None:
+    length = grid[0] * grid[1]
+    keep, mask = blockwise_mask(50, grid, ratio, generator())
+    assert (mask.sum(1) == round(length * ratio)).all()
+    assert keep.shape == (50, length - round(length * ratio))
+    assert (keep.diff(dim=1) > 0).all()
+    assert torch.equal(covered(keep, length), ~mask)
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_blockwise_mask_covers_the_grid_evenly_unless_faithful(faithful: bool) -> None:
+    """Each patch within a tenth of the stated share; the published corners a twelfth of the middle."""
+    _, mask = blockwise_mask(20_000, (14, 14), 0.4, generator(), faithful=faithful)
+    share = mask.double().mean(0).reshape(14, 14)
+    assert share.mean() == pytest.approx(78 / 196)
+    if faithful:
+        assert share.argmin() in (0, 13, 182, 195)
+        assert share.min() / share.max() == pytest.approx(1 / 12, abs=0.02)
+    else:
+        assert (share / 0.4 - 1).abs().max() < 0.1
+    error = (0.25 / 20_000) ** 0.5
+    for mirrored in (share.flip(0), share.flip(1), share.T):
+        assert (share - mirrored).abs().max() < 6 * error
+
+
+def test_blockwise_mask_hides_neighbours_together() -> None:
+    def hidden_with_its_neighbour(mask: Tensor) -> float:
+        image = mask.reshape(-1, 14, 14)
+        return float((image[:, :, 1:] & image[:, :, :-1]).double().mean())
+
+    blocks = blockwise_mask(500, (14, 14), 0.4, generator())[1]
+    alone = random_mask(500, 196, 0.4, generator())[1]
+    assert hidden_with_its_neighbour(alone) == pytest.approx(0.16, abs=0.01)
+    assert hidden_with_its_neighbour(blocks) > 0.28
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n": 0}, "n must be at least 1"),
+        ({"smallest": 0}, "smallest must be at least 1"),
+        ({"grid": (1, 1)}, "grid must be"),
+        ({"ratio": 1.0}, "ratio must be at least 0 and below 1"),
+        ({"ratio": 0.99}, "ratio must leave at least one of 36 patches"),
+        ({"aspect": (0.0, 2.0)}, "aspect must be"),
+    ],
+)
+def test_blockwise_mask_refuses(settings: dict[str, object], message: str) -> None:
+    arguments = {"n": 4, "grid": (6, 6), "ratio": 0.4, "generator": generator(), **settings}
+    with pytest.raises(ValueError, match=message):
+        blockwise_mask(**arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -188,7 +249,8 @@ def test_the_generator_is_all_that_decides(faithful: bool) -> None:
     other = block_masks(9, (14, 14), generator(4), faithful=faithful)
     assert all(torch.equal(x, y) for x, y in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
-    assert torch.equal(random_mask(5, 9, 0.5, generator(3))[0], random_mask(5, 9, 0.5, generator(3))[0])
+    for sampler, length in ((random_mask, 9), (blockwise_mask, (5, 9))):
+        assert torch.equal(*(sampler(5, length, 0.5, generator(3))[0] for _ in range(2)))  # type: ignore[operator]
 
 
 def test_faithful_never_reaches_the_last_row_and_column() -> None:

@@ -177,6 +177,76 @@ def test_groups_of_a_bare_model_and_their_settings() -> None:
     assert (exempt["weight_decay"], exempt["decayed"]) == (0.0, False)
 
 
+def scales_of(module: nn.Module, layer_decay: float) -> dict[str, float]:
+    """Share of the learning rate of each trainable parameter, by name."""
+    names = {id(value): name for name, value in module.named_parameters()}
+    groups = parameter_groups(module, 0.1, layer_decay)
+    return {names[id(p)]: group["lr_scale"] for group in groups for p in group["params"]}
+
+
+@pytest.mark.parametrize("head", [0, 10])
+def test_layer_decay_has_the_published_scales(head: int) -> None:
+    """MAE's fine-tuning of ViT-B at .65: embedding .003697, first block .005688, last one .65, head 1."""
+    model = timm.create_model("vit_base_patch16_224", embed_dim=24, num_heads=2, num_classes=head)
+    scales = scales_of(model, 0.65)
+    assert set(scales) == {name for name, _ in model.named_parameters()}
+    for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"):
+        assert scales[name] == pytest.approx(0.003697, abs=1e-6)
+    assert scales["blocks.0.attn.qkv.weight"] == pytest.approx(0.005688, abs=1e-6)
+    assert scales["blocks.11.mlp.fc2.bias"] == scales["norm.weight"] == pytest.approx(0.65)
+    assert scales.get("head.weight", 1.0) == 1
+
+
+def test_layer_decay_of_a_deep_transformer() -> None:
+    """DINOv2's ViT-L at .9: embedding .0718, first block .0798, last one .9."""
+    model = timm.create_model("vit_large_patch16_224", embed_dim=8, num_heads=2, num_classes=0)
+    scales = scales_of(model, 0.9)
+    assert scales["pos_embed"] == pytest.approx(0.0718, abs=1e-4)
+    assert scales["blocks.0.norm1.weight"] == pytest.approx(0.0798, abs=1e-4)
+    assert scales["blocks.23.norm1.weight"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "convnext_atto", "swin_tiny_patch4_window7_224", "resnet10_small"]
+)
+def test_layer_decay_falls_from_the_head_to_the_stem_of_any_timm_model(name: str) -> None:
+    import selfsup.backbones.small_stem  # noqa: F401  (registers resnet10_small)
+
+    class Trained(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.ModuleDict({"model": timm.create_model(name, num_classes=0)})
+            self.head = nn.Linear(3, 2)
+
+    module = Trained()
+    scales = scales_of(module, 0.5)
+    assert set(scales) == {name for name, _ in module.named_parameters()}
+    assert scales["head.weight"] == 1
+    inside = [scale for key, scale in scales.items() if key.startswith("encoder")]
+    assert inside[0] == min(inside)
+    assert max(inside) == 0.5
+    assert len(set(inside)) >= 5
+
+
+def test_layer_decay_keeps_what_is_exempt_from_weight_decay() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, embed_dim=16, num_heads=2, num_classes=0)
+    for group in parameter_groups(model, 0.3, 0.5):
+        assert group["weight_decay"] == (0.3 if group["decayed"] else 0)
+        assert all(p.ndim > 1 for p in group["params"]) or not group["decayed"]
+    kept = {
+        id(p) for group in parameter_groups(model, 0.3, 0.5) if not group["decayed"] for p in group["params"]
+    }
+    assert {id(model.pos_embed), id(model.cls_token)} <= kept
+
+
+@pytest.mark.parametrize(
+    ("decay", "message"), [(0.0, "above 0"), (1.1, "at most 1"), (0.5, "no model whose layers")]
+)
+def test_layer_decay_refuses(decay: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parameter_groups(nn.Linear(3, 2), 0.1, decay)
+
+
 def network(seed: int) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))

@@ -1,0 +1,271 @@
+"""Break the objectives on purpose, one change at a time, and see whether a test notices.
+
+    python benchmarks/mutations.py                # all of them, two at a time
+    python benchmarks/mutations.py --only spread
+
+A mutation replaces a text in one file of ``selfsup/objectives`` in a copy of the checkout, and runs the tests
+of that folder until one fails. A mutation that survives is a hole in the tests. Results go to
+``benchmarks/results/mutations.json``.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from origin import origin
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "mutations.json"
+FOLDER = Path("selfsup/objectives")
+
+# file -> (text that occurs once, what it becomes)
+MUTATIONS: dict[str, list[tuple[str, str]]] = {
+    "contrastive": [
+        ("temperature: float = 0.1", "temperature: float = 0.2"),
+        ("(local / temperature)", "local"),
+        ("F.normalize(torch.cat([z1, z2]), dim=1)", "torch.cat([z1, z2])"),
+        ("rank() * len(local)", "0 * len(local)"),
+        ("gather_with_gradient(local).T", "gather_with_gradient(local.detach()).T"),
+        ("logits.detach().diagonal(start).fill_(-torch.inf)", "pass"),
+        (".roll(samples)", ".roll(samples + 1)"),
+        ("all_reduce_mean(F.cross_entropy(logits, other_view))", "F.cross_entropy(logits, other_view)"),
+        ("samples * world_size() < 2", "samples * world_size() < 1"),
+    ],
+    "redundancy": [
+        ("lambda_: float = 0.0051", "lambda_: float = 0.005"),
+        ("_standardise(z1) / samples", "_standardise(z1) / (samples - 1)"),
+        ("diagonal = all_reduce_sum((a * b).sum(0))", "diagonal = (a * b).sum(0)"),
+        ("(diagonal - 1)", "diagonal"),
+        ("lambda_ * off_diagonal_squares(a, b)", "off_diagonal_squares(a, b)"),
+        ("eps: float = 1e-5", "eps: float = 1e-6"),
+        ("z - all_reduce_mean(z.mean(0))", "z - z.mean(0)"),
+        ("(all_reduce_mean(centred.square().mean(0)) + eps)", "(centred.square().mean(0) + eps)"),
+        ("invariance: float = 25.0", "invariance: float = 24.0"),
+        ("variance: float = 25.0, covariance", "variance: float = 24.0, covariance"),
+        ("covariance: float = 1.0", "covariance: float = 1.1"),
+        ("all_reduce_mean((z1 - z2).square().mean())", "(z1 - z2).square().mean()"),
+        ("(samples - 1) ** 0.5", "samples**0.5"),
+        ("all_reduce_sum(x.square().sum(0)) + 1e-4", "x.square().sum(0) + 1e-4"),
+        ("+ 1e-4", "+ 1e-5"),
+        ("variance / 2", "variance"),
+        ("(1 - deviation).relu()", "(1 - deviation).abs()"),
+        ("/ x.shape[1]", "/ (x.shape[1] - 1)"),
+        ("samples = z1.shape[0] * world_size()", "samples = z1.shape[0]"),
+    ],
+    "correlation": [
+        ("sum_over_processes(a.T @ (a if b is None else b))", "a.T @ (a if b is None else b)"),
+        ("correlation.diagonal().zero_()", "pass"),
+        (
+            "twice = 2 * sum_over_processes(gradient)\n        if b is None:\n            return 2 * twice * (a @ corr",
+            "twice = 2 * gradient\n        if b is None:\n            return 2 * twice * (a @ corr",
+        ),
+        ("return 2 * twice * (a @ correlation), None", "return twice * (a @ correlation), None"),
+        ("twice * (b @ correlation.T)", "twice * (b @ correlation)"),
+        ("all_a = gather(a)", "all_a = a"),
+        ("sum_over_processes((a * (a if b is None else b)).sum(0))", "(a * (a if b is None else b)).sum(0)"),
+        ("sum_over_processes((rows_a * rows_b).sum(1).sum())", "(rows_a * rows_b).sum(1).sum()"),
+        ("norm - diagonal.square().sum()", "norm"),
+        (
+            "twice = 2 * sum_over_processes(gradient)\n        if b is None:\n            return 2 * twice * (rows",
+            "twice = 2 * gradient\n        if b is None:\n            return 2 * twice * (rows",
+        ),
+        (
+            "return 2 * twice * (rows_a @ all_a - a * diagonal), None",
+            "return 2 * twice * (rows_a @ all_a), None",
+        ),
+        ("twice * (rows_b @ all_a - b * diagonal)", "twice * (rows_b @ all_a)"),
+        ("twice * (rows_a @ all_b - a * diagonal)", "twice * (rows_a @ all_b)"),
+        (
+            "samples, dimensions = a.shape[0] * world_size(), a.shape[1]",
+            "samples, dimensions = 1, a.shape[1]",
+        ),
+        (
+            "torch.linalg.vector_norm(matrix, dim=1).square().sum()",
+            "torch.linalg.vector_norm(matrix, dim=1).sum()",
+        ),
+    ],
+    "spread": [
+        ("u = F.normalize(z, dim=1)", "u = z"),
+        ("everyone = gather_with_gradient(u)", "everyone = gather_with_gradient(u.detach())"),
+        ("diagonal(rank() * len(u))", "diagonal(0)"),
+        ("similarity.diagonal(rank() * len(u)).fill_(-torch.inf)", "pass"),
+        ("argmax(1)", "argmin(1)"),
+        ("eps=1e-8", "eps=1e-7"),
+        ("(distance + 1e-8)", "(distance + 1e-7)"),
+        ("-all_reduce_mean((distance", "-((distance"),
+        ("slices: int = 1024", "slices: int = 1000"),
+        ("knots: int = 17", "knots: int = 16"),
+        ("t_max: float = 3.0", "t_max: float = 4.0"),
+        ("seed: int = 0", "seed: int = 1"),
+        ("(-t.square() / 2).exp()", "(-t.square()).exp()"),
+        ("weights = 2 * (t_max", "weights = (t_max"),
+        ("weights[:1] / 2", "weights[:1]"),
+        ("weights[-1:] / 2", "weights[-1:]"),
+        (
+            "F.normalize(_normal(z.shape[1], slices, seed).to(z), dim=0)",
+            "_normal(z.shape[1], slices, seed).to(z)",
+        ),
+        ("all_reduce_mean(_MeanWaves.apply(projected, t))", "_MeanWaves.apply(projected, t)"),
+        ("(real - gaussian[:, None])", "real"),
+        ("+ imaginary.square()", ""),
+        ("z.shape[0] * world_size() * (weights", "z.shape[0] * (weights"),
+        ("- real * angle.sin()", "+ real * angle.sin()"),
+        ("total += frequency * (", "total += ("),
+        ("return total / len(x), None", "return total, None"),
+        ("generator=torch.Generator().manual_seed(seed)", "generator=torch.default_generator"),
+    ],
+    "distillation": [
+        ("student_temperature: float = 0.1", "student_temperature: float = 0.2"),
+        ("teacher_temperature: float = 0.04", "teacher_temperature: float = 0.07"),
+        ("(teacher.detach() - center.detach())", "(teacher.detach())"),
+        ("(teacher.detach() - center.detach())", "(teacher - center.detach())"),
+        ("(teacher.detach() - center.detach())", "(teacher.detach() - center)"),
+        ("(total - targets) * first", "total * first"),
+        ("(views - 1)", "views"),
+        ("samples * globals_ *", "globals_ *"),
+        (
+            "return all_reduce_mean(-agreement / (samples * globals_ * (views - 1)))",
+            "return -agreement / (samples * globals_ * (views - 1))",
+        ),
+        ("all_reduce_mean(teacher.mean(dim=(0, 1)))", "teacher.mean(dim=(0, 1))"),
+        ("@torch.no_grad()\n", ""),
+    ],
+    "reconstruction": [
+        (".permute(0, 2, 4, 3, 5, 1)", ".permute(0, 2, 4, 1, 3, 5)"),
+        ("normalize: bool = True", "normalize: bool = False"),
+        ("target = target.detach()\n", "target = target\n"),
+        ("+ 1e-6", "+ 1e-5"),
+        ("target.var(-1, keepdim=True)", "target.var(-1, keepdim=True, correction=0)"),
+        ("torch.where(mask, errors, 0).sum()", "errors.sum()"),
+        ("all_reduce_sum(hidden)", "hidden"),
+        ("mask.all()", "False"),
+        ("not mask.any()", "False"),
+        ("target.detach(), target.shape[-1:], eps=1e-5", "target, target.shape[-1:], eps=1e-5"),
+        ("target.detach(), target.shape[-1:], eps=1e-5", "target.detach(), target.shape[-1:], eps=1e-6"),
+        ("beta=1.0", "beta=0.9"),
+        (
+            "all_reduce_mean(F.smooth_l1_loss(prediction, target, beta=1.0))",
+            "F.smooth_l1_loss(prediction, target, beta=1.0)",
+        ),
+    ],
+    "distributed": [
+        (
+            "dist.reduce_scatter_tensor(own, gradient.contiguous())",
+            "own.copy_(gradient.chunk(world_size())[rank()])",
+        ),
+        ("return sum_over_processes(gradient)", "return gradient"),
+        ("all_reduce_sum(x) / world_size() if", "all_reduce_sum(x) if"),
+        ("return dist.get_rank() if world_size() > 1 else 0", "return 0"),
+        ("dist.all_reduce(total)", "pass"),
+        ("total = x.clone(memory_format=torch.contiguous_format)", "total = x"),
+    ],
+    "precision": [
+        ("torch.promote_types(dtype, tensor.dtype)", "dtype"),
+        ("enabled=False", "enabled=True"),
+        ("value.to(dtype) if isinstance", "value if isinstance"),
+        ("check_half(**tensors)\n        check", "check"),
+        ("check_finite(**tensors)\n        dtype", "dtype"),
+        ("if wrong:", "if True:"),
+    ],
+    "floors": [
+        ("2 * samples - 1", "2 * samples"),
+        ("float(dimensions)", "float(dimensions - 1)"),
+        ("dimensions / (samples - 1) - 1", "dimensions / samples - 1"),
+        ("excess / (1 + excess)", "excess"),
+        ("math.log(prototypes)", "math.log(prototypes - 1)"),
+        ("(values - 1) / values", "1.0"),
+        ("within + 2 * density - tail / 2", "within + 2 * density"),
+        ("math.sqrt(1e-4)", "1e-4"),
+        ("(math.sqrt(dimensions) + 1)", "math.sqrt(dimensions)"),
+        ("-math.log(2)", "-math.log(3)"),
+        ("(1 - gaussian**2)", "(1 - gaussian)"),
+        ("(1 - gaussian) ** 2", "(1 - gaussian**2)"),
+        ("(1 if k in ends else 2)", "2"),
+    ],
+    "masks": [
+        ("length - round(length * ratio)", "int(length * (1 - ratio))"),
+        ("grid[0] - shape[0] + 1", "grid[0] - shape[0]"),
+        ("grid[1] - shape[1] + 1", "grid[1] - shape[1]"),
+        ("+ 2 * covered(hidden, sides).float()", ""),
+        ("context & ~covered(patches_of(corners, shape, grid), grid)", "context"),
+        ("quantile(0.05)", "quantile(0.5)"),
+        ("(1 - length, side + length - 1) if over_edge", "(0, side - length + 1) if over_edge"),
+        ("else (0, side - length + 1)", "else (0, side - length)"),
+        ("low * (high / low) **", "low + (high - low) *"),
+        ("fits = larger.sum(1, keepdim=True) <= length - kept", "fits = larger.sum(1, keepdim=True) >= 0"),
+    ],
+    "published_masks": [
+        ("(grid[0] - shape[0], grid[1] - shape[1])", "(grid[0] - shape[0] + 1, grid[1] - shape[1] + 1)"),
+        ("(grid[0] - 1, grid[1] - 1)", "grid"),
+        ("available.sum(1).min()", "available.sum(1).float().mean()"),
+        ("attempt // 20", "attempt // 2000"),
+        ("context.sum(1) <= min_keep", "context.sum(1) < 0"),
+    ],
+}
+
+
+def killer(file: str, old: str, new: str) -> str | None:
+    """The first test that fails with this mutation, or None if all pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("selfsup", "tests/objectives", "configs", "pyproject.toml"):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / name)
+        path = copy / FOLDER / f"{file}.py"
+        text = path.read_text()
+        if text.count(old) != 1:
+            raise SystemExit(f"{file}: '{old}' occurs {text.count(old)} times, not once")
+        path.write_text(text.replace(old, new))
+        tests = ["tests/objectives", str(FOLDER), "--doctest-modules"]
+        if "masks" in file:
+            tests = ["tests/objectives/test_masks.py", str(FOLDER / "masks.py"), "--doctest-modules"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode == 0:
+        return None
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"{file}: '{new}' ended pytest without a failed test:\n{done.stdout[-2000:]}")
+    return found.group(1)
+
+
+def main() -> int:
+    """Try the mutations; 1 if one survived."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=MUTATIONS, default=list(MUTATIONS))
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    tried = [(file, old, new) for file in arguments.only for old, new in MUTATIONS[file]]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        rows: list[dict[str, Any]] = []
+        for (file, old, new), noticed in zip(tried, pool.map(lambda m: killer(*m), tried), strict=True):
+            rows.append({"file": f"{FOLDER}/{file}.py", "old": old, "new": new, "noticed_by": noticed})
+            print(f"{'noticed ' if noticed else 'SURVIVED'} {file}: {old!r} -> {new!r}", flush=True)
+    survived = [row for row in rows if row["noticed_by"] is None]
+    if arguments.only == list(MUTATIONS):
+        found = {"command": "python benchmarks/mutations.py", **origin(), "mutations": rows}
+        RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"{len(rows)} mutations, {len(survived)} survived")
+    return int(bool(survived))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
