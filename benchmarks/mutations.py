@@ -25,6 +25,7 @@ from origin import origin
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "mutations.json"
 FOLDER = Path("selfsup/objectives")
+OF_ONE = "        if b is None:\n            return 2 * twice * "
 
 # file -> (text that occurs once, what it becomes)
 MUTATIONS: dict[str, list[tuple[str, str]]] = {
@@ -54,7 +55,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("all_reduce_mean((z1 - z2).square().mean())", "(z1 - z2).square().mean()"),
         ("(samples - 1) ** 0.5", "samples**0.5"),
         ("all_reduce_sum(x.square().sum(0)) + 1e-4", "x.square().sum(0) + 1e-4"),
-        ("+ 1e-4", "+ 1e-5"),
+        ("+ 1e-4).sqrt()", "+ 1e-5).sqrt()"),
         ("variance / 2", "variance"),
         ("(1 - deviation).relu()", "(1 - deviation).abs()"),
         ("/ x.shape[1]", "/ (x.shape[1] - 1)"),
@@ -64,8 +65,8 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("sum_over_processes(a.T @ (a if b is None else b))", "a.T @ (a if b is None else b)"),
         ("correlation.diagonal().zero_()", "pass"),
         (
-            "twice = 2 * sum_over_processes(gradient)\n        if b is None:\n            return 2 * twice * (a @ corr",
-            "twice = 2 * gradient\n        if b is None:\n            return 2 * twice * (a @ corr",
+            "twice = 2 * sum_over_processes(gradient)\n" + OF_ONE + "(a @ correlation)",
+            "twice = 2 * gradient\n" + OF_ONE + "(a @ correlation)",
         ),
         ("return 2 * twice * (a @ correlation), None", "return twice * (a @ correlation), None"),
         ("twice * (b @ correlation.T)", "twice * (b @ correlation)"),
@@ -74,8 +75,8 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("sum_over_processes((rows_a * rows_b).sum(1).sum())", "(rows_a * rows_b).sum(1).sum()"),
         ("norm - diagonal.square().sum()", "norm"),
         (
-            "twice = 2 * sum_over_processes(gradient)\n        if b is None:\n            return 2 * twice * (rows",
-            "twice = 2 * gradient\n        if b is None:\n            return 2 * twice * (rows",
+            "twice = 2 * sum_over_processes(gradient)\n" + OF_ONE + "(rows_a",
+            "twice = 2 * gradient\n" + OF_ONE + "(rows_a",
         ),
         (
             "return 2 * twice * (rows_a @ all_a - a * diagonal), None",
@@ -142,7 +143,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         (".permute(0, 2, 4, 3, 5, 1)", ".permute(0, 2, 4, 1, 3, 5)"),
         ("normalize: bool = True", "normalize: bool = False"),
         ("target = target.detach()\n", "target = target\n"),
-        ("+ 1e-6", "+ 1e-5"),
+        ("+ 1e-6).rsqrt()", "+ 1e-5).rsqrt()"),
         ("target.var(-1, keepdim=True)", "target.var(-1, keepdim=True, correction=0)"),
         ("torch.where(mask, errors, 0).sum()", "errors.sum()"),
         ("all_reduce_sum(hidden)", "hidden"),
@@ -191,7 +192,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("(1 if k in ends else 2)", "2"),
     ],
     "masks": [
-        ("length - round(length * ratio)", "int(length * (1 - ratio))"),
+        ("kept = length - round(length * ratio)", "kept = int(length * (1 - ratio))"),
         ("grid[0] - shape[0] + 1", "grid[0] - shape[0]"),
         ("grid[1] - shape[1] + 1", "grid[1] - shape[1]"),
         ("+ 2 * covered(hidden, sides).float()", ""),

@@ -242,7 +242,9 @@ def _draw(
 
 def _smallest(order: Tensor, k: int) -> Tensor:
     """Ascending positions of the k smallest entries of each row: (n, length) -> (n, k)."""
-    return order.topk(k, dim=1, largest=False, sorted=False).indices.sort(1).values
+    chosen = torch.zeros(order.shape, dtype=torch.bool)
+    chosen.scatter_(1, order.topk(k, dim=1, largest=False, sorted=False).indices, True)
+    return chosen.nonzero()[:, 1].reshape(len(order), k)
 
 
 def _anywhere(

@@ -11,6 +11,10 @@ from torch import Tensor
 P = ParamSpec("P")
 
 
+class NotFiniteError(ValueError, FloatingPointError):
+    """A tensor that an objective was given holds a NaN or an infinity: the run has diverged."""
+
+
 def full_precision(objective: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Make an objective compute in at least float32, whatever the autocast state and its inputs.
 
@@ -62,7 +66,7 @@ def check_half(**tensors: Tensor) -> None:
 
 
 def check_finite(**tensors: Tensor) -> None:
-    """Raise ValueError for an argument that holds a NaN or an infinity.
+    """Raise NotFiniteError, a ValueError, for an argument that holds a NaN or an infinity.
 
     Values are looked at on a CPU alone, and not in a compiled graph: an accelerator would have to be waited
     for at every step.
@@ -74,7 +78,7 @@ def check_finite(**tensors: Tensor) -> None:
         if tensor.device.type == "cpu" and not tensor.detach().sum(dtype=_wide(tensor)).isfinite():
             wrong = int((~tensor.isfinite()).sum())
             if wrong:
-                raise ValueError(
+                raise NotFiniteError(
                     f"{name} must be finite, got {wrong} NaN or infinite of {tensor.numel()} values"
                 )
 

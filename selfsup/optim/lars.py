@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim.sgd import sgd
 
 
 class LARS(Optimizer):
@@ -12,7 +13,7 @@ class LARS(Optimizer):
 
     Matrices: ``g += weight_decay * p``, then ``g *= trust * |p| / |g|`` (1 if either norm is 0).
     Vectors (biases, norms) have neither. Then ``m = momentum * m + g`` and ``p -= lr * m``. The
-    trust ratio also holds at weight decay 0.
+    trust ratio also holds at weight decay 0. A step overwrites the gradients of matrices.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2, 2))
@@ -41,26 +42,51 @@ class LARS(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params: list[torch.Tensor] = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._update(params, group)
+            trained: list[torch.Tensor] = [p for p in group["params"] if p.grad is not None]
+            grads = [_laid_out_as(p, p.grad) for p in trained if p.grad is not None]
+            matrices = [i for i, p in enumerate(trained) if p.ndim > 1]
+            _adapt([trained[i] for i in matrices], [grads[i] for i in matrices], group)
+            for p in trained:
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            # The rest of a step is SGD's, which torch does in one pass over memory.
+            sgd(
+                trained,
+                grads,
+                [self.state[p]["momentum"] for p in trained],
+                fused=True,
+                weight_decay=0.0,
+                momentum=group["momentum"],
+                lr=group["lr"],
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
         return loss
 
-    def _update(self, params: list[torch.Tensor], group: dict[str, Any]) -> None:
-        grads: list[torch.Tensor] = [p.grad for p in params if p.grad is not None]
-        matrices = [i for i, p in enumerate(params) if p.ndim > 1]
-        if matrices:
-            weights = [params[i] for i in matrices]
-            adapted = torch._foreach_add([grads[i] for i in matrices], weights, alpha=group["weight_decay"])
-            norms = torch.stack(torch._foreach_norm(weights)), torch.stack(torch._foreach_norm(adapted))
-            ratio = torch.where((norms[0] > 0) & (norms[1] > 0), group["trust"] * norms[0] / norms[1], 1.0)
-            torch._foreach_mul_(adapted, list(ratio.unbind()))
-            for i, grad in zip(matrices, adapted, strict=True):
-                grads[i] = grad
-        for p in params:
-            if "momentum" not in self.state[p]:
-                self.state[p]["momentum"] = torch.zeros_like(p)
-        buffers = [self.state[p]["momentum"] for p in params]
-        torch._foreach_mul_(buffers, group["momentum"])
-        torch._foreach_add_(buffers, grads)
-        torch._foreach_add_(params, buffers, alpha=-group["lr"])
+
+def _adapt(weights: list[torch.Tensor], grads: list[torch.Tensor], group: dict[str, Any]) -> None:
+    """Decay the gradients and give them the length ``trust * |p|``, in place."""
+    if not weights:
+        return
+    squares = []
+    for weight, grad in zip(weights, grads, strict=True):
+        if group["weight_decay"]:
+            grad.add_(weight, alpha=group["weight_decay"])
+        squares += [_square(weight), _square(grad)]
+    of_weights, of_grads = torch.stack(squares).view(-1, 2).unbind(1)
+    usual = (of_weights > 0) & (of_grads > 0)
+    ratios = torch.where(usual, group["trust"] * (of_weights / of_grads).sqrt(), 1.0)
+    for grad, ratio in zip(grads, ratios, strict=True):
+        grad.mul_(ratio)
+
+
+def _square(x: torch.Tensor) -> torch.Tensor:
+    """The squared norm: as a dot product, which takes half the time of torch's norms on a CPU."""
+    flat = x.flatten() if x.is_contiguous() else x.movedim(1, -1).flatten()  # channels last needs no copy
+    return torch.dot(flat, flat)
+
+
+def _laid_out_as(p: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    """The gradient in its parameter's memory order, which torch's fused step takes for granted."""
+    return grad if grad.stride() == p.stride() else torch.empty_like(p).copy_(grad)

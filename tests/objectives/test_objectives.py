@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from selfsup.objectives import dino_center
+from selfsup.objectives.precision import NotFiniteError
 
 from . import processes
 from .declarations import (
@@ -109,7 +110,7 @@ def test_refuses_what_is_not_finite(name: str, bad: float) -> None:
         if x.is_floating_point():
             spoiled = x.clone()
             spoiled.view(-1)[-1] = bad
-            with pytest.raises(ValueError, match=f"^{key} must be finite, got 1 NaN or infinite of"):
+            with pytest.raises(NotFiniteError, match=f"^{key} must be finite, got 1 NaN or infinite of"):
                 OBJECTIVES[name].objective(**{**inputs_for(name), key: spoiled})
 
 

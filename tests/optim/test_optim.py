@@ -74,6 +74,20 @@ def test_lars_gives_each_matrix_its_own_ratio_and_each_group_its_settings() -> N
     assert torch.equal(unused, torch.ones(2, 2))  # it had no gradient
 
 
+def test_lars_heeds_the_order_of_values_in_memory() -> None:
+    """Channels last, in parameter, gradient or both: torch's fused update pairs values by their address."""
+    generator = torch.Generator().manual_seed(0)
+    start, grad = (torch.randn(4, 3, 2, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = updated(start, [grad, grad], lr=0.1, weight_decay=0.1)
+    last = {"memory_format": torch.channels_last}
+    for p, g in (
+        (start, grad.clone(**last)),
+        (start.clone(**last), grad),
+        (start.clone(**last), grad.clone(**last)),
+    ):
+        torch.testing.assert_close(updated(p, [g, g], lr=0.1, weight_decay=0.1), expected)
+
+
 def test_lars_goes_on_from_its_saved_state() -> None:
     start, grads = waves(0.1, 4, 3), [waves(s, 4, 3) for s in (1, 2, 3)]
     whole = updated(start, grads, lr=0.1, weight_decay=0.01)
