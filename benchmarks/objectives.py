@@ -4,8 +4,8 @@
     python benchmarks/objectives.py --cases nt_xent --repeats 5
 
 Both sides run in turn in one process, three times each, and the fastest of all repeats counts: neighbours on
-a shared machine only ever slow a run down. Peak memory is that of one forward and backward pass in a process of its own,
-above what the process held before. Results go to ``benchmarks/results/objectives-DEVICE.json``.
+a shared machine only ever slow a run down. Peak memory is that of one forward and backward pass in a process
+of its own, above what the process held before. Results go to ``benchmarks/results/objectives-DEVICE.json``.
 """
 
 import argparse
@@ -132,18 +132,39 @@ def jepa_masks(device: str) -> Sides:
 
 def lars(device: str) -> Sides:
     """One step on the parameters of a ResNet-18."""
-    import timm
     from lightly.utils.lars import LARS as Theirs
 
     from selfsup.optim import LARS as Ours
 
-    def work(optimizer_type: Any) -> Work:
-        model = timm.create_model("resnet18").to(device)
-        for parameter in model.parameters():
-            parameter.grad = torch.full_like(parameter, 1e-3)
-        return optimizer_type(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-6).step
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-6}
+    return Ours(_with_gradients(device), **settings).step, Theirs(_with_gradients(device), **settings).step
 
-    return work(Ours), work(Theirs)
+
+def lars_floor(device: str) -> Sides:
+    """What any LARS must do: read weights and gradients for the norms, then do a step of SGD."""
+    from lightly.utils.lars import LARS
+
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-6}
+    parameters = _with_gradients(device)
+    sgd = torch.optim.SGD(parameters, fused=True, **settings)
+
+    def floor() -> None:
+        for parameter in parameters:
+            for tensor in (parameter.detach(), parameter.grad):
+                assert tensor is not None
+                torch.dot(tensor.view(-1), tensor.view(-1))
+        sgd.step()
+
+    return floor, LARS(_with_gradients(device), **settings).step
+
+
+def _with_gradients(device: str) -> list[nn.Parameter]:
+    import timm
+
+    parameters = list(timm.create_model("resnet18").to(device).parameters())
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 1e-3)
+    return parameters
 
 
 def teacher_average(device: str) -> Sides:
@@ -175,6 +196,7 @@ CASES: dict[str, Callable[[str], Sides]] = {
     "dino 10 crops N=32 K=16384": dino,
     "jepa_masks N=256 14 x 14": jepa_masks,
     "lars ResNet-18": lars,
+    "(the floor of lars)": lars_floor,
     "teacher_average ViT-S": teacher_average,
 }
 

@@ -1,22 +1,22 @@
-"""Make the README's tables out of ``benchmarks/results/*.json``.
+"""Make the tables of README and documentation out of ``benchmarks/results/*.json``.
 
-python benchmarks/table.py            # rewrite the tables in README.md
+python benchmarks/table.py            # rewrite the tables
 python benchmarks/table.py --check    # only say whether they are up to date
 """
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
-SUITES = ("digits", "cifar10")
+ROOT = HERE.parent
 COLUMNS = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot", "rankme": "RankMe"}
 METHODS = {"simclr": "SimCLR", "barlow": "Barlow Twins", "mae": "MAE", "dino": "DINO", "jepa": "I-JEPA"}
 
 
-def table(suite: str) -> str:
+def golden(suite: str) -> str:
     """The suite's table in Markdown: a row a method, its untrained control in brackets, pixels last."""
     head = ["", *COLUMNS.values(), "minutes"]
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
@@ -50,25 +50,75 @@ def _spread(scores: dict[str, Any], key: str) -> str:
     return f" ±{50 * (interval[1] - interval[0]):.1f}" if interval and key != "rankme" else ""
 
 
-def with_tables(text: str) -> str:
-    """The text with each ``<!-- table: SUITE -->`` section filled anew."""
-    for suite in SUITES:
-        start, end = f"<!-- table: {suite} -->\n", f"<!-- end: {suite} -->"
+def objectives() -> str:
+    """Ours against lightly's, a row a case."""
+    found = json.loads((HERE / "results" / "objectives-cpu.json").read_text())
+    device = found["device"]
+    lines = [
+        f"{device['processor']}, {device['cores']} cores; torch {found['versions']['torch']}, "
+        f"lightly {found['versions']['lightly']}.",
+        "",
+        "| | ours | lightly | times as fast | peak memory, ours | lightly's |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            "| {case} | {ours_ms:.1f} ms | {lightly_ms:.1f} ms | **{times_as_fast:.1f}** "
+            "| {ours_peak_mib:.0f} MiB | {lightly_peak_mib:.0f} MiB |".format(**row)
+        )
+    return "\n".join(lines)
+
+
+def mutations() -> str:
+    """How many were noticed, and the list of them."""
+    rows = json.loads((HERE / "results" / "mutations.json").read_text())["mutations"]
+    noticed = sum(row["noticed_by"] is not None for row in rows)
+    lines = [f"{noticed} of {len(rows)} are noticed.", "", "<details><summary>The list</summary>", ""]
+    lines += ["| file | text | becomes | first noticed by |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        cells = [Path(row["file"]).stem, _code(row["old"]), _code(row["new"])]
+        test = (row["noticed_by"] or "**nothing**").rpartition("::")[2]
+        lines.append(f"| {' | '.join(cells)} | {test} |".replace("|  |", "| (nothing) |"))
+    return "\n".join([*lines, "", "</details>"])
+
+
+def _code(text: str) -> str:
+    # A table's cell has one line and no bar of its own.
+    line = " ".join(text.split()).replace("|", "\\|")
+    return f"`{line}`" if line else ""
+
+
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"digits": lambda: golden("digits"), "cifar10": lambda: golden("cifar10")},
+    "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
+}
+
+
+def with_tables(page: str, text: str) -> str:
+    """The page's text with each ``<!-- table: NAME -->`` section filled anew."""
+    for name, table in PAGES[page].items():
+        start, end = f"<!-- table: {name} -->\n", f"<!-- end: {name} -->"
         if start not in text or end not in text:
-            raise SystemExit(f"README.md has no section from '{start.strip()}' to '{end}'")
+            raise SystemExit(f"{page} has no section from '{start.strip()}' to '{end}'")
         before, _, rest = text.partition(start)
-        text = before + start + table(suite) + "\n" + end + rest.partition(end)[2]
+        text = before + start + table() + "\n" + end + rest.partition(end)[2]
     return text
 
 
 def main() -> int:
-    """Rewrite the README, or with ``--check`` say whether that would change it."""
-    old = README.read_text(encoding="utf-8")
-    new = with_tables(old)
+    """Rewrite the pages, or with ``--check`` say whether that would change one."""
+    stale = []
+    for page in PAGES:
+        path = ROOT / page
+        old = path.read_text(encoding="utf-8")
+        new = with_tables(page, old)
+        if new != old:
+            stale.append(page)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(new, encoding="utf-8")
     if "--check" in sys.argv[1:]:
-        print("up to date" if new == old else "README.md is out of date: run python benchmarks/table.py")
-        return int(new != old)
-    README.write_text(new, encoding="utf-8")
+        print(f"out of date: {', '.join(stale)}; run python benchmarks/table.py" if stale else "up to date")
+        return int(bool(stale))
     return 0
 
 

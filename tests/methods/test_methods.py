@@ -95,7 +95,7 @@ def test_mae_encodes_a_quarter_of_the_tokens() -> None:
 def test_mae_decoder_puts_visible_patches_where_they_were() -> None:
     method = build("method=mae")
     seen: list[torch.Tensor] = []
-    method.decoder.blocks.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore
+    method.decoder.blocks.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore[union-attr]
     keep = torch.tensor([[3, 7], [0, 35]])
     sequence = torch.randn(2, 1 + 2, 32)
     method.decode(sequence, keep)  # type: ignore[operator]
@@ -103,7 +103,7 @@ def test_mae_decoder_puts_visible_patches_where_they_were() -> None:
     embedded = method.embed(sequence)  # type: ignore[operator]
     torch.testing.assert_close(content[0, 1 + 3], embedded[0, 1])
     torch.testing.assert_close(content[1, 1 + 35], embedded[1, 2])
-    torch.testing.assert_close(content[0, 1 + 4], method.decoder.mask_token[0, 0], atol=1e-6, rtol=0)  # type: ignore
+    torch.testing.assert_close(content[0, 1 + 4], method.decoder.mask_token[0, 0], atol=1e-6, rtol=0)  # type: ignore[union-attr]
 
 
 def test_jepa_context_excludes_the_targets_and_the_teacher_sees_all() -> None:
@@ -119,7 +119,7 @@ def test_jepa_context_excludes_the_targets_and_the_teacher_sees_all() -> None:
 def test_jepa_teacher_follows_the_student_on_a_line() -> None:
     method = build("method=jepa", "method.momentum.start=0.9", "method.momentum.end=1.0", step=50)
     student = next(p for p in method.encoder.parameters() if p.requires_grad)
-    teacher = next(p for p in method.teacher.parameters() if p.shape == student.shape)  # type: ignore
+    teacher = next(p for p in method.teacher.parameters() if p.shape == student.shape)  # type: ignore[union-attr]
     before = teacher.clone()
     with torch.no_grad():
         student.add_(1.0)

@@ -1,0 +1,32 @@
+"""The encoder: a timm model that gives pooled features, and patch tokens where it has them.
+
+Saved, it is a directory that timm reads without this package::
+
+    encoder/config.json         timm's architecture, arguments and preprocessing
+    encoder/model.safetensors   timm's own parameter names
+    encoder/card.json           where it comes from: method, data, settings, features of a fixed input
+
+Example:
+    >>> from selfsup.encoder import build_encoder
+    >>> encoder = build_encoder("resnet18", image_size=32)
+    >>> import torch
+    >>> encoder(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 512])
+"""
+
+from selfsup.encoder.folder import add_to_card, load_encoder, save_encoder
+from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, take
+from selfsup.encoder.positions import fix_positions, sincos_positions
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Encoder",
+    "add_to_card",
+    "build_encoder",
+    "fix_positions",
+    "load_encoder",
+    "save_encoder",
+    "sincos_positions",
+    "take",
+]
