@@ -1,4 +1,4 @@
-"""No number in the README's tables is typed by hand."""
+"""No number in the pages' tables is typed by hand."""
 
 import subprocess
 import sys
@@ -7,6 +7,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_readme_holds_what_the_results_say() -> None:
+def test_the_pages_hold_what_the_results_say() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"]
     assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == "up to date"
