@@ -156,6 +156,11 @@ def test_names_read_off_timms_sources_are_timms() -> None:
         (["batch_size=0"], "batch_size is 0; it has to be above 0"),
         (["method.optimizer.lr=-1"], "method.optimizer.lr is -1; it has to be above 0"),
         (["trainer.accumulate_grad_batches=0"], "above 0"),
+        (
+            ["method.optimizer.layer_decay=0"],
+            "method.optimizer.layer_decay is 0; it has to be above 0 and at",
+        ),
+        (["method.optimizer.layer_decay=1.5"], "layer_decay is 1.5; it has to be above 0 and at most 1"),
         (["trainer.max_epochs=-1"], "the run has no length; set trainer.max_epochs or trainer.max_steps"),
         (["trainer.max_epochs=0"], "the run has no length"),
         (["method.optimizer.name=adam"], "no optimizer 'adam'; choose adamw, lars or sgd"),

@@ -32,6 +32,9 @@ def check(config: dict[str, Any]) -> None:
         raise UsageError("the run has no length; set trainer.max_epochs or trainer.max_steps above 0")
     if method["optimizer"]["name"] not in ("adamw", "lars", "sgd"):
         raise UsageError(f"no optimizer '{method['optimizer']['name']}'; choose adamw, lars or sgd")
+    layer_decay = method["optimizer"]["layer_decay"]
+    if not 0 < layer_decay <= 1:
+        raise UsageError(f"method.optimizer.layer_decay is {layer_decay}; it has to be above 0 and at most 1")
     if config["evaluate_precision"] not in ("float32", "bfloat16"):
         raise UsageError(f"evaluate_precision is float32 or bfloat16, not '{config['evaluate_precision']}'")
     if "tokens" in method["requires"] and config["backbone"]["tokens"] is False:
