@@ -1,57 +1,15 @@
-"""Batches of a source, in an order that is a pure function of (seed, epoch).
+"""Batches of a source, and the DataLoader that hands them over."""
 
-So a run goes on in the middle of an epoch from the number of batches it has seen, and every process
-knows its own slice without talking to the others.
-"""
-
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as F
 
+from selfsup.data.order import EpochOrder, Key
 from selfsup.data.source import UnreadableImage
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
-
-Key = tuple[int, list[int]]
-
-
-class EpochOrder(Sampler[Key]):
-    """Yields ``(epoch, indices)``, a batch at a time; the incomplete last batch of an epoch is dropped.
-
-    Attributes:
-        skip: batches of the first epoch that were seen before the run was interrupted.
-    """
-
-    def __init__(
-        self, samples: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, skip: int = 0
-    ) -> None:
-        if batch_size * world > samples:
-            raise UsageError(
-                f"a batch of {batch_size * world} images is larger than the data ({samples} images); "
-                f"set batch_size={samples // world} or less"
-            )
-        self.samples, self.batch_size, self.seed = samples, batch_size, seed
-        self.rank, self.world, self.skip = rank, world, skip
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.samples // (self.batch_size * self.world)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[Key]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.samples, generator=generator)
-        whole = self.batch_size * self.world
-        first, self.skip = self.skip, 0
-        for batch in range(first, len(self)):
-            start = batch * whole + self.rank * self.batch_size
-            yield self.epoch, order[start : start + self.batch_size].tolist()
 
 
 class Batches(Dataset[dict[str, Any]]):

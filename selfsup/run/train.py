@@ -19,7 +19,8 @@ from torch import nn
 
 from selfsup.config import load_config
 from selfsup.data import load_data
-from selfsup.data.batches import EpochOrder, training_loader
+from selfsup.data.batches import training_loader
+from selfsup.data.order import EpochOrder
 from selfsup.encoder import add_to_card, save_encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results

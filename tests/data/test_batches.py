@@ -1,4 +1,4 @@
-"""The order of batches, and what they hold: nothing twice, nothing lost, whoever reads it."""
+"""What batches hold, whoever reads them."""
 
 import io
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from selfsup.data import ImageArray, ImageFiles
-from selfsup.data.batches import Batches, EpochOrder, training_loader
+from selfsup.data.batches import Batches, training_loader
+from selfsup.data.order import EpochOrder
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
 
@@ -33,13 +34,6 @@ PLAN = ViewPlan(
 )
 
 
-def batches_of(order: EpochOrder, epoch: int = 0) -> list[list[int]]:
-    order.set_epoch(epoch)
-    keys = list(order)
-    assert {seen for seen, _ in keys} == {epoch}
-    return [indices for _, indices in keys]
-
-
 def files_of(n: int, broken: tuple[int, ...] = ()) -> ImageFiles:
     """PNG images of different sizes, some of which are none."""
     images = [encoded(noise(i, 20 + i, 30 - i)) if i not in broken else b"no image" for i in range(n)]
@@ -54,51 +48,6 @@ def epochs_of(source: Any, workers: int, epochs: int = 2, batch_size: int = 4) -
         order.set_epoch(epoch)
         found += list(loader)
     return found
-
-
-@pytest.mark.parametrize(("samples", "batch_size", "world"), [(24, 4, 1), (24, 4, 3), (26, 4, 3), (7, 7, 1)])
-def test_an_epoch_sees_each_sample_once_over_all_processes(samples: int, batch_size: int, world: int) -> None:
-    orders = [EpochOrder(samples, batch_size, 0, rank, world) for rank in range(world)]
-    shares = [batches_of(order) for order in orders]
-    number = samples // (batch_size * world)
-    assert [len(order) for order in orders] == [len(share) for share in shares] == [number] * world
-    assert {len(batch) for share in shares for batch in share} == {batch_size}
-    seen = [i for share in shares for batch in share for i in batch]
-    assert len(seen) == len(set(seen)) == number * batch_size * world
-    assert set(seen) <= set(range(samples))
-    # However many processes share a batch, it is the same batch.
-    together = [[i for batch in step for i in batch] for step in zip(*shares, strict=True)]
-    assert together == batches_of(EpochOrder(samples, batch_size * world, 0))
-
-
-def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    orders = [batches_of(EpochOrder(64, 8, seed), epoch) for seed in (0, 1) for epoch in (0, 1, 2)]
-    assert len({str(order) for order in orders}) == 6
-    assert batches_of(EpochOrder(64, 8, 1), 2) == orders[-1]
-    flat = [i for batch in orders[0] for i in batch]
-    assert flat != sorted(flat)
-
-
-def test_samples_left_over_change_with_the_epoch() -> None:
-    order = EpochOrder(10, 4, 0)
-    left = [set(range(10)) - {i for batch in batches_of(order, epoch) for i in batch} for epoch in range(20)]
-    assert set.union(*left) == set(range(10))
-
-
-@pytest.mark.parametrize("seen", [0, 1, 5])
-def test_an_interrupted_epoch_goes_on_where_it_stopped(seen: int) -> None:
-    whole = EpochOrder(48, 8, 3)
-    expected = [batches_of(whole, 2)[seen:], batches_of(whole, 3)]
-    order = EpochOrder(48, 8, 3, skip=seen)
-    assert [batches_of(order, 2), batches_of(order, 3)] == expected
-
-
-def test_a_batch_larger_than_the_data_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match=r"batch of 24 images is larger than the data .20 images.; .*=10 or less"
-    ):
-        EpochOrder(20, 12, 0, world=2)
-    assert len(EpochOrder(20, 10, 0, world=2)) == 1
 
 
 def test_batches_of_a_source_in_memory_hold_its_images() -> None:
