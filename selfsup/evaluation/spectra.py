@@ -1,15 +1,101 @@
-"""What the singular values of features say without labels."""
+"""What the eigenvalues of features' second moment say without labels."""
+
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.moments import Moments, batch_moments, double_device, real_matrix
 
-BLOCK = 4096
 SAMPLES_PER_DIMENSION = 10
+FIRST, LAST = 11, 100  # of the eigenvalues that alpha_req fits
+FEWEST = 10  # of them that make a line
+STRAIGHT = 0.95  # R² from which a spectrum passes for a power law
+ROUNDING = torch.finfo(torch.float64).eps
 
 
-def rankme(features: Tensor, centre: bool = False, eps: float = 1e-7) -> float:
+class Spectrum:
+    """Eigenvalues of the second moment of features, with their mean and without it.
+
+    Each is decomposed when it is first asked for, and once: all scores of one Spectrum share it.
+
+    Args:
+        gram: ``Z^T Z`` of features Z ``(N, D)``, or ``Z Z^T``, which has the same eigenvalues.
+        scatter: the same of the centred features.
+        samples, width: N and D.
+        cancelled: squared length that centring took out of ``scatter``, which sets its rounding.
+    """
+
+    def __init__(self, gram: Tensor, scatter: Tensor, samples: int, width: int, cancelled: float) -> None:
+        self.samples, self.width = samples, width
+        self._gram, self._scatter, self._cancelled = gram, scatter, cancelled
+
+    @cached_property
+    def raw(self) -> Tensor:
+        """Eigenvalues of ``sum z z^T``, float64 ``(min(N, D),)``, descending, none below 0."""
+        return self._eigenvalues(self._gram, 0.0)
+
+    @cached_property
+    def centred(self) -> Tensor:
+        """Eigenvalues of ``sum (z - mean)(z - mean)^T``: N times the covariance's; as :attr:`raw`."""
+        return self._eigenvalues(self._scatter, 8 * ROUNDING * self._cancelled)
+
+    def singular_values(self, centre: bool = False) -> Tensor:
+        """Singular values of the features, or of the centred features: ``(min(N, D),)``, descending."""
+        return (self.centred if centre else self.raw).sqrt()
+
+    def _eigenvalues(self, matrix: Tensor, noise: float) -> Tensor:
+        values = torch.linalg.eigvalsh(matrix).flip(0)[: min(self.samples, self.width)]
+        # What is below the rounding of the sums is zero; its root would count as a dimension.
+        floor = max(noise, 4 * ROUNDING * float(values[0]))
+        return values.where(values > floor, torch.zeros_like(values))
+
+
+def spectrum(features: Tensor | Moments | Spectrum) -> Spectrum:
+    """The spectrum of features ``(N, D)`` or of their moments; a spectrum is returned as it is.
+
+    Pass one to several scores and they share the work. Memory is the square of the smaller side.
+
+    Raises:
+        NoScore: there are no features, or some are not finite.
+
+    Example:
+        >>> found = spectrum(torch.eye(4))
+        >>> found.raw
+        tensor([1., 1., 1., 1.], dtype=torch.float64)
+        >>> round(rankme(found), 3), round(stable_rank(found), 3)
+        (4.0, 4.0)
+    """
+    if isinstance(features, Spectrum):
+        return features
+    if isinstance(features, Tensor):
+        features = real_matrix(features)
+        if len(features) < features.shape[1]:
+            return _of_few(features)
+        features = batch_moments(features)
+    samples = int(features.count)
+    if samples == 0:
+        raise NoScore("there are no features")
+    cancelled = float(features.total.dot(features.mean))
+    return Spectrum(features.gram, features.scatter, samples, len(features.total), cancelled)
+
+
+def _of_few(features: Tensor) -> Spectrum:
+    """Of fewer samples than dimensions: products of samples make the smaller matrix."""
+    samples, width = features.shape
+    if samples == 0:
+        raise NoScore("there are no features")
+    rows = features.to(double_device(features), torch.float64)
+    mean = rows.mean(dim=0)
+    if not rows.isfinite().all():
+        raise NoScore("the features are not finite")
+    away = rows - mean
+    return Spectrum(rows @ rows.t(), away @ away.t(), samples, width, samples * float(mean.dot(mean)))
+
+
+def rankme(features: Tensor | Moments | Spectrum, centre: bool = False, eps: float = 1e-7) -> float:
     """RankMe, the effective rank of features (Garrido et al. 2023, arXiv:2210.02885).
 
     ``exp(-sum_k p_k log p_k)`` with ``p_k = sigma_k / sum_j sigma_j + eps`` over the ``min(N, D)``
@@ -17,8 +103,9 @@ def rankme(features: Tensor, centre: bool = False, eps: float = 1e-7) -> float:
     (collapsed) to ``min(N, D)``. Compare only encoders of one method and one width.
 
     Args:
-        features: ``(N, D)``. Fewer than 10 D samples read too low (:func:`too_few`); rounding of
-            half-precision features reads too high where they are collapsed.
+        features: ``(N, D)``, or their :class:`Moments` or :class:`Spectrum`. Fewer than 10 D samples
+            read too low (:func:`too_few`); rounding of half-precision features reads too high where
+            they are collapsed.
         centre: subtract the mean first, which a large common component would otherwise hide behind.
         eps: the paper's 1e-7.
 
@@ -29,11 +116,121 @@ def rankme(features: Tensor, centre: bool = False, eps: float = 1e-7) -> float:
         >>> round(rankme(torch.eye(8)), 3)
         8.0
     """
-    sigma = spectrum(features, centre)
+    sigma = spectrum(features).singular_values(centre)
     if not sigma[0] > 0:
-        raise NoScore("all singular values of the features are zero")
+        raise NoScore(_nothing(centre))
     p = sigma / sigma.sum() + eps
     return float((-(p * p.log()).sum()).exp())
+
+
+class PowerLaw(NamedTuple):
+    """What :func:`alpha_req` found.
+
+    Attributes:
+        alpha: the spectrum's exponent.
+        r2: share of the weighted variance of the logarithms that the line explains, up to 1.
+        first, last: the eigenvalues that were fitted, counted from 1, both included.
+    """
+
+    alpha: float
+    r2: float
+    first: int
+    last: int
+
+
+def alpha_req(features: Tensor | Moments | Spectrum, first: int = FIRST, last: int = LAST) -> PowerLaw:
+    """alpha-ReQ, the decay of the covariance's spectrum (Agrawal et al. 2022, NeurIPS).
+
+    ``lambda_k ~ k^-alpha``: minus the slope of ``log lambda_k`` on ``log k``, by least squares weighted
+    1/k, which gives every octave of k the same weight. The first eigenvalues, which follow the data's
+    few largest factors, are left out, as is the tail, which bends down for want of samples. Near 1 is
+    best; far above features are collapsed, far below they resemble noise.
+
+    Args:
+        features: ``(N, D)``, or their moments or spectrum.
+        first, last: of the eigenvalues to fit, counted from 1; the range ends where eigenvalues do
+            or fall below 1e-12 of the largest.
+
+    Raises:
+        NoScore: fewer than 10 eigenvalues are left to fit.
+
+    Example:
+        >>> axes = torch.diag(torch.arange(1, 201) ** -0.5)
+        >>> round(alpha_req(torch.cat([axes, -axes])).alpha, 3)
+        1.0
+    """
+    values = spectrum(features).centred
+    rank = int((values > 1e-12 * values[0]).sum())
+    if min(last, rank) - first + 1 < FEWEST:
+        raise NoScore(
+            f"the covariance has {rank} eigenvalues above rounding, and a power law is fitted to "
+            f"numbers {first} to {last}, {FEWEST} of them at least"
+        )
+    last = min(last, rank)
+    k = torch.arange(first, last + 1, dtype=torch.float64, device=values.device)
+    x, y = k.log(), values[first - 1 : last].log()
+    weights = 1 / k / (1 / k).sum()
+    x, y = x - weights.dot(x), y - weights.dot(y)
+    slope = weights.dot(x * y) / weights.dot(x * x)
+    residual, variance = weights.dot((y - slope * x).square()), weights.dot(y.square())
+    # Equal eigenvalues lie on a level line, and rounding is all the variance they have.
+    r2 = 1 - residual / variance if variance > 1e-20 else torch.ones(())
+    return PowerLaw(-float(slope), float(r2), first, last)
+
+
+def nesum(features: Tensor | Moments | Spectrum) -> float:
+    """NESum, the sum of the covariance's eigenvalues over the largest (He and Ozay 2022, ICML).
+
+    ``sum_k lambda_k / lambda_1``: from 1 to D. It is the stable rank of the centred features.
+
+    Raises:
+        NoScore: the features are constant.
+    """
+    values = _spread(features)
+    return float(values.sum() / values[0])
+
+
+def stable_rank(features: Tensor | Moments | Spectrum) -> float:
+    """Stable rank ``||Z||_F² / ||Z||_2²`` of features that are not centred (Rudelson and Vershynin 2007).
+
+    From 1 to ``min(N, D)``; a large mean makes it nearly 1.
+
+    Raises:
+        NoScore: all features are zero.
+    """
+    values = spectrum(features).raw
+    if not values[0] > 0:
+        raise NoScore(_nothing(centre=False))
+    return float(values.sum() / values[0])
+
+
+def participation_ratio(features: Tensor | Moments | Spectrum) -> float:
+    """Participation ratio ``(sum_k lambda_k)² / sum_k lambda_k²`` of the covariance's eigenvalues.
+
+    From 1 to D: as many dimensions as, if they shared the variance equally, would have that ratio
+    (Gao et al. 2017, bioRxiv 214262).
+
+    Raises:
+        NoScore: the features are constant.
+    """
+    values = _spread(features)
+    return float(values.sum() ** 2 / values.square().sum())
+
+
+def _spread(features: Tensor | Moments | Spectrum) -> Tensor:
+    values = spectrum(features).centred
+    if not values[0] > 0:
+        raise NoScore(_nothing(centre=True))
+    # Their scale cancels, but its square could leave the range.
+    return values / values[0]
+
+
+def _nothing(centre: bool) -> str:
+    return (
+        "all singular values of the features are zero"
+        if not centre
+        else "the features are constant, so that centred their singular values are all zero"
+    )
 
 
 def too_few(features: Tensor) -> str | None:
@@ -44,40 +241,21 @@ def too_few(features: Tensor) -> str | None:
     return f"{samples} samples are few for {width} dimensions; {SAMPLES_PER_DIMENSION * width} would do"
 
 
-def spectrum(features: Tensor, centre: bool = False) -> Tensor:
-    """Singular values of ``features`` ``(N, D)``, float64 ``(min(N, D),)``, descending.
-
-    They are roots of the eigenvalues of an accumulated Gram matrix, so that memory is the square of the
-    smaller side. Products are of float32 with float64 sums where the spectrum's range allows, else
-    all float64.
-
-    Raises:
-        NoScore: features that are not finite.
-    """
-    eigenvalues = torch.linalg.eigvalsh(gram(features, centre))
-    # Roots halve the digits: below this range float32 products would be noise in the small ones.
-    if not eigenvalues[0] > 1e-6 * eigenvalues[-1]:
-        eigenvalues = torch.linalg.eigvalsh(gram(features, centre, torch.float64))
-    return eigenvalues.clamp(min=0).sqrt().flip(0)
+def rounded(features: Tensor) -> str | None:
+    """A sentence if features ``(N, D)`` are, or have been, in half precision, else None."""
+    if not features.is_floating_point():
+        return None
+    values = features[:64].flatten()
+    names = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+    if not (values == values.round()).all():
+        for dtype, name in names.items():
+            if features.dtype == dtype or (values.to(dtype).to(values.dtype) == values).all():
+                return f"the features were rounded to {name}, which reads as rank where they are collapsed"
+    return None
 
 
-@torch.inference_mode()
-def gram(features: Tensor, centre: bool = False, product: torch.dtype = torch.float32) -> Tensor:
-    """``Z^T Z`` of ``features`` Z ``(N, D)``, or ``Z Z^T`` where that is smaller, in float64.
-
-    Args:
-        features: ``(N, D)``.
-        centre: subtract the mean row first (exactly: not from the product, where it would cancel).
-        product: precision of a block's product; the sum over blocks is float64.
-    """
-    mean = features.mean(dim=0, dtype=torch.float64) * centre
-    if not features.isfinite().all():
-        raise NoScore("the features are not finite")
-    if len(features) < features.shape[1]:
-        rows = (features.double() - mean).to(product)
-        return (rows @ rows.t()).double()
-    total = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64, device=features.device)
-    for block in features.split(BLOCK):
-        rows = (block.double() - mean).to(product)
-        total += rows.t() @ rows
-    return total
+def no_power_law(fit: PowerLaw) -> str | None:
+    """A sentence if a line explains the fitted spectrum badly, else None."""
+    if fit.r2 >= STRAIGHT:
+        return None
+    return f"the spectrum is no power law (R² {fit.r2:.2f}), so that its exponent means little"

@@ -80,3 +80,29 @@ class ToyEncoder(nn.Module):
 
     def fingerprint(self) -> str:
         return f"toy-{self.seed}"
+
+
+def gaussian(samples: int, width: int, seed: int = 0) -> Tensor:
+    """Independent normal features ``(samples, width)``."""
+    return torch.randn(samples, width, generator=torch.Generator().manual_seed(seed))
+
+
+# Features by what is the matter with them; every spectral score is checked on each.
+SPECTRA = {
+    "power law": lambda: gaussian(3000, 128) * torch.arange(1, 129) ** -0.5,
+    "power law and mean": lambda: gaussian(3000, 128) * torch.arange(1, 129) ** -0.5 + 3,
+    "steep": lambda: gaussian(2000, 64) * torch.arange(1, 65) ** -1.5,
+    "float32 blocks": lambda: gaussian(9000, 40) * torch.arange(1, 41) ** -0.5 + 0.5,
+    "wide": lambda: gaussian(60, 180),
+    "rank 8 of 512": lambda: gaussian(1024, 8) @ gaussian(8, 512, seed=1),
+    "rank 8 in blocks": lambda: gaussian(8200, 8) @ gaussian(8, 64, seed=1) + 1,
+    "rank 1 and noise": lambda: (
+        gaussian(1500, 1) @ gaussian(1, 96, seed=1) + 1e-3 * gaussian(1500, 96, seed=2)
+    ),
+    "constant and noise": lambda: torch.ones(2048, 512) + 1e-3 * gaussian(2048, 512),
+    "large": lambda: gaussian(300, 30) * 1e6,
+    "small": lambda: gaussian(300, 30) * 1e-6,
+    "float16": lambda: gaussian(300, 30).half(),
+    "bfloat16": lambda: gaussian(300, 30).bfloat16(),
+    "whole numbers": lambda: (gaussian(300, 30) * 4).long(),
+}
