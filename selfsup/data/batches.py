@@ -4,10 +4,9 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2 import functional as F
 
+from selfsup.data.crops import read_crops
 from selfsup.data.order import EpochOrder, Key
-from selfsup.data.source import UnreadableImage
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
 
@@ -37,27 +36,13 @@ class Batches(Dataset[dict[str, Any]]):
         return {**batch, "index": index, "epoch": epoch}
 
     def _read(self, epoch: int, indices: list[int]) -> tuple[list[torch.Tensor], torch.Tensor, list[Any]]:
-        read: dict[int, list[torch.Tensor]] = {}
-        skipped = []
-        for i in indices:
-            try:
-                read[i] = self._crops(self.source[i], i, epoch)
-            except UnreadableImage as error:
-                skipped.append((error.name, error.reason))
+        read, skipped = read_crops(self.source, indices, self.plan, epoch)
         if not read:
             raise UsageError(f"none of {len(indices)} images could be read, among them {skipped[0][0]}")
         substitutes = list(read)
         kept = [i if i in read else substitutes[n % len(substitutes)] for n, i in enumerate(indices)]
         views = [torch.stack(view) for view in zip(*(read[i] for i in kept), strict=True)]
         return views, torch.tensor(kept), skipped
-
-    def _crops(self, image: torch.Tensor, i: int, epoch: int) -> list[torch.Tensor]:
-        crops, index = [], torch.tensor([i])
-        for number, size in enumerate(self.plan.sizes):
-            box, mirror = self.plan.where(number, index, epoch, image.shape[1], image.shape[2])
-            crop = F.resized_crop(image, *box[0].tolist(), size=[size, size], antialias=True)
-            crops.append(crop.flip(-1) if mirror[0] else crop)
-        return crops
 
 
 def training_loader(source: Any, plan: ViewPlan, order: EpochOrder, workers: int) -> DataLoader[Any]:

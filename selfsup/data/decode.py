@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,10 @@ ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
+LARGE = 2**24  # pixels from which on an image is shrunk, and converted in strips, to spare memory
+_JPEG = ("JPEG", "MPO")  # the second is what telephones call several JPEGs in one file
+_SHRINKABLE = ("L", "LA", "RGB", "RGBA", "CMYK")  # modes of which PIL can take means
 
 
 class UnreadableImage(Exception):
@@ -32,39 +38,89 @@ class UnreadableImage(Exception):
         return f"cannot read image {self.name!r}: {self.reason}"
 
 
-def decode(file: str | Path | bytes, name: str) -> Tensor:
-    """Decode one image, given as a path or as its encoded bytes.
+class Picture:
+    """An image of which no more than the header has been read.
 
-    Grey is replicated to three channels, transparency is laid on white, 16 bits are scaled to 8, palettes
-    and CMYK are converted, and the rotation that a camera noted in EXIF is applied. Of an animation, the
-    first frame is taken.
+    Args:
+        file: a path, encoded bytes, or pixels: uint8 (3, H, W).
+        name: what a person calls it.
 
-    Returns:
-        uint8 (3, H, W), contiguous.
+    Attributes:
+        height, width: in pixels, as a person holds the picture.
 
     Raises:
-        UnreadableImage: if the file is missing, empty, damaged, no image, or larger than PIL's limit
-            against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`).
+        UnreadableImage: if the file is missing, empty, no image, or has more than twice
+            `PIL.Image.MAX_IMAGE_PIXELS`, 179 million, pixels: a decompression bomb.
     """
-    if isinstance(file, bytes):
-        if not file:
-            raise UnreadableImage(name, "it is empty")
-        stream: io.BytesIO | str = io.BytesIO(file)
-    else:
-        _check_file(file, name)
-        stream = os.fspath(file)
-    try:
-        with Image.open(stream) as image:
-            _check_size(image)
+
+    def __init__(self, file: str | Path | bytes | Tensor, name: str) -> None:
+        self._file, self._name = file, name
+        if isinstance(file, Tensor):
+            self.height, self.width = file.shape[1:]
+            return
+        if isinstance(file, bytes):
+            if not file:
+                raise UnreadableImage(name, "it is empty")
+            stream: io.BytesIO | str = io.BytesIO(file)
+        else:
+            _check_file(file, name)
+            stream = os.fspath(file)
+        with _readable(name):
+            self._image = Image.open(stream)
+            turned = _orientation(self._image) in _SIDEWAYS
+        width, height = self._image.size
+        # PIL turns a TIFF when it loads it, and has the size it will have then.
+        self.height, self.width = (
+            (width, height) if turned and self._image.format != "TIFF" else (height, width)
+        )
+
+    def pixels(self, shrink: float = 1) -> Tensor:
+        """Decode, once.
+
+        Grey is replicated to three channels, transparency is laid on white, 16 bits are scaled to 8,
+        palettes and CMYK are converted, and the rotation that a camera noted in EXIF is applied. Of an
+        animation, the first frame is taken.
+
+        Args:
+            shrink: how many times smaller the picture may come out where that spares time or memory:
+                a JPEG by 2, 4 or 8 without decoding all of it, others by a whole number if they are
+                huge. Sides are rounded up.
+
+        Returns:
+            uint8 (3, H, W), channels last in memory if it was encoded.
+
+        Raises:
+            UnreadableImage: if the file is damaged.
+        """
+        if isinstance(self._file, Tensor):
+            return self._file
+        with _readable(self._name), self._image as file:
+            image: Image.Image = file
+            if file.format in _JPEG:
+                # To the smallest of the sizes that are 1, 1/2, 1/4 and 1/8 and at least as large as this.
+                file.draft(file.mode, (max(1, int(file.width / shrink)), max(1, int(file.height / shrink))))
+            elif shrink >= 2 and file.width * file.height > LARGE and file.mode in _SHRINKABLE:
+                image = file.reduce(int(shrink))
             image.load()
-            pixels = np.array(_rgb(_upright(image)))
-    # On damaged files PIL's decoders raise nearly anything: OSError, SyntaxError, ValueError, EOFError,
-    # struct.error, IndexError, zlib.error, DecompressionBombError.
+            return torch.from_numpy(_array(_upright(image))).permute(2, 0, 1)
+
+
+def decode(file: str | Path | bytes, name: str) -> Tensor:
+    """Decode one image in full: uint8 (3, H, W), contiguous. See :class:`Picture`."""
+    return Picture(file, name).pixels().contiguous()
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into an :class:`UnreadableImage`."""
+    try:
+        yield
+    # On damaged files decoders raise nearly anything: OSError, SyntaxError, ValueError, EOFError,
+    # RuntimeError, struct.error, IndexError, zlib.error, DecompressionBombError.
     except MemoryError:
         raise
     except Exception as error:
         raise UnreadableImage(name, _reason(error)) from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _check_file(file: str | Path, name: str) -> None:
@@ -77,21 +133,19 @@ def _check_file(file: str | Path, name: str) -> None:
         raise UnreadableImage(name, "it is empty")
 
 
-def _check_size(image: Image.Image) -> None:
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels are more than {limit}")
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is not an image in a known format"
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """`PIL.ImageOps.exif_transpose` that does not write EXIF anew, which fails on odd but harmless tags."""
-    turn = ORIENTATION.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    turn = ORIENTATION.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
@@ -114,3 +168,15 @@ def _from_wide(image: Image.Image) -> Image.Image:
     if not (values.min() >= 0 and values.max() <= top):
         raise ValueError(f"its grey values are not within 0 and {top:g}")
     return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    """(H, W, 3); of a large image in strips, since the conversions need several times an image's memory."""
+    if image.width * image.height <= LARGE:
+        return np.array(_rgb(image))
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    step = max(1, LARGE // 8 // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
+    return pixels

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from selfsup.data.decode import UnreadableImage, decode
+from selfsup.data.decode import Picture, UnreadableImage
 
 __all__ = ["ImageArray", "ImageFiles", "Source", "UnreadableImage", "in_memory", "subset"]
 
@@ -101,12 +101,20 @@ class ImageFiles:
         Raises:
             UnreadableImage: if it cannot be decoded.
         """
+        return self.picture(i).pixels().contiguous()
+
+    def picture(self, i: int) -> Picture:
+        """The image with no more than its header read.
+
+        Raises:
+            UnreadableImage: if it has none.
+        """
         name = self.name(i)
         try:
             file = self.files[i]
         except OSError as error:
             raise UnreadableImage(name, str(error)) from error
-        return decode(file, name)
+        return Picture(file, name)
 
     def name(self, i: int) -> str:
         if self.names is not None:

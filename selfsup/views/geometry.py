@@ -4,8 +4,6 @@ A crop, its antialiased resize and its mirroring are one linear map of the rows 
 columns, so a batch of differently cropped samples is two batched matrix products.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -13,9 +11,10 @@ ATTEMPTS = 10
 DRAWS = 2 * ATTEMPTS + 3  # area and ratio of each attempt, the two offsets, the mirror
 
 
-def random_boxes(
-    draws: Tensor, height: Tensor, width: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
-) -> Tensor:
+Ends = tuple[float, float] | Tensor
+
+
+def random_boxes(draws: Tensor, height: Tensor, width: Tensor, scale: Ends, ratio: Ends) -> Tensor:
     """Boxes ``(N, 4)`` int64 (top, left, height, width), distributed as torchvision's RandomResizedCrop.
 
     The area is uniform in ``scale`` (shares of the image), the aspect ratio log-uniform in ``ratio``;
@@ -24,25 +23,30 @@ def random_boxes(
     Args:
         draws: uniform draws ``(N, DRAWS)``.
         height, width: of the images, ``(N,)`` int64.
+        scale, ratio: the ends of both ranges, for all boxes or ``(N, 2)``, for each its own.
     """
-    height, width = height.double(), width.double()
+    height, width = height.double().unsqueeze(1), width.double().unsqueeze(1)
     area, log_ratio = draws[:, :ATTEMPTS].double(), draws[:, ATTEMPTS : 2 * ATTEMPTS].double()
-    area = (height * width).unsqueeze(1) * (scale[0] + (scale[1] - scale[0]) * area)
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = (low + (high - low) * log_ratio).exp()
+    low, high = _columns(scale)
+    area = height * width * (low + (high - low) * area)
+    narrow, broad = _columns(ratio)
+    aspect = narrow * (broad / narrow) ** log_ratio
     wide, tall = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-    fits = (wide > 0) & (wide <= width.unsqueeze(1)) & (tall > 0) & (tall <= height.unsqueeze(1))
-    first = fits.int().argmax(dim=1, keepdim=True)
-    found = fits.any(dim=1)
+    fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
+    found, first = fits.max(dim=1, keepdim=True)
     whole = width / height
-    fallback_wide = torch.where(whole > ratio[1], (height * ratio[1]).round(), width)
-    fallback_tall = torch.where(whole < ratio[0], (width / ratio[0]).round(), height)
-    w = torch.where(found, wide.gather(1, first).squeeze(1), fallback_wide)
-    h = torch.where(found, tall.gather(1, first).squeeze(1), fallback_tall)
-    offset = draws[:, 2 * ATTEMPTS : 2 * ATTEMPTS + 2].double()
-    top = torch.where(found, (offset[:, 0] * (height - h + 1)).floor(), ((height - h) / 2).floor())
-    left = torch.where(found, (offset[:, 1] * (width - w + 1)).floor(), ((width - w) / 2).floor())
-    return torch.stack([top, left, h, w], dim=1).long()
+    w = torch.where(whole > broad, (height * broad).round(), width)
+    h = torch.where(whole < narrow, (width / narrow).round(), height)
+    w = torch.where(found, wide.gather(1, first), w)
+    h = torch.where(found, tall.gather(1, first), h)
+    rest = torch.cat([height - h, width - w], dim=1)
+    offset = draws[:, 2 * ATTEMPTS : 2 * ATTEMPTS + 2].double() * (rest + 1)
+    corner = torch.where(found, offset, rest / 2).floor()
+    return torch.cat([corner, h, w], dim=1).long()
+
+
+def _columns(ends: Ends) -> tuple[float, float] | tuple[Tensor, Tensor]:
+    return (ends[:, :1], ends[:, 1:]) if isinstance(ends, Tensor) else ends
 
 
 def resampling(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:

@@ -91,6 +91,11 @@ class ViewPlan:
         self.views = [kind for kind in kinds for _ in range(kind.count)]
         self.sizes = [_pixels(view.size, image_size, multiple) for view in self.views]
         self.mean, self.std, self.seed = mean, std, seed
+        self._scales, self._ratios = (
+            torch.tensor([list(getattr(view, name)) for view in self.views], dtype=torch.float64)
+            for name in ("scale", "ratio")
+        )
+        self._mirrors = torch.tensor([view.mirror for view in self.views])
         if not self.views:
             raise UsageError("the view plan has no views; give one of its kinds a count")
 
@@ -122,6 +127,23 @@ class ViewPlan:
             (view.ratio[0], view.ratio[1]),
         )
         return box, draws[:, -1] < view.mirror
+
+    def place_draws(self, index: Tensor, epoch: int) -> Tensor:
+        """Draws ``(N, V, DRAWS)`` that decide where all V views of the samples ``index`` ``(N,)`` lie."""
+        numbers = range(len(self))
+        draws = [uniform(self.seed, epoch, index, number, geometry.DRAWS) for number in numbers]
+        return torch.stack(draws, dim=1)
+
+    def places(self, draws: Tensor, height: int, width: int) -> tuple[list[list[int]], list[bool]]:
+        """Box and mirroring of each view of one image, as :meth:`where` has them.
+
+        Args:
+            draws: the sample's, ``(V, DRAWS)`` of :meth:`place_draws`.
+            height, width: of the whole image.
+        """
+        sides = torch.tensor([height]), torch.tensor([width])
+        boxes = geometry.random_boxes(draws, *sides, self._scales, self._ratios)
+        return boxes.tolist(), (draws[:, -1] < self._mirrors).tolist()
 
     def finish(self, crops: Sequence[Tensor], index: Tensor, epoch: int) -> list[Tensor]:
         """Second stage: normalised views ``(N, 3, size, size)``, channels last, from crops in [0, 255]."""

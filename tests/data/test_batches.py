@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import Batches, training_loader
@@ -74,6 +75,38 @@ def test_crops_of_files_are_the_plans() -> None:
         for view, expected in zip(batch["image"], crops, strict=True):
             assert view.dtype == torch.uint8
             torch.testing.assert_close(view[row].float(), expected[0], atol=1.01, rtol=0)
+
+
+def test_boxes_are_the_same_in_a_worker_and_on_the_device() -> None:
+    """Bit for bit, of every view, whatever the size of the image and the order of the batch."""
+    plan = ViewPlan(
+        {
+            "large": {"count": 2, **KIND},
+            "small": {"count": 3, **KIND, "scale": [0.05, 0.3], "ratio": [0.5, 3.0]},
+        },
+        16,
+        (0.5,) * 3,
+        (0.25,) * 3,
+        seed=7,
+    )
+    index = torch.randperm(300, generator=torch.Generator().manual_seed(0)) * 11
+    draws = plan.place_draws(index, 4)
+    for height, width in ((20, 30), (375, 500), (3000, 17)):
+        found = [plan.places(own, height, width) for own in draws]
+        for number in range(5):
+            boxes, mirrored = plan.where(number, index, 4, height, width)
+            assert boxes.tolist() == [boxes_of_one[number] for boxes_of_one, _ in found]
+            assert mirrored.tolist() == [mirrored_of_one[number] for _, mirrored_of_one in found]
+
+
+def test_a_large_photograph_is_decoded_smaller_and_its_crops_stay_where_they_were() -> None:
+    """A ramp of brightness says where a crop lies and how wide it is."""
+    ramp = torch.linspace(0, 255, 2048).round().to(torch.uint8).expand(3, 1500, -1)
+    source = ImageFiles([encoded(Image.fromarray(ramp.permute(1, 2, 0).numpy()), "JPEG", quality=95)] * 6)
+    batch = Batches(source, PLAN)[0, list(range(6))]
+    crops = PLAN.crop(ramp.expand(6, -1, -1, -1), torch.arange(6), 0)
+    for view, expected in zip(batch["image"], crops, strict=True):
+        torch.testing.assert_close(view.float(), expected, atol=3, rtol=0)
 
 
 def test_workers_change_nothing() -> None:

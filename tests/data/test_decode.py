@@ -1,9 +1,13 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from selfsup.data.decode import UnreadableImage, decode
+from selfsup.data import decode as module
+from selfsup.data.decode import Picture, UnreadableImage, decode
 
 from .images import encoded, noise, pixels
 
@@ -89,7 +93,11 @@ def test_exif_orientation_is_undone(orientation, kind):
     }[orientation](upright)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    got = read(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif)
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    picture = Picture(encoded(image, kind, exif=exif), "turned")
+    assert (picture.height, picture.width) == (32, 48)
+    assert picture.pixels(2).shape == ((3, 16, 24) if kind == "JPEG" else (3, 32, 48))
+    got = read(image, kind, exif=exif)
     assert got.shape == (3, 32, 48)
     assert np.abs(got[0].astype(int) - upright).max() < 12
 
@@ -148,9 +156,54 @@ def test_what_is_no_image(tmp_path):
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_decompression_bombs_are_refused(monkeypatch):
     bomb = encoded(Image.new("L", (40, 30)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 30)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 30 // 2)
     assert decode(bomb, "just within").shape == (3, 30, 40)
-    for limit in (40 * 30 - 1, 40 * 30 // 2 - 1):
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(UnreadableImage, match="pixels"):
-            decode(bomb, "bomb")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 30 // 2 - 1)
+    with pytest.raises(UnreadableImage, match="pixels"):
+        decode(bomb, "bomb")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    ("shrink", "factor"), [(0.3, 1), (1.9, 1), (2, 2), (3.9, 2), (4, 4), (8, 8), (99, 8)]
+)
+def test_a_jpeg_is_decoded_no_smaller_than_asked(mode, shrink, factor):
+    whole = encoded(noise(0, 161, 98).resize((98, 161)).convert(mode), "JPEG")
+    picture = Picture(whole, "photo")
+    assert (picture.height, picture.width) == (161, 98)
+    small = picture.pixels(shrink)
+    assert small.shape == (3, -(-161 // factor), -(-98 // factor))
+    full = decode(whole, "photo").float()
+    assert abs(small.float().mean() - full.mean()) < 3
+
+
+def test_huge_images_are_shrunk_and_converted_in_strips_to_what_small_ones_are(monkeypatch):
+    image = noise(3, 60, 40).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((40, 60)))
+    palette = noise(4, 33, 21).convert("P")
+    expected = [decode(encoded(one), "small") for one in (image, palette)]
+    monkeypatch.setattr(module, "LARGE", 100)
+    for one, pixels_of_one in zip((image, palette), expected, strict=True):
+        assert (decode(encoded(one), "huge") == pixels_of_one).all()
+    opaque = noise(3, 60, 40)
+    shrunk = Picture(encoded(opaque), "huge").pixels(2.9)
+    means = decode(encoded(opaque), "huge").float().unflatten(1, (30, 2)).unflatten(3, (20, 2)).mean((2, 4))
+    assert (shrunk - means).abs().max() <= 0.5
+
+
+def test_a_picture_of_100_megapixels_needs_little_memory(tmp_path):
+    """A JPEG is decoded an eighth as large; a PNG needs what PIL needs to hold it, and no copy of that."""
+    code = """
+import resource, sys, warnings
+from selfsup.data.decode import Picture
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+before = peak()
+print(Picture(sys.argv[1], "large").pixels(30).shape[1], peak() - before)
+"""
+    for kind, side, most in (("JPEG", 1250, 60), ("PNG", 333, 500)):
+        Image.new("RGB", (10_000, 10_000), "red").save(tmp_path / "large", kind)
+        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "large")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        height, mebibytes = done.stdout.split()
+        assert abs(int(height) - side) <= 1
+        assert float(mebibytes) < most

@@ -1,0 +1,60 @@
+"""From the encoded images of a batch to the crops that its views are made of."""
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from selfsup.data.decode import UnreadableImage
+from selfsup.data.source import ImageFiles
+from selfsup.views import ViewPlan
+
+Skipped = tuple[str, str]
+
+
+def read_crops(
+    source: ImageFiles, indices: list[int], plan: ViewPlan, epoch: int
+) -> tuple[dict[int, list[Tensor]], list[Skipped]]:
+    """Crops of the images that can be read, by index, and (name, reason) of the others.
+
+    Each image is decoded once for all its views, and a JPEG no larger than the views need. The crops
+    are uint8 ``(3, size, size)``, channels last in memory, and lie where ``plan.crop`` puts them.
+    """
+    draws = plan.place_draws(torch.tensor(indices), epoch)
+    crops: dict[int, list[Tensor]] = {}
+    skipped: list[Skipped] = []
+    for i, own in zip(indices, draws, strict=True):
+        try:
+            crops[i] = _crops(source, i, own, plan)
+        except UnreadableImage as error:
+            skipped.append((error.name, error.reason))
+    return crops, skipped
+
+
+def _crops(source: ImageFiles, i: int, draws: Tensor, plan: ViewPlan) -> list[Tensor]:
+    picture = source.picture(i)
+    boxes, mirrored = plan.places(draws, picture.height, picture.width)
+    # Every view has to find as many pixels as it needs.
+    shrink = min(min(box[2:]) / size for box, size in zip(boxes, plan.sizes, strict=True))
+    image = picture.pixels(shrink)
+    scale = image.shape[1] / picture.height, image.shape[2] / picture.width
+    return [
+        crop_resize(image, _scaled(box, scale), mirror, size)
+        for box, mirror, size in zip(boxes, mirrored, plan.sizes, strict=True)
+    ]
+
+
+def crop_resize(image: Tensor, box: list[int], mirror: bool, size: int) -> Tensor:
+    """The antialiased crop, uint8 ``(3, size, size)``, of one image ``(3, H, W)`` by torch's uint8 kernel."""
+    crop = F.resized_crop(image, *box, size=[size, size], antialias=True)
+    return crop.flip(-1) if mirror else crop
+
+
+def _scaled(box: list[int], scale: tuple[float, float]) -> list[int]:
+    """The box in an image that was decoded smaller, to the nearest pixel of it."""
+    if scale == (1.0, 1.0):
+        return box
+    top, left, height, width = box
+    ends = [
+        round(end * by) for end, by in zip((top, left, top + height, left + width), 2 * scale, strict=True)
+    ]
+    return [ends[0], ends[1], max(1, ends[2] - ends[0]), max(1, ends[3] - ends[1])]
