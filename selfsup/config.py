@@ -18,6 +18,7 @@ from selfsup.backbones.names import require_timm_name
 from selfsup.errors import UsageError
 
 _FREE = ("backbone.model_args.",)  # settings that are handed on to a library that checks them
+_MANY = ("protocols",)  # groups of which several options are chosen at once
 _MAY_BE_NULL = ("method.optimizer.clip", *_FREE)
 
 
@@ -41,7 +42,9 @@ def summary(group: str, option: str) -> str:
         )
 
 
-def load_config(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+def load_config(
+    command: str, overrides: Sequence[str], data: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The resolved configuration of a command as plain dictionaries, lists and numbers.
 
     Its key ``overrides`` holds what was given.
@@ -49,6 +52,7 @@ def load_config(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     Args:
         command: the primary configuration, ``"train"`` or ``"evaluate"``.
         overrides: ``key=value`` strings.
+        data: stands for the chosen ``data``, if given: a resolved one of another command.
 
     Raises:
         UsageError: an unknown key or option, a value of the wrong type, a setting that has to be given.
@@ -60,6 +64,8 @@ def load_config(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     config = _compose(command, [*groups, *(_quoted(bare, *setting) for setting in settings.items())])
     for key in settings:
         _require_type(key, _value(bare, key), _value(config, key))
+    if data is not None:
+        config.data = OmegaConf.create(dict(data))
     missing = [key for key in _leaves(config) if _value(config, key) == "???"]
     if missing:
         raise UsageError(f"{missing[0]} has to be given: add {missing[0]}=... to the command")
@@ -94,11 +100,22 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
             require_timm_name(value)
             groups[key] = "backbone=timm"
             settings["backbone.name"] = f"backbone.name={value}"
+        elif key in _MANY:
+            groups[key] = f"{key}=[{','.join(_chosen(key, value))}]"
         elif value not in options(key):
             raise UsageError(f"no {key} '{value}'{near(value, options(key))}")
         else:
             groups[key] = override
     return list(groups.values()), settings
+
+
+def _chosen(group: str, value: str) -> list[str]:
+    """The options named by ``a`` or ``[a,b]``, each of which has to be there."""
+    names = [name.strip() for name in value.removeprefix("[").removesuffix("]").split(",") if name.strip()]
+    for name in names:
+        if name not in options(group):
+            raise UsageError(f"no {group} '{name}'{near(name, options(group))}")
+    return names
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -68,7 +68,7 @@ def test_a_mistake_is_told_with_what_would_be_right(override: str, words: str) -
 
 def test_an_encoder_has_to_be_given_to_the_evaluation() -> None:
     assert refused(command="evaluate") == "encoder has to be given: add encoder=... to the command"
-    assert "did you mean 'shots'?" in refused("encoder=x", "shot=3", command="evaluate")
+    assert "did you mean 'protocols.nshot.shots'?" in refused("encoder=x", "shots=3", command="evaluate")
 
 
 def test_defaults_are_those_of_the_files() -> None:

@@ -12,11 +12,12 @@ _EXAMPLES = {
     "evaluate": [
         "selfsup evaluate encoder=runs/latest/encoder",
         "selfsup evaluate encoder=timm:resnet18 data=folder data.root=my/images",
+        "selfsup evaluate encoder=runs/latest/encoder protocols=[knn,logistic] protocols.knn.k=[10]",
     ],
 }
 _GROUPS = {
     "train": ["method", "backbone", "data", "views", "trainer", "logger", "experiment"],
-    "evaluate": ["data"],
+    "evaluate": ["data", "protocols"],
 }
 
 

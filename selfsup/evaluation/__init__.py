@@ -1,12 +1,13 @@
 """What judges a saved encoder, ours or anybody's: features, probes, neighbours, spectra."""
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Features, extract, pixels
+from selfsup.evaluation.features import Features, Part, extract, pixels
 from selfsup.evaluation.intervals import student, wilson
 from selfsup.evaluation.moments import Moments, moments
 from selfsup.evaluation.neighbours import knn, neighbours
 from selfsup.evaluation.probes import linear_probe, logistic, nshot
 from selfsup.evaluation.results import write_results
+from selfsup.evaluation.score import Score, accuracy
 from selfsup.evaluation.spectra import (
     PowerLaw,
     Spectrum,
@@ -25,8 +26,11 @@ __all__ = [
     "Features",
     "Moments",
     "NoScore",
+    "Part",
     "PowerLaw",
+    "Score",
     "Spectrum",
+    "accuracy",
     "alpha_req",
     "evaluate",
     "extract",

@@ -1,19 +1,50 @@
 """Frozen features of a data source's images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from selfsup.data import Source, UnreadableImage
+from selfsup.data import Source
+from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.images import batches, fit
+from selfsup.evaluation.processes import gathered, shard
 
 PIXELS_SIDE = 32
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+class Part(NamedTuple):
+    """What was extracted beside pooled features, maybe of some of the images only.
+
+    Attributes:
+        x: ``(n, ...)``.
+        rows: int64 ``(n,)``, ascending; the rows of the features that these belong to.
+    """
+
+    x: Tensor
+    rows: Tensor
+
+
+class Images(NamedTuple):
+    """What the features were made of, for protocols that need more than features.
+
+    Attributes:
+        source: the images; only those of ``Features.index`` can be read.
+        size: pixels a side of what the encoder sees.
+        encoder: in evaluation mode, not to be changed (deepcopy it); None for the raw pixels.
+        look: how the encoder sees uint8 images.
+        workers: processes that decode.
+    """
+
+    source: Source
+    size: int
+    encoder: Any
+    look: "Look"
+    workers: int = 0
 
 
 @dataclass
@@ -21,19 +52,103 @@ class Features:
     """Features of the readable images of a source.
 
     Attributes:
-        x: float32 ``(N, D)``, on the CPU.
+        x: ``(N, D)``, float32 where extracted here, on the CPU.
         labels: int64 ``(N,)``, or None.
         index: int64 ``(N,)``, each sample's place in the source.
         skipped: ``(name, reason)`` of the images that could not be read.
+        parts: what a protocol's ``needs`` asked for, by name.
+        missing: parts that this encoder does not have, with a sentence why.
+        images: what they were made of; None for features that came without.
     """
 
     x: Tensor
     labels: Tensor | None
     index: Tensor
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    parts: dict[str, Part] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    images: Images | None = None
 
     def __len__(self) -> int:
         return len(self.x)
+
+
+class Look:
+    """How an encoder sees images: normalised, in its precision, without gradients.
+
+    ``look(images)`` gives pooled features ``(B, D)`` in float32 on the CPU, of ``images``
+    ``(B, 3, S, S)`` that are uint8, or float in [0, 1].
+
+    Args:
+        encoder: maps normalised ``(B, 3, S, S)`` to ``(B, D)``; runs on the device it is on.
+        mean, std: of RGB values in [0, 1]; those the encoder was trained with.
+        precision: ``"float32"``, or ``"bfloat16"`` by autocast.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, mean: Sequence[float], std: Sequence[float], precision: str = "float32"
+    ) -> None:
+        self.encoder = encoder
+        self.device = next((value.device for value in encoder.parameters()), torch.device("cpu"))
+        self.mean, self.std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (mean, std))
+        self.dtype = PRECISIONS[precision]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.through(self.encoder, images)
+
+    @torch.inference_mode()
+    def through(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """``function`` of the normalised images, float32 on the CPU."""
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            return function(self.normalised(images)).float().cpu()
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the encoder is given: float ``(B, 3, S, S)`` on its device."""
+        unit = 1.0 if images.is_floating_point() else 255.0
+        inputs = images.to(self.device).float().sub(self.mean * unit).div_(self.std * unit)
+        return inputs.contiguous(memory_format=torch.channels_last)
+
+
+class Pixels(Look):
+    """The look without an encoder: pixels in [0, 1] at no more than 32 a side, ``(B, 3 * side²)``."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity(), (0.0,) * 3, (1.0,) * 3)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        small = fit(images, min(images.shape[-1], PIXELS_SIDE)).float()
+        return (small if images.is_floating_point() else small.div_(255)).flatten(1)
+
+
+# Of a batch: (look, uint8 images (B, 3, S, S), index (B,)) -> (B, ...)
+Extractor = Callable[[Look, Tensor, Tensor], Tensor]
+
+
+class Job(NamedTuple):
+    """One thing to extract of every image, or of ``images`` evenly spaced ones.
+
+    Attributes:
+        look: of the encoder.
+        extractor: a function of :mod:`selfsup.evaluation.parts`, its settings bound.
+        images: how many, None for all.
+    """
+
+    look: Look
+    extractor: Extractor
+    images: int | None = None
+
+
+class Extracted(NamedTuple):
+    """What a job gave: ``x`` ``(n, ...)`` of ``samples`` ``(n,)``, or the reason why nothing."""
+
+    x: Tensor
+    samples: Tensor
+    reason: str | None = None
+
+
+def pooled(look: Look, images: Tensor, index: Tensor) -> Tensor:
+    """The encoder's pooled features ``(B, D)``."""
+    return look(images)
 
 
 def extract(
@@ -48,8 +163,10 @@ def extract(
 ) -> Features:
     """Pooled features of every image, in the source's order, without augmentation.
 
-    Images are fitted to the size (:func:`fit`), scaled to [0, 1] and normalised. The encoder runs in
-    evaluation mode on the device its weights are on, and is given back in the mode it was in.
+    Images are fitted to the size (:func:`~selfsup.evaluation.images.fit`), scaled to [0, 1] and
+    normalised. The encoder runs in evaluation mode on the device its weights are on, and is given back in the
+    mode it was in. Processes of an initialised ``torch.distributed`` share the images, and each returns
+    the features of all.
 
     Args:
         encoder: maps float ``(B, 3, S, S)`` to ``(B, D)``.
@@ -62,71 +179,86 @@ def extract(
         workers: processes that decode, for a source that decodes on demand.
     """
     with evaluating(encoder):
-        look = seer(encoder, mean, std, precision)
-        return extract_each([look], source, image_size, batch_size, workers)[0]
+        job = Job(Look(encoder, mean, std, precision), pooled)
+        (found,), skipped = extract_each([job], source, image_size, batch_size, workers)
+    return features_of(found, source, skipped)
 
 
 def pixels(source: Source, image_size: int, batch_size: int = 256, workers: int = 0) -> Features:
     """The control without an encoder: what it would see, in [0, 1], at most 32 pixels a side, flattened."""
-    return extract_each([raw_pixels], source, image_size, batch_size, workers)[0]
+    (found,), skipped = extract_each([Job(Pixels(), pooled)], source, image_size, batch_size, workers)
+    return features_of(found, source, skipped)
+
+
+def features_of(found: Extracted, source: Source, skipped: list[tuple[str, str]]) -> Features:
+    """What was extracted of a source, with its labels."""
+    labels = None if source.labels is None else source.labels[found.samples]
+    return Features(found.x, labels, found.samples, skipped)
 
 
 def extract_each(
-    looks: Sequence[Callable[[Tensor], Tensor]],
+    jobs: Sequence[Job],
     source: Source,
     image_size: int,
     batch_size: int = 256,
     workers: int = 0,
     progress: Callable[[int], None] = lambda images: None,
-) -> list[Features]:
-    """Features of several encoders in one pass over the images, each decoded once.
+) -> tuple[list[Extracted], list[tuple[str, str]]]:
+    """All jobs in one pass over the images, each decoded once.
 
     Args:
-        looks: functions of uint8 ``(B, 3, S, S)`` that give float32 ``(B, D)`` on the CPU.
+        jobs: of encoders of one image size.
         source, image_size, batch_size, workers: as for :func:`extract`.
         progress: is told the number of images of every batch done.
+
+    Returns:
+        What each job gave, in the source's order, and ``(name, reason)`` of images that could not be read.
     """
+    own = shard(len(source))
     skipped: list[tuple[str, str]] = []
-    index = torch.empty(len(source), dtype=torch.int64)
-    found = [torch.empty(0, 0) for _ in looks]
-    done = 0
-    for rows, images in _batches(source, image_size, batch_size, workers, skipped):
-        block = slice(done, done + len(rows))
-        for i, look in enumerate(looks):
-            x = look(images)
-            if done == 0:
-                found[i] = torch.empty(len(source), x.shape[1])
-            found[i][block] = x
-        index[block] = rows
-        done += len(rows)
-        progress(len(rows))
-    index = index[:done]
-    labels = None if source.labels is None else source.labels[index]
-    return [Features(x[:done], labels, index, skipped) for x in found]
+    wanted = [evenly(len(source), job.images) for job in jobs]
+    found: list[list[Tensor]] = [[] for _ in jobs]
+    taken: list[list[Tensor]] = [[] for _ in jobs]
+    reasons: list[str | None] = [None] * len(jobs)
+    for index, images in batches(source, own, image_size, batch_size, workers, skipped):
+        for i, job in enumerate(jobs):
+            chosen = wanted[i][index]
+            if reasons[i] is not None or not chosen.any():
+                continue
+            some, rows = (images, index) if chosen.all() else (images[chosen], index[chosen])
+            try:
+                found[i].append(job.extractor(job.look, some, rows))
+                taken[i].append(rows)
+            except NoScore as why:
+                reasons[i] = str(why)
+        progress(len(index))
+    done = [
+        Extracted(_joined(found.pop(0)), _joined(rows, torch.int64), reason)
+        for rows, reason in zip(taken, reasons, strict=True)
+    ]
+    return gathered(done), gathered(skipped)
 
 
-def seer(
-    encoder: nn.Module, mean: Sequence[float], std: Sequence[float], precision: str = "float32"
-) -> Callable[[Tensor], Tensor]:
-    """A function of uint8 ``(B, 3, S, S)`` that normalises and encodes: float32 ``(B, D)`` on the CPU."""
-    device = next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
-    shift = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
-    scale = torch.tensor(std, device=device).mul(255).view(1, 3, 1, 1)
-    dtype = PRECISIONS[precision]
-
-    @torch.inference_mode()
-    def look(images: Tensor) -> Tensor:
-        inputs = images.to(device).float().sub_(shift).div_(scale)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            return encoder(inputs).float().cpu()
-
-    return look
+def evenly(count: int, some: int | None) -> Tensor:
+    """A mask ``(count,)`` of ``some`` evenly spaced samples, or of all."""
+    if some is None or some >= count:
+        return torch.ones(count, dtype=torch.bool)
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[torch.arange(some) * count // some] = True
+    return mask
 
 
-def raw_pixels(images: Tensor) -> Tensor:
-    """uint8 ``(B, 3, S, S)`` in [0, 1] at no more than 32 pixels a side, ``(B, 3 * side²)``."""
-    return fit(images, min(images.shape[-1], PIXELS_SIDE)).float().div_(255).flatten(1)
+def _joined(blocks: list[Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
+    """The blocks one below the other, each freed as soon as it was copied."""
+    if not blocks:
+        return torch.empty(0, *([0] if dtype == torch.float32 else []), dtype=dtype)
+    whole = blocks[0].new_empty(sum(map(len, blocks)), *blocks[0].shape[1:])
+    start = 0
+    while blocks:
+        block = blocks.pop(0)
+        whole[start : start + len(block)] = block
+        start += len(block)
+    return whole
 
 
 def one_channel(*controls: Features) -> None:
@@ -140,20 +272,6 @@ def one_channel(*controls: Features) -> None:
             control.x = x[:, 0].contiguous()
 
 
-def fit(images: Tensor, size: int) -> Tensor:
-    """uint8 ``(B, 3, H, W)`` as ``(B, 3, size, size)``: the shorter side resized, the centre cropped.
-
-    Bilinear and antialiased, as the preprocessing that a saved encoder states for timm.
-    """
-    height, width = images.shape[-2:]
-    shorter = min(height, width)
-    if shorter != size:
-        shape = (max(size, round(height * size / shorter)), max(size, round(width * size / shorter)))
-        images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
-    return images[..., top : top + size, left : left + size]
-
-
 @contextmanager
 def evaluating(*encoders: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, each module's own former mode afterwards."""
@@ -165,35 +283,12 @@ def evaluating(*encoders: nn.Module) -> Iterator[None]:
         yield
 
 
-def _batches(
-    source: Source, size: int, batch_size: int, workers: int, skipped: list[tuple[str, str]]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Indices ``(B,)`` and fitted uint8 ``(B, 3, S, S)``; unreadable images are added to ``skipped``."""
-    if source.images is not None:
-        for index in torch.arange(len(source)).split(batch_size):
-            yield index, fit(source.images[index[0] : index[-1] + 1], size)
-        return
-    loader: DataLoader[Any] = DataLoader(
-        _Fitted(source, size), batch_size=batch_size, num_workers=workers, collate_fn=list
-    )
-    for batch in loader:
-        skipped += [image for _, image in batch if isinstance(image, tuple)]
-        readable = [(i, image) for i, image in batch if isinstance(image, Tensor)]
-        if readable:
-            yield torch.tensor([i for i, _ in readable]), torch.stack([image for _, image in readable])
-
-
-class _Fitted(Dataset[tuple[int, Tensor | tuple[str, str]]]):
-    """Sample i as (i, fitted image), or (i, (name, reason)) if it cannot be read."""
-
-    def __init__(self, source: Source, size: int):
-        self.source, self.size = source, size
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, i: int) -> tuple[int, Tensor | tuple[str, str]]:
-        try:
-            return i, fit(self.source[i].unsqueeze(0), self.size)[0]
-        except UnreadableImage as error:
-            return i, (error.name, error.reason)
+def with_parts(features: Features, extracted: Mapping[str, Extracted]) -> Features:
+    """The features with the parts that a protocol needs, by name."""
+    parts = {
+        name: Part(part.x, torch.searchsorted(features.index, part.samples))
+        for name, part in extracted.items()
+        if part.reason is None
+    }
+    missing = {name: part.reason for name, part in extracted.items() if part.reason is not None}
+    return replace(features, parts=parts, missing=missing)

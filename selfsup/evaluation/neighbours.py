@@ -1,5 +1,7 @@
 """Exact nearest neighbours by cosine, and the votes they cast."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,11 +44,26 @@ def knn(
         >>> knn(bank, torch.tensor([0, 0, 1]), torch.tensor([[1.0, 0.2]]), k=3).argmax(1)
         tensor([0])
     """
-    similarity, index = neighbours(bank, queries, k)
-    weights = (similarity / temperature).softmax(dim=1)
+    return knn_each(bank, bank_labels, queries, [k], temperature, classes)[k]
+
+
+def knn_each(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    ks: Sequence[int],
+    temperature: float = 0.07,
+    classes: int | None = None,
+) -> dict[int, Tensor]:
+    """Votes ``(M, C)`` as of :func:`knn` for several numbers of neighbours, out of one search."""
+    similarity, index = neighbours(bank, queries, max(ks))
     classes = classes or int(bank_labels.max()) + 1
     voted = bank_labels.to(index.device)[index]
-    return weights.new_zeros(len(queries), classes).scatter_add_(1, voted, weights)
+    votes = {}
+    for k in ks:
+        weights = (similarity[:, :k] / temperature).softmax(dim=1)
+        votes[k] = weights.new_zeros(len(queries), classes).scatter_add_(1, voted[:, :k], weights)
+    return votes
 
 
 @torch.inference_mode()

@@ -1,143 +1,172 @@
-"""Everything there is to say about one encoder, beside two controls."""
+"""Everything there is to say about one encoder or several, beside controls."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from rich.progress import Progress
 
+from selfsup.config import load_config
 from selfsup.data import Source
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
-from selfsup.evaluation.features import (
-    PRECISIONS,
-    Features,
-    evaluating,
-    extract_each,
-    one_channel,
-    raw_pixels,
-    seer,
-)
-from selfsup.evaluation.protocols import labelled, record, unlabelled
+from selfsup.evaluation.features import PRECISIONS, Features, evaluating, one_channel
+from selfsup.evaluation.judged import Judged, judged_rows, principal_components
+from selfsup.evaluation.passes import Seen, check_needs, see
+from selfsup.evaluation.registry import Protocol, records
+from selfsup.evaluation.registry import protocols as protocols_of
 
 # The settings of `evaluate` that a configuration holds under the same names.
-PROTOCOL = ("seed", "controls", "untrained_seeds", "k", "temperature", "shots", "draws")
-SETTINGS = (*PROTOCOL, "batch_size", "precision")
+SETTINGS = ("protocols", "seed", "controls", "untrained_seeds", "batch_size", "precision")
 
 
 def evaluate(
-    encoder: Encoder,
+    encoder: Encoder | Mapping[str, Encoder],
     train: Source,
     test: Source,
     data_config: Mapping[str, Any],
     *,
+    protocols: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     controls: bool = True,
     untrained_seeds: int = 1,
-    k: int = 20,
-    temperature: float = 0.07,
-    shots: int = 5,
-    draws: int = 20,
     batch_size: int = 256,
     precision: str = "float32",
     device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Scores of an encoder, of the same architecture untrained, and of raw pixels.
+    """Scores of an encoder or of several by name, of their architectures untrained, and of raw pixels.
 
-    Images are preprocessed as the encoder was trained: its own size, mean and deviation. Each is
-    decoded once for all rows. Without labels, only the label-free scores are taken.
+    Images are preprocessed as each encoder was trained: its own size, mean and deviation. Each is
+    decoded once for all rows of one size. Without labels, only the label-free scores are taken.
 
     Args:
         encoder: judged; comes back in its mode and on its device.
         train: classifiers are fitted and settings selected on it.
         test: accuracies are taken on it, and nothing else.
         data_config: ``name``, ``workers`` and ``max_unreadable`` are read, each optional.
-        seed: of the hold-out, the draws and the first untrained encoder.
+        protocols: by name, as in ``configs/protocols``; None takes the command's.
+        seed: of the first untrained encoder.
         controls: whether to add the controls.
         untrained_seeds: number of untrained encoders.
-        k, temperature: of the nearest neighbours.
-        shots, draws: of the few-shot accuracy.
         batch_size, precision: of the encoder's passes.
         device: that the encoder runs on.
         progress: show a bar.
 
     Returns:
         Plain JSON types. ``rows``: one for each encoder with ``name``, ``encoder`` (its fingerprint),
-        ``dim`` and ``scores``, records by protocol (:func:`selfsup.evaluation.protocols.record`);
+        ``dim`` and ``scores``, records by protocol (:func:`selfsup.evaluation.registry.record`);
         accuracies are from 0 to 1. Beside them the data, preprocessing, seed and versions.
 
     Raises:
         UsageError: no test images, one class, settings out of range, or too many unreadable images.
     """
-    least = {"k": k, "shots": shots, "draws": draws, "batch_size": batch_size}
-    _check_settings(least, temperature, precision)
+    if protocols is None:
+        protocols = load_config("evaluate", ["encoder=run", f"seed={seed}"])["protocols"]
+    chosen = _chosen(protocols, train, test)
+    _check_settings(batch_size, precision)
     _check_data(train, test)
-    has_labels = train.labels is not None and test.labels is not None
-    names = ["encoder"]
-    judged = [encoder]
-    if controls:
-        names += ["untrained" if i == 0 else f"untrained {i + 1}" for i in range(untrained_seeds)]
-        judged += [encoder.untrained(seed + i) for i in range(untrained_seeds)]
-    prints: list[str | None] = [each.fingerprint() for each in judged]
-
-    size, workers = encoder.input_size, int(data_config.get("workers", 0))
-    home = next(encoder.parameters()).device
+    encoders = dict(encoder) if isinstance(encoder, Mapping) else {"encoder": encoder}
+    homes = {name: next(each.parameters()).device for name, each in encoders.items()}
     try:
-        with evaluating(*judged), _bar(progress, len(train) + len(test)) as tell:
-            looks = [seer(each.to(device), encoder.mean, encoder.std, precision) for each in judged]
+        rows = judged_rows(encoders, controls, untrained_seeds, seed, precision, device)
+        with evaluating(*(row.encoder for row in rows if row.encoder is not None)):
+            seen = _see(rows, chosen, train, test, data_config, batch_size, progress)
             if controls:
-                names, prints, looks = [*names, "pixels"], [*prints, None], [*looks, raw_pixels]
-            banks, queries = (
-                extract_each(looks, split, size, batch_size, workers, tell) for split in (train, test)
-            )
+                rows, seen = _with_principal(rows, seen)
+            scored = [_row(row, chosen, *both, precision) for row, both in zip(rows, seen, strict=True)]
     finally:
-        encoder.to(home)
-    for part in (banks[0], queries[0]):
-        _check_skipped(part, float(data_config.get("max_unreadable", 0.01)))
-
-    if controls:
-        one_channel(banks[-1], queries[-1])
-
-    protocols = unlabelled()
-    if has_labels:
-        protocols = labelled(k, temperature, shots, draws, seed) | protocols
-    rows = []
-    for name, fingerprint, bank, query in zip(names, prints, banks, queries, strict=True):
-        scores = {key: record(key, protocol, bank, query) for key, protocol in protocols.items()}
-        if precision != "float32" and fingerprint is not None:
-            for key in unlabelled():
-                scores[key]["flags"].append(f"{precision} rounding in the encoder reads as rank")
-        rows.append({"name": name, "encoder": fingerprint, "dim": bank.x.shape[1], "scores": scores})
+        for name, each in encoders.items():
+            each.to(homes[name])
+    bank, query = (part.features for part in seen[0])
     return {
-        "encoder": prints[0],
+        "encoder": rows[0].fingerprint,
         "data": str(data_config.get("name", "")),
-        "labels": has_labels,
+        "labels": train.labels is not None and test.labels is not None,
         "classes": int(train.labels.unique().numel()) if train.labels is not None else None,
-        "n_train": len(banks[0]),
-        "n_test": len(queries[0]),
-        "skipped": {"train": _skipped(train, banks[0]), "test": _skipped(test, queries[0])},
+        "n_train": len(bank),
+        "n_test": len(query),
+        "skipped": {"train": _skipped(train, bank), "test": _skipped(test, query)},
         "seed": seed,
-        "preprocessing": {
-            "image_size": size,
-            "resize": "shorter side, bilinear, antialiased; centre crop",
-            "mean": list(encoder.mean),
-            "std": list(encoder.std),
-            "precision": precision,
-        },
-        "rows": rows,
+        "preprocessing": scored[0]["preprocessing"],
+        "rows": scored,
         "versions": {name: _version(name) for name in ("selfsup", "torch", "timm")},
     }
 
 
-def _check_settings(least: Mapping[str, int], temperature: float, precision: str) -> None:
-    for name, value in least.items():
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, not {value}")
-    if not temperature > 0:
-        raise UsageError(f"temperature must be positive, not {temperature}")
+def _chosen(configs: Mapping[str, Mapping[str, Any]], train: Source, test: Source) -> list[Protocol]:
+    """The protocols that can be run: without labels, those that need none."""
+    chosen = protocols_of(configs)
+    check_needs(chosen)
+    if train.labels is not None and test.labels is not None:
+        return chosen
+    kept = [protocol for protocol in chosen if not protocol.labels]
+    if not kept:
+        raise UsageError(
+            f"the images have no labels, which {', '.join(configs)} need; "
+            "choose label-free ones, such as protocols=[rankme]"
+        )
+    return kept
+
+
+def _see(
+    rows: list[Judged],
+    chosen: list[Protocol],
+    train: Source,
+    test: Source,
+    data_config: Mapping[str, Any],
+    batch_size: int,
+    progress: bool,
+) -> list[tuple[Seen, Seen]]:
+    """What each row sees of both splits."""
+    workers = int(data_config.get("workers", 0))
+    passes = len({row.size for row in rows})
+    with _bar(progress, passes * (len(train) + len(test))) as tell:
+        banks, queries = (
+            see(rows, chosen, source, split, batch_size, workers, tell)
+            for split, source in (("train", train), ("test", test))
+        )
+    for part in (banks[0].features, queries[0].features):
+        _check_skipped(part, float(data_config.get("max_unreadable", 0.01)))
+    return list(zip(banks, queries, strict=True))
+
+
+def _with_principal(
+    rows: list[Judged], seen: list[tuple[Seen, Seen]]
+) -> tuple[list[Judged], list[tuple[Seen, Seen]]]:
+    """One more row: the principal components of the pixels, which are the last row."""
+    pixels = (seen[-1][0].features, seen[-1][1].features)
+    one_channel(*pixels)
+    parts = principal_components(*pixels, width=seen[0][0].features.x.shape[1])
+    control = replace(rows[-1], name="pixels, PCA", role="pca")
+    return [*rows, control], [*seen, (Seen(parts[0], {}), Seen(parts[1], {}))]
+
+
+def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen, precision: str) -> dict[str, Any]:
+    """One line of the results."""
+    scores: dict[str, dict[str, Any]] = {}
+    for protocol in chosen:
+        new = records(protocol, train.of(protocol), test.of(protocol))
+        if precision != "float32" and row.fingerprint is not None and not protocol.labels:
+            for score in new.values():
+                score["flags"].append(f"{precision} rounding in the encoder reads as rank")
+        scores |= new
+    return {
+        "name": row.name,
+        "role": row.role,
+        "encoder": row.fingerprint,
+        "dim": train.features.x.shape[1],
+        "preprocessing": {**row.preprocessing(), "precision": precision},
+        "scores": scores,
+    }
+
+
+def _check_settings(batch_size: int, precision: str) -> None:
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     if precision not in PRECISIONS:
         raise UsageError(f"no precision '{precision}'; choose one of {', '.join(PRECISIONS)}")
 

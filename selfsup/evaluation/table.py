@@ -8,8 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-HIDDEN = ("rankme-centred",)
-TITLES = {"knn": "kNN", "rankme": "RankMe"}
 FILE_WIDTH = 120
 
 
@@ -23,19 +21,23 @@ def print_table(results: Mapping[str, Any], console: Console | None = None) -> N
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=FILE_WIDTH, no_color=True, highlight=False)
-    protocols = [name for name in results["rows"][0]["scores"] if name not in HIDDEN]
+    scores = {name: score for row in results["rows"] for name, score in row["scores"].items()}
+    titles = {name: score["title"] or name for name, score in scores.items() if score["shown"]}
     table = Table(box=SIMPLE, title=_title(results), title_justify="left", title_style="bold")
     table.add_column("")
-    for name in protocols:
-        table.add_column(TITLES.get(name, name), justify="right", no_wrap=True)
+    for title in titles.values():
+        table.add_column(title, justify="right", no_wrap=True)
     notes: dict[str, list[str]] = {}
     for row in results["rows"]:
         cells = []
-        for name in protocols:
+        for name, title in titles.items():
+            if name not in row["scores"]:
+                cells.append(Text("-"))
+                continue
             score = row["scores"][name]
-            cells.append(_cell(score, row["dim"]))
+            cells.append(_cell(score))
             for note in filter(None, [score["reason"], *score["flags"]]):
-                notes.setdefault(note, []).append(f"{row['name']} {TITLES.get(name, name)}")
+                notes.setdefault(note, []).append(f"{row['name']} {title}")
         table.add_row(row["name"], *cells)
     console.print(table)
     accuracies = "Accuracy on the test split in %, [95 % interval]" if results["labels"] else "No labels"
@@ -57,14 +59,14 @@ def _title(results: Mapping[str, Any]) -> str:
     )
 
 
-def _cell(score: Mapping[str, Any], width: int) -> Text:
+def _cell(score: Mapping[str, Any]) -> Text:
     if score["value"] is None:
         return Text("- *")
-    star = " *" if score["flags"] else ""
-    if score["protocol"].startswith("rankme"):
-        return Text(f"{score['value']:.1f} of {width}{star}")
-    text = Text(f"{100 * score['value']:.1f}")
+    factor = 100 if score["accuracy"] else 1
+    text = Text(f"{factor * score['value']:.1f}" if score["accuracy"] else f"{score['value']:.3g}")
+    if score["top"]:
+        text.append(f" of {score['top']:g}")
     if score["interval"]:
         low, high = score["interval"]
-        text.append(f" [{100 * low:.1f}, {100 * high:.1f}]", style="dim")
-    return text.append(star)
+        text.append(f" [{factor * low:.1f}, {factor * high:.1f}]", style="dim")
+    return text.append(" *" if score["flags"] else "")

@@ -106,15 +106,15 @@ def hand_over(
     card = {**facts, "data": config["data"]["name"], "revision": _revision(), "config": dict(config)}
     save_encoder(encoder, target, card)
     if config["evaluate"]:
-        settings = {
-            key: value for key, value in load_config("evaluate", ["encoder=run"]).items() if key in SETTINGS
-        }
+        given = ["encoder=run", f"seed={config['seed']}", f"precision={config['evaluate_precision']}"]
+        judging = load_config("evaluate", given, config["data"])
+        settings = {key: value for key, value in judging.items() if key in SETTINGS}
         results = evaluate(
             encoder,
             source,
             test,
             config["data"],
-            **{**settings, "seed": config["seed"], "precision": config["evaluate_precision"]},
+            **settings,
         ) | {
             **facts,
             "images_per_second": getattr(method, "images_per_second", None),

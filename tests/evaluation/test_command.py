@@ -12,7 +12,9 @@ from selfsup.errors import UsageError
 
 def test_an_encoder_is_judged_from_its_folder(tmp_path, capsys):
     folder = save_encoder(build_encoder("resnet18", 24, seed=0), tmp_path / "run" / "encoder")
-    config = load_config("evaluate", [f"encoder={folder}", "controls=false", "draws=2", "device=cpu"])
+    config = load_config(
+        "evaluate", [f"encoder={folder}", "controls=false", "protocols.nshot.draws=2", "device=cpu"]
+    )
     run(config)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["data"], results["n_train"], results["n_test"]) == ("digits", 1297, 500)

@@ -70,6 +70,7 @@ class ToyEncoder(nn.Module):
                 nn.Conv2d(3, self.dim, 3), nn.BatchNorm2d(self.dim), nn.ReLU(), nn.Dropout(0.5)
             )
         self.seed, self.output = seed, output
+        self.recipe = {"name": "toy"}
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.body(images).mean((2, 3))

@@ -1,0 +1,94 @@
+"""What a protocol can ask for beside pooled features, in ``needs`` of its configuration.
+
+Each function here, or anywhere else, maps a batch to what is kept of it:
+``(look, images, index, **settings) -> (B, ...)`` of uint8 images ``(B, 3, S, S)`` of the samples ``index``; a
+NoScore says that the encoder has no such thing. In a configuration::
+
+    needs:
+      tokens:
+        _target_: selfsup.evaluation.parts.tokens
+        images: 10000  # of so many evenly spaced images of each split; all if left out
+        splits: [train, test]  # or one of them; both if left out
+
+Any other key is a setting of the function. The protocol finds the result in ``train.parts["tokens"]``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.features import Look, Pixels
+from selfsup.views import ViewPlan
+
+
+def blocks(look: Look, images: Tensor, index: Tensor, count: int = 4) -> Tensor:
+    """The last ``count`` blocks' class token and averaged patches, after the last norm: ``(B, count, 2, D)``.
+
+    ``(B, count, 1, D)`` of an encoder without a class token. A network without blocks of one width gives its
+    last feature map, averaged: ``(B, 1, 1, D)``.
+    """
+    encoder = _encoder(look)
+    if not encoder.has_tokens:
+        return look.through(lambda inputs: _map(encoder, inputs).mean((2, 3)), images)[:, None, None]
+    last = min(count, len(encoder.model.blocks))
+
+    def run(inputs: Tensor) -> Tensor:
+        outputs = encoder.model.forward_intermediates(
+            inputs,
+            indices=last,
+            norm=True,
+            output_fmt="NLC",
+            return_prefix_tokens=True,
+            intermediates_only=True,
+        )
+        # Without prefix tokens timm gives the patches alone, not a pair.
+        pairs = [output if isinstance(output, tuple) else (output, None) for output in outputs]
+        return torch.stack(
+            [
+                torch.stack([*([prefix[:, 0]] if encoder.prefix else []), patches.mean(1)], dim=1)
+                for patches, prefix in pairs
+            ],
+            dim=1,
+        )
+
+    return look.through(run, images)
+
+
+def tokens(look: Look, images: Tensor, index: Tensor) -> Tensor:
+    """All tokens after the last norm, ``(B, L, D)``; of a convolutional network its last map's places."""
+    encoder = _encoder(look)
+    if encoder.has_tokens:
+        return look.through(encoder.sequence, images)
+    return look.through(lambda inputs: _map(encoder, inputs).flatten(2).transpose(1, 2), images)
+
+
+def views(
+    look: Look, images: Tensor, index: Tensor, plan: Mapping[str, Mapping[str, Any]], seed: int = 0
+) -> Tensor:
+    """Pooled features of augmented views of each image, ``(B, V, D)``.
+
+    Args:
+        plan: kinds of views by name, each a mapping of :class:`selfsup.views.plan.View`'s attributes.
+        seed: of the draws, which depend on it and the sample's index alone.
+    """
+    maker = ViewPlan(plan, images.shape[-1], (0.0,) * 3, (1.0,) * 3, seed)
+    made = maker({"image": images.to(look.device), "index": index.to(look.device)}, 0)
+    return torch.stack([look(view.clamp(0, 1)) for view in made], dim=1)
+
+
+def _encoder(look: Look) -> Any:
+    if isinstance(look, Pixels):
+        raise NoScore("raw pixels have no encoder to look into")
+    return look.encoder
+
+
+def _map(encoder: Any, inputs: Tensor) -> Tensor:
+    features: Tensor = encoder.model.forward_features(inputs)
+    if features.ndim == 4 and features.shape[1] == encoder.dim:
+        return features
+    if features.ndim == 4 and features.shape[3] == encoder.dim:
+        return features.permute(0, 3, 1, 2)
+    raise NoScore(f"a {type(encoder.model).__name__} gives neither tokens nor a feature map of its width")

@@ -1,0 +1,1 @@
+"""One protocol a file; each is chosen and configured by ``configs/protocols/NAME.yaml``."""

@@ -1,0 +1,100 @@
+"""What a protocol returns."""
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.evaluation.intervals import wilson
+
+NOTHING_SELECTED = "none: nothing is selected"
+
+
+@dataclass
+class Score:
+    """A number with what it takes to believe it; ``value`` is None where ``reason`` says why there is none.
+
+    Attributes:
+        value: an accuracy from 0 to 1, or any number.
+        interval: 95 %, or None.
+        split: what settings were selected on; never the test split.
+        settings: everything the number depends on, what was selected among it; plain JSON types.
+        seed: of whatever is drawn.
+        citation: where the protocol comes from.
+        flags: sentences that qualify the value.
+        reason: a sentence, if there is no value.
+        n_train, n_test: samples used; None stands for all there are.
+        accuracy: whether the value is a share of the test samples, which a table shows in percent.
+        top: the largest value there could be, if there is one.
+        higher_is_better: None where neither direction is.
+        correct: bool ``(M,)``, which test samples were answered rightly, so that encoders can be
+            compared sample by sample.
+        title: heading of the table's column; default the name.
+        shown: whether the table has a column for it.
+    """
+
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    split: str = NOTHING_SELECTED
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    citation: str | None = None
+    flags: list[str] = field(default_factory=list)
+    reason: str | None = None
+    n_train: int | None = None
+    n_test: int | None = None
+    accuracy: bool = False
+    top: float | None = None
+    higher_is_better: bool | None = True
+    correct: Tensor | None = None
+    title: str | None = None
+    shown: bool = True
+
+
+def accuracy(predictions: Tensor, truth: Tensor, **particulars: Any) -> Score:
+    """The share of ``predictions`` ``(M,)`` that equal ``truth`` ``(M,)``, with Wilson's interval.
+
+    Example:
+        >>> score = accuracy(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 1, 1]), seed=3)
+        >>> score.value, score.seed
+        (0.75, 3)
+    """
+    correct = predictions == truth
+    hits = int(correct.sum())
+    return Score(
+        value=hits / len(truth),
+        interval=wilson(hits, len(truth)),
+        accuracy=True,
+        correct=correct,
+        **particulars,
+    )
+
+
+def absent(labels: Tensor, truth: Tensor) -> list[str]:
+    """A flag if classes of the test samples ``truth`` ``(M,)`` are not among the ``labels`` ``(N,)``."""
+    count = int((~torch.isin(truth, labels)).sum())
+    if not count:
+        return []
+    return [f"{count} of {len(truth)} test samples count as wrong, being of classes absent from training"]
+
+
+def pack(correct: Tensor) -> str:
+    """Bools ``(M,)`` as text, six to a character, for a JSON file; :func:`unpack` reads them.
+
+    Example:
+        >>> unpack(pack(torch.tensor([True, False, True])), 3)
+        tensor([ True, False,  True])
+    """
+    import numpy as np
+
+    return base64.b64encode(np.packbits(correct.cpu().numpy()).tobytes()).decode("ascii")
+
+
+def unpack(text: str, count: int) -> Tensor:
+    """The ``count`` bools of :func:`pack`."""
+    import numpy as np
+
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=count)
+    return torch.from_numpy(bits.astype(bool))
