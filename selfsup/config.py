@@ -4,6 +4,7 @@ Every mistake in it is a :class:`~selfsup.errors.UsageError`: one sentence that 
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.backbones.names import require_timm_name
 from selfsup.errors import UsageError
+
+# min(1, product) of its arguments: a view's probability as a multiple of the data's.
+OmegaConf.register_new_resolver(
+    "probability", lambda *factors: min(1.0, float(math.prod(factors))), replace=True
+)
 
 _FREE = ("backbone.model_args.",)  # settings that are handed on to a library that checks them
 _MANY = ("protocols",)  # groups of which several options are chosen at once

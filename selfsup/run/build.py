@@ -54,6 +54,7 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         config["data"]["std"],
         seed=config["seed"],
         multiple=encoder.patch_size if encoder.has_tokens else 1,
+        native=config["native_views"],
     )
     return get_class(config["method"]["_target_"])(
         encoder=encoder,

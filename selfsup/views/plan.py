@@ -5,66 +5,17 @@ Views are made in two stages. *Where* (crop, resize, mirror) works on the decode
 device the crops are on, in :meth:`ViewPlan.finish`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfsup.errors import UsageError
-from selfsup.views import colour, geometry
+from selfsup.views import colour, geometry, look, native
 from selfsup.views.draws import uniform
-
-_RECIPE_SIZE = 224  # blur widths are stated in pixels of a view of this size
-_COLOUR_DRAWS = 13
-
-
-@dataclass(frozen=True)
-class View:
-    """How one view, or ``count`` independent ones alike, is drawn from an image.
-
-    Attributes:
-        count: how many views of this kind; 0 leaves the kind out.
-        size: pixels a side; a number up to 1 is a share of the data's image size.
-        scale: range of the crop's area as a share of the image.
-        ratio: range of the crop's aspect ratio.
-        mirror, jitter, grey, blur, solarize: probabilities.
-        brightness, contrast, saturation, hue: strengths of the jitter: factors are uniform in
-            ``[1 - s, 1 + s]``, the hue shift in ``[-s, s]`` turns.
-        sigma: range of the blur's width, in pixels of a view of 224 px.
-    """
-
-    count: int
-    size: float
-    scale: Sequence[float]
-    ratio: Sequence[float]
-    mirror: float
-    jitter: float
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
-    grey: float
-    blur: float
-    sigma: Sequence[float]
-    solarize: float
-
-    def __post_init__(self) -> None:
-        for name in ("mirror", "jitter", "grey", "blur", "solarize"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"views: {name}={getattr(self, name)} is no probability; choose 0 to 1")
-        for name, highest in (("scale", 1), ("ratio", math.inf), ("sigma", math.inf)):
-            ends = list(getattr(self, name))
-            numbers = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
-            if not numbers or not 0 < ends[0] <= ends[1] <= highest:
-                at_most = " <= 1" if highest == 1 else ""
-                raise UsageError(
-                    f"views: {name}={ends} is no range; choose [low, high], 0 < low <= high{at_most}"
-                )
-        if self.size <= 0:
-            raise UsageError(f"views: size={self.size} leaves no pixels; choose pixels, or a share up to 1.0")
+from selfsup.views.look import Look, draw_look
+from selfsup.views.view import View
 
 
 class ViewPlan:
@@ -76,6 +27,7 @@ class ViewPlan:
         mean, std: of the RGB values in [0, 1], for the normalisation.
         seed: of every draw.
         multiple: sizes are rounded to multiples of this (a vision transformer's patch).
+        native: whether compiled code makes the views of batches on a CPU, where there is a compiler.
     """
 
     def __init__(
@@ -86,11 +38,12 @@ class ViewPlan:
         std: Sequence[float],
         seed: int = 0,
         multiple: int = 1,
+        native: bool = False,
     ) -> None:
         kinds = [View(**kind) for kind in views.values()]
         self.views = [kind for kind in kinds for _ in range(kind.count)]
         self.sizes = [_pixels(view.size, image_size, multiple) for view in self.views]
-        self.mean, self.std, self.seed = mean, std, seed
+        self.mean, self.std, self.seed, self.native = list(mean), list(std), seed, native
         self._scales, self._ratios = (
             torch.tensor([list(getattr(view, name)) for view in self.views], dtype=torch.float64)
             for name in ("scale", "ratio")
@@ -146,49 +99,41 @@ class ViewPlan:
         return boxes.tolist(), (draws[:, -1] < self._mirrors).tolist()
 
     def finish(self, crops: Sequence[Tensor], index: Tensor, epoch: int) -> list[Tensor]:
-        """Second stage: normalised views ``(N, 3, size, size)``, channels last, from crops in [0, 255]."""
-        return [self._colour(number, crop / 255, index, epoch) for number, crop in enumerate(crops)]
+        """Second stage: normalised views ``(N, 3, size, size)``, channels last, from crops in [0, 255].
+
+        Args:
+            crops: uint8 or float ``(N, 3, size, size)``, one tensor a view.
+            index: the samples' identities ``(N,)`` int64.
+        """
+        return [self._finish(number, crop, index, epoch) for number, crop in enumerate(crops)]
 
     def __call__(self, batch: Mapping[str, Any], epoch: int) -> list[Tensor]:
         """The views of a batch whose ``image`` holds whole images, or crops already made by workers."""
         images, index = batch["image"], batch["index"]
-        crops = images if isinstance(images, list) else self.crop(images, index, epoch)
-        return self.finish(crops, index, epoch)
+        if isinstance(images, list):
+            return self.finish(images, index, epoch)
+        if not self._natively(images):
+            return self.finish(self.crop(images, index, epoch), index, epoch)
+        height, width = images.shape[2:]
+        places = [self.where(number, index, epoch, height, width) for number in range(len(self))]
+        return [self._finish(number, images, index, epoch, *place) for number, place in enumerate(places)]
 
-    def _colour(self, number: int, images: Tensor, index: Tensor, epoch: int) -> Tensor:
-        view = self.views[number]
-        draws = uniform(self.seed, epoch, index, number, _COLOUR_DRAWS, first=geometry.DRAWS)
-        if view.jitter:
-            strength = images.new_tensor([view.brightness, view.contrast, view.saturation, view.hue])
-            factors = (2 * draws[:, 0:4] - 1) * strength
-            factors[:, :3] = (1 + factors[:, :3]).clamp(min=0)
-            order = draws[:, 4:8].argsort(dim=1)
-            images = _some(images, draws[:, 8] < view.jitter, colour.jitter, factors, order)
-        if view.grey:
-            images = _some(images, draws[:, 9] < view.grey, _grey_image)
-        if view.blur:
-            low, high = (sigma * images.shape[-1] / _RECIPE_SIZE for sigma in view.sigma)
-            sigma = low + (high - low) * draws[:, 10]
-            images = _some(images, draws[:, 11] < view.blur, colour.blur, sigma)
-        if view.solarize:
-            images = _some(images, draws[:, 12] < view.solarize, colour.solarize)
-        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
-        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    def look(self, number: int, index: Tensor, epoch: int) -> Look:
+        """How view ``number`` of each sample looks."""
+        draws = uniform(self.seed, epoch, index, number, look.DRAWS, first=geometry.DRAWS)
+        return draw_look(self.views[number], self.sizes[number], draws)
+
+    def _finish(self, number: int, images: Tensor, index: Tensor, epoch: int, *place: Tensor) -> Tensor:
+        drawn = self.look(number, index, epoch)
+        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+        if self._natively(images):
+            return native.render(images, drawn, mean, std, self.sizes[number], *place)
+        return colour.render(images, drawn, mean, std)
+
+    def _natively(self, images: Tensor) -> bool:
+        return self.native and images.device.type == "cpu" and native.available()
 
 
 def _pixels(size: float, image_size: int, multiple: int) -> int:
     pixels = size * image_size if size <= 1 else size
     return max(multiple, round(pixels / multiple) * multiple)
-
-
-def _grey_image(images: Tensor) -> Tensor:
-    return colour.greyscale(images).expand_as(images)
-
-
-def _some(images: Tensor, chosen: Tensor, operation: Any, *arguments: Tensor) -> Tensor:
-    """Apply an operation, with per-sample arguments, to the chosen samples only."""
-    which = chosen.nonzero().squeeze(1)
-    if len(which) == 0:
-        return images
-    changed = operation(images[which], *(argument[which] for argument in arguments))
-    return images.index_copy(0, which, changed)

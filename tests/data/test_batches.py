@@ -28,6 +28,7 @@ KIND = {
     "grey": 0.0,
     "blur": 0.0,
     "sigma": [0.1, 2.0],
+    "recipe_size": 224,
     "solarize": 0.0,
 }
 PLAN = ViewPlan(

@@ -1,0 +1,139 @@
+"""Views on a CPU by native.cpp, which the system's compiler turns into a library on first use.
+
+The library is kept in the user's cache folder (``XDG_CACHE_HOME``), under a name made of the source, the
+compiler's command and the processor. Its values are those of :mod:`selfsup.views.colour` to 1e-5.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from selfsup.views.look import Look
+
+_SOURCE = Path(__file__).with_name("native.cpp")
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-pthread")
+_COMPILERS = ("c++", "g++", "clang++")
+_logger = logging.getLogger(__name__)
+
+
+def render(
+    images: Tensor,
+    look: Look,
+    mean: Tensor,
+    std: Tensor,
+    size: int,
+    boxes: Tensor | None = None,
+    mirrored: Tensor | None = None,
+) -> Tensor:
+    """Normalised views ``(N, 3, size, size)`` float32, channels last, in as many threads as torch uses.
+
+    Args:
+        images: in [0, 255], uint8 or float, on the CPU: crops ``(N, 3, size, size)``, or with ``boxes``
+            whole images ``(N, 3, H, W)``.
+        look: how each of the N looks.
+        mean, std: ``(3,)``, of values in [0, 1].
+        boxes, mirrored: ``(N, 4)`` int64 and ``(N,)`` bool of :meth:`ViewPlan.where`.
+    """
+    library = load()
+    assert library is not None, "there is no native path; ask available() first"
+    images = images if images.dtype == torch.uint8 else images.float()
+    planar, interleaved = images.stride(3) == 1, images.stride(1) == 1 and images.stride(3) == 3
+    images = images if planar or interleaved else images.contiguous()
+    views = torch.empty((len(images), size, size, 3))
+    table = _table(look, len(images))
+    boxes = None if boxes is None else boxes.contiguous()
+    mirrored = None if mirrored is None else mirrored.contiguous()
+    mean, scale = mean.float().contiguous(), 1 / std.float().contiguous()
+    library(
+        images.data_ptr(),
+        images.dtype != torch.uint8,
+        (ctypes.c_int64 * 4)(*images.shape),
+        (ctypes.c_int64 * 4)(*images.stride()),
+        None if boxes is None else boxes.data_ptr(),
+        None if mirrored is None else mirrored.data_ptr(),
+        size,
+        table.data_ptr(),
+        mean.data_ptr(),
+        scale.data_ptr(),
+        views.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return views.permute(0, 3, 1, 2)
+
+
+def _table(look: Look, n: int) -> Tensor:
+    """Looks as the rows of 12 floats that native.cpp reads."""
+    table = torch.zeros(n, 12)
+    if look.jitter is not None:
+        table[:, 0:4], table[:, 4:8], table[:, 8] = look.jitter, look.order, 1
+    for column, values in ((9, look.grey), (10, look.sigma), (11, look.solarized)):
+        if values is not None:
+            table[:, column] = values
+    return table
+
+
+def available() -> bool:
+    """Whether views can be made natively; says once in a sentence why not."""
+    return load() is not None
+
+
+@functools.cache
+def load() -> Callable[..., None] | None:
+    """The compiled function, compiled first if need be; ``None`` where that fails, which is logged."""
+    try:
+        library = ctypes.CDLL(str(_library()))
+    except (OSError, subprocess.SubprocessError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        _logger.warning(
+            "views on the CPU are made by torch, several times slower than by compiled code: %s "
+            "(native_views=false says so in advance)",
+            reason,
+        )
+        return None
+    function = library.selfsup_views
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    function.argtypes = [pointer, number, *[pointer] * 4, number, *[pointer] * 4, number]
+    function.restype = None
+    return function  # type: ignore[no-any-return]
+
+
+def _library() -> Path:
+    """The library's file, compiled unless it is there."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
+    if compiler is None:
+        raise RuntimeError("there is no C++ compiler (c++, or what CXX names)")
+    command = [*compiler.split(), *_FLAGS, "-shared"]
+    identity = "\0".join([_SOURCE.read_text(encoding="utf-8"), *command, _processor()])
+    name = f"views-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfsup"
+    if not (folder / name).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Processes may compile at the same time: each into a folder of its own, and the last to be done wins.
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            made = Path(own) / name
+            done = subprocess.run([*command, str(_SOURCE), "-o", str(made)], capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(command)} failed: {done.stderr}")
+            made.replace(folder / name)
+    return folder / name
+
+
+def _processor() -> str:
+    """What code for this very processor depends on; a home folder may be shared by several machines."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
+    seen = sorted(
+        {line for line in lines if line.split(":")[0].strip() in ("model name", "flags", "Features")}
+    )
+    return "\n".join([platform.machine(), platform.processor(), *seen])

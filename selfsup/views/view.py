@@ -1,0 +1,58 @@
+"""How one kind of view is drawn, as data: the attributes that ``configs/views`` sets."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selfsup.errors import UsageError
+
+
+@dataclass(frozen=True)
+class View:
+    """How one view, or ``count`` independent ones alike, is drawn from an image.
+
+    Attributes:
+        count: how many views of this kind; 0 leaves the kind out.
+        size: pixels a side; a number up to 1 is a share of the data's image size.
+        scale: range of the crop's area as a share of the image.
+        ratio: range of the crop's aspect ratio.
+        mirror, jitter, grey, blur, solarize: probabilities.
+        brightness, contrast, saturation, hue: strengths of the jitter: factors are uniform in
+            ``[1 - s, 1 + s]``, the hue shift in ``[-s, s]`` turns.
+        sigma: range of the blur's width, in pixels of a view of ``recipe_size`` pixels a side.
+        recipe_size: size of the views that ``sigma`` was chosen for; the blur of smaller views is
+            narrower in proportion.
+    """
+
+    count: int
+    size: float
+    scale: Sequence[float]
+    ratio: Sequence[float]
+    mirror: float
+    jitter: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    grey: float
+    blur: float
+    sigma: Sequence[float]
+    recipe_size: int
+    solarize: float
+
+    def __post_init__(self) -> None:
+        for name in ("mirror", "jitter", "grey", "blur", "solarize"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"views: {name}={getattr(self, name)} is no probability; choose 0 to 1")
+        for name, highest in (("scale", 1), ("ratio", math.inf), ("sigma", math.inf)):
+            ends = list(getattr(self, name))
+            numbers = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
+            if not numbers or not 0 < ends[0] <= ends[1] <= highest:
+                at_most = " <= 1" if highest == 1 else ""
+                raise UsageError(
+                    f"views: {name}={ends} is no range; choose [low, high], 0 < low <= high{at_most}"
+                )
+        if not self.recipe_size > 0:
+            raise UsageError(f"views: recipe_size={self.recipe_size} is no size; choose pixels, such as 224")
+        if self.size <= 0:
+            raise UsageError(f"views: size={self.size} leaves no pixels; choose pixels, or a share up to 1.0")
