@@ -1,5 +1,6 @@
 """The plans of configs/views: what the papers say, and that any method takes any of them."""
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ SMALL = (
 MASKED = ("mae", "jepa")  # methods that mask views of the encoder's own size
 
 
+@cache
 def kinds(plan: str, *overrides: str) -> dict[str, dict[str, Any]]:
     return load_config("train", [f"views={plan}", *overrides])["views"]
 
