@@ -49,7 +49,7 @@ def test_a_run_leaves_an_encoder_that_timm_loads(
         torch.testing.assert_close(torch.tensor(encoder.probe()), probe, atol=1e-4, rtol=1e-4)
 
     results = json.loads((folder / "results.json").read_text())
-    assert [row["name"] for row in results["rows"]] == ["encoder", "untrained", "pixels"]
+    assert [row["name"] for row in results["rows"]] == ["encoder", "untrained", "pixels", "pixels, PCA"]
     assert results["encoder"] == encoder.fingerprint()
     shown = capsys.readouterr().out
     for word in ("kNN", "linear", "5-shot", "RankMe", "untrained", "pixels", str(folder / "encoder")):
