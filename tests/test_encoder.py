@@ -376,6 +376,15 @@ def test_probing_leaves_the_mode_and_the_statistics() -> None:
     assert encoder.fingerprint() == before
 
 
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto", "vit_tiny_patch16_224"])
+def test_the_width_is_that_of_the_features(name: str) -> None:
+    encoder = build_encoder(name, 224, seed=0).train()
+    encoder.require_size(224)
+    assert encoder.training
+    with torch.no_grad():
+        assert encoder.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, encoder.dim)
+
+
 def test_timm_names_are_encoders() -> None:
     encoder = load_encoder("timm:resnet18")
     assert (encoder.dim, encoder.input_size, encoder.card) == (512, 224, {})

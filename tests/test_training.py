@@ -105,6 +105,8 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(
         (["method=mae", "backbone=resnet18"], "needs patch tokens"),
         (["method=barlow", "trainer.accumulate_grad_batches=2"], "raise batch_size"),
         (["backbone.model_args.num_heads=5"], "cannot be built"),
+        (["backbone=vgg11"], "'vgg11' cannot take views of 24 px"),
+        (["method=dino", "backbone=vgg11", "data.image_size=64"], "cannot take views of 28 px"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(

@@ -42,7 +42,8 @@ class Encoder(nn.Module):
     @property
     def dim(self) -> int:
         """Width D of the features."""
-        return int(self.model.num_features)
+        # Some networks (MobileNetV3) widen the pooled features once more before the classifier.
+        return int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
 
     @property
     def input_size(self) -> int:
@@ -113,6 +114,26 @@ class Encoder(nn.Module):
         features = self.eval()(wave.view(1, 3, self.input_size, self.input_size))
         self.train(was_training)
         return features[0, :8].float().tolist()
+
+    @torch.no_grad()  # not inference mode: what a model remembers of a size is trained with later
+    def require_size(self, size: int) -> None:
+        """Raise a UsageError unless images of ``size`` pixels a side give pooled features ``(N, D)``."""
+        was_training, weight = self.training, next(self.parameters())
+        name = self.recipe["name"]
+        try:
+            shape = tuple(self.eval()(weight.new_zeros(1, 3, size, size)).shape)
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            raise UsageError(
+                f"backbone '{name}' cannot take views of {size} px ({str(error).splitlines()[0]}); raise "
+                "data.image_size, or take a backbone for small images: vit_mini, vit_tiny, resnet10, resnet18"
+            ) from error
+        finally:
+            self.train(was_training)
+        if shape != (1, self.dim):
+            raise UsageError(
+                f"backbone '{name}' gives features of shape {shape[1:]}, not pooled ones of width "
+                f"{self.dim}; take another, such as vit_tiny or resnet18"
+            )
 
     def require_tokens(self) -> None:
         """Raise a UsageError, naming backbones that work, unless there are patch tokens."""

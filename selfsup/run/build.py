@@ -56,6 +56,8 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         multiple=encoder.patch_size if encoder.has_tokens else 1,
         native=config["native_views"],
     )
+    for size in sorted(set(views.sizes)):
+        encoder.require_size(size)
     return get_class(config["method"]["_target_"])(
         encoder=encoder,
         views=views,
