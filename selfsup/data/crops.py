@@ -1,10 +1,10 @@
 """From the encoded images of a batch to the crops that its views are made of."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
-from selfsup.data.decode import UnreadableImage
+from selfsup.data.decode import Picture, UnreadableImage
 from selfsup.data.source import ImageFiles
 from selfsup.views import ViewPlan
 
@@ -19,33 +19,34 @@ def read_crops(
     Each image is decoded once for all its views, and a JPEG no larger than the views need. The crops
     are uint8 ``(3, size, size)``, channels last in memory, and lie where ``plan.crop`` puts them.
     """
-    draws = plan.place_draws(torch.tensor(indices), epoch)
+    place = plan.places(torch.tensor(indices), epoch)
     crops: dict[int, list[Tensor]] = {}
     skipped: list[Skipped] = []
-    for i, own in zip(indices, draws, strict=True):
+    for row, i in enumerate(indices):
         try:
-            crops[i] = _crops(source, i, own, plan)
+            picture = source.picture(i)
+            crops[i] = _crops(picture, place(row, picture.height, picture.width), plan.sizes)
         except UnreadableImage as error:
             skipped.append((error.name, error.reason))
     return crops, skipped
 
 
-def _crops(source: ImageFiles, i: int, draws: Tensor, plan: ViewPlan) -> list[Tensor]:
-    picture = source.picture(i)
-    boxes, mirrored = plan.places(draws, picture.height, picture.width)
+def _crops(picture: Picture, places: list[tuple[list[int], bool]], sizes: list[int]) -> list[Tensor]:
     # Every view has to find as many pixels as it needs.
-    shrink = min(min(box[2:]) / size for box, size in zip(boxes, plan.sizes, strict=True))
+    shrink = min(min(box[2:]) / size for (box, _), size in zip(places, sizes, strict=True))
     image = picture.pixels(shrink)
     scale = image.shape[1] / picture.height, image.shape[2] / picture.width
     return [
         crop_resize(image, _scaled(box, scale), mirror, size)
-        for box, mirror, size in zip(boxes, mirrored, plan.sizes, strict=True)
+        for (box, mirror), size in zip(places, sizes, strict=True)
     ]
 
 
 def crop_resize(image: Tensor, box: list[int], mirror: bool, size: int) -> Tensor:
     """The antialiased crop, uint8 ``(3, size, size)``, of one image ``(3, H, W)`` by torch's uint8 kernel."""
-    crop = F.resized_crop(image, *box, size=[size, size], antialias=True)
+    top, left, height, width = box
+    part = image[None, :, top : top + height, left : left + width]
+    crop = F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
     return crop.flip(-1) if mirror else crop
 
 

@@ -5,7 +5,7 @@ Views are made in two stages. *Where* (crop, resize, mirror) works on the decode
 device the crops are on, in :meth:`ViewPlan.finish`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,11 +44,6 @@ class ViewPlan:
         self.views = [kind for kind in kinds for _ in range(kind.count)]
         self.sizes = [_pixels(view.size, image_size, multiple) for view in self.views]
         self.mean, self.std, self.seed, self.native = list(mean), list(std), seed, native
-        self._scales, self._ratios = (
-            torch.tensor([list(getattr(view, name)) for view in self.views], dtype=torch.float64)
-            for name in ("scale", "ratio")
-        )
-        self._mirrors = torch.tensor([view.mirror for view in self.views])
         if not self.views:
             raise UsageError("the view plan has no views; give one of its kinds a count")
 
@@ -76,27 +71,29 @@ class ViewPlan:
             draws,
             torch.full_like(index, height),
             torch.full_like(index, width),
-            (view.scale[0], view.scale[1]),
-            (view.ratio[0], view.ratio[1]),
+            _pair(view.scale),
+            _pair(view.ratio),
         )
         return box, draws[:, -1] < view.mirror
 
-    def place_draws(self, index: Tensor, epoch: int) -> Tensor:
-        """Draws ``(N, V, DRAWS)`` that decide where all V views of the samples ``index`` ``(N,)`` lie."""
-        numbers = range(len(self))
-        draws = [uniform(self.seed, epoch, index, number, geometry.DRAWS) for number in numbers]
-        return torch.stack(draws, dim=1)
+    def places(self, index: Tensor, epoch: int) -> Callable[[int, int, int], list[tuple[list[int], bool]]]:
+        """Where the views of a batch lie, to be asked for an image at a time, as its size gets known.
 
-    def places(self, draws: Tensor, height: int, width: int) -> tuple[list[list[int]], list[bool]]:
-        """Box and mirroring of each view of one image, as :meth:`where` has them.
-
-        Args:
-            draws: the sample's, ``(V, DRAWS)`` of :meth:`place_draws`.
-            height, width: of the whole image.
+        Returns:
+            a function of (row of ``index``, height, width) that gives box and mirroring of each view,
+            the same as those of :meth:`where`.
         """
-        sides = torch.tensor([height]), torch.tensor([width])
-        boxes = geometry.random_boxes(draws, *sides, self._scales, self._ratios)
-        return boxes.tolist(), (draws[:, -1] < self._mirrors).tolist()
+        drawn, mirrored = [], []
+        for number, view in enumerate(self.views):
+            draws = uniform(self.seed, epoch, index, number, geometry.DRAWS)
+            drawn.append(geometry.attempts(draws, _pair(view.scale), _pair(view.ratio)))
+            mirrored.append((draws[:, -1] < view.mirror).tolist())
+
+        def place(row: int, height: int, width: int) -> list[tuple[list[int], bool]]:
+            boxes = [geometry.random_box(attempts, row, height, width) for attempts in drawn]
+            return [(box, flips[row]) for box, flips in zip(boxes, mirrored, strict=True)]
+
+        return place
 
     def finish(self, crops: Sequence[Tensor], index: Tensor, epoch: int) -> list[Tensor]:
         """Second stage: normalised views ``(N, 3, size, size)``, channels last, from crops in [0, 255].
@@ -132,6 +129,10 @@ class ViewPlan:
 
     def _natively(self, images: Tensor) -> bool:
         return self.native and images.device.type == "cpu" and native.available()
+
+
+def _pair(ends: Sequence[float]) -> tuple[float, float]:
+    return ends[0], ends[1]
 
 
 def _pixels(size: float, image_size: int, multiple: int) -> int:

@@ -91,13 +91,13 @@ def test_boxes_are_the_same_in_a_worker_and_on_the_device() -> None:
         seed=7,
     )
     index = torch.randperm(300, generator=torch.Generator().manual_seed(0)) * 11
-    draws = plan.place_draws(index, 4)
-    for height, width in ((20, 30), (375, 500), (3000, 17)):
-        found = [plan.places(own, height, width) for own in draws]
+    place = plan.places(index, 4)
+    for height, width in ((20, 30), (375, 500), (3000, 17), (1, 1)):
+        found = [place(row, height, width) for row in range(len(index))]
         for number in range(5):
             boxes, mirrored = plan.where(number, index, 4, height, width)
-            assert boxes.tolist() == [boxes_of_one[number] for boxes_of_one, _ in found]
-            assert mirrored.tolist() == [mirrored_of_one[number] for _, mirrored_of_one in found]
+            assert boxes.tolist() == [places[number][0] for places in found]
+            assert mirrored.tolist() == [places[number][1] for places in found]
 
 
 def test_a_large_photograph_is_decoded_smaller_and_its_crops_stay_where_they_were() -> None:
