@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 
-from selfsup.errors import UsageError
+from selfsup.errors import RunStopped, UsageError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"selfsup {name}: {error}", file=sys.stderr)
         return 2
-    except FloatingPointError as error:
+    except (FloatingPointError, RunStopped) as error:
         if traceback:
             raise
         print(f"selfsup {name}: {error}", file=sys.stderr)

@@ -28,6 +28,7 @@ def check(config: dict[str, Any]) -> None:
     require_paths(config["data"])
     require_positive(config, "batch_size", "method.optimizer.lr", "trainer.accumulate_grad_batches")
     require_positive(config, "data.image_size", "method.optimizer.lr_batch", "trainer.log_every_n_steps")
+    check_guard(config["guard"])
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
         raise UsageError("the run has no length; set trainer.max_epochs or trainer.max_steps above 0")
     if method["optimizer"]["name"] not in ("adamw", "lars", "sgd"):
@@ -52,3 +53,13 @@ def check(config: dict[str, Any]) -> None:
         folder = Path(str(config["out"])) / str(config["name"])
         if folder.exists():
             raise UsageError(f"'{folder}' exists; choose another name, or go on with it by resume={folder}")
+
+
+def check_guard(settings: dict[str, Any]) -> None:
+    """Refuse an interval or a probe that the collapse guard cannot work with."""
+    if settings["every"] < 1:
+        raise UsageError(
+            f"guard.every is {settings['every']}; it has to be above 0, and guard.enabled=false turns it off"
+        )
+    if settings["images"] < 16:
+        raise UsageError(f"guard.images is {settings['images']}; the collapse guard needs 16 to judge by")

@@ -13,7 +13,7 @@ from lightly.models.modules.heads import BarlowTwinsProjectionHead
 from torch import Tensor
 
 from selfsup.methods.base import Method, require_views
-from selfsup.objectives import barlow_twins
+from selfsup.objectives import barlow_twins, floors
 
 
 class BarlowTwins(Method):
@@ -27,7 +27,7 @@ class BarlowTwins(Method):
     def __init__(self, *, lambda_: float, projector: Mapping[str, int], **common: Any) -> None:
         super().__init__(**common)
         require_views(self.views, 2, "barlow")
-        self.lambda_ = lambda_
+        self.lambda_, self.width = lambda_, projector["out"]
         self.projector = BarlowTwinsProjectionHead(self.encoder.dim, projector["hidden"], projector["out"])
 
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
@@ -36,3 +36,13 @@ class BarlowTwins(Method):
         pairs = list(combinations(embeddings, 2))
         loss = torch.stack([barlow_twins(one, other, self.lambda_) for one, other in pairs]).mean()
         return loss, {}
+
+    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        features = self.encoder(views[0])
+        return {"backbone": features, "embedding": self.projector(features)}
+
+    def marks(self) -> dict[str, float]:
+        return {
+            "trivial": floors.barlow_twins(self.width),
+            "floor": floors.barlow_twins_least(self.batch_size, self.width, self.lambda_),
+        }

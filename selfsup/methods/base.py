@@ -41,6 +41,7 @@ class Method(pl.LightningModule):
         self.optimizer = optimizer
         self.peak_lr = optimizer["lr"] * batch_size / optimizer["lr_batch"]
         self.seed = seed
+        self.batch_size = batch_size
 
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         """Loss of normalised views, each ``(N, 3, size, size)``, and scalars worth logging."""
@@ -49,6 +50,31 @@ class Method(pl.LightningModule):
     def learned_encoder(self) -> Encoder:
         """The encoder that is handed over."""
         return self.encoder
+
+    def average(self) -> Encoder | None:
+        """The encoder's moving average, of a method that has one."""
+        return None
+
+    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What the collapse guard measures (:func:`selfsup.callbacks.guard.measure`), without gradients.
+
+        A method with a projector, a teacher or masks adds what its objective compares.
+
+        Args:
+            views: the first one or two views of fixed images, each ``(N, 3, size, size)``.
+
+        Returns:
+            ``backbone``, the pooled features ``(N, D)`` of the encoder that is handed over, and any of
+            ``embedding`` ``(N, D)``; ``teacher`` and ``student``, probabilities ``(N, K)``; named scalars.
+        """
+        return {"backbone": self.learned_encoder()(views[0])}
+
+    def marks(self) -> dict[str, float]:
+        """The loss's value where nothing is learned, ``trivial``, and the least it can be, ``floor``.
+
+        Values of :mod:`selfsup.objectives.floors`; empty where there are none.
+        """
+        return {}
 
     def before_update(self) -> None:
         """Called between backward and the optimizer's step."""

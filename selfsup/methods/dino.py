@@ -14,7 +14,7 @@ from torch import Tensor
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method, by_size, require_views
-from selfsup.objectives import dino, dino_center
+from selfsup.objectives import dino, dino_center, floors
 from selfsup.optim import cosine, linear, update_average
 
 
@@ -74,15 +74,20 @@ class DINO(Method):
             norm_last_layer=head["norm_last_layer"],
         )
 
+    @property
+    def temperature(self) -> float:
+        """Of the teacher, at this step."""
+        warm = self.teacher_temperature
+        steps = round(warm["warmup"] * self.total_steps)
+        return linear(self.global_step, steps, warm["start"], warm["end"]) if steps else warm["end"]
+
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         with torch.no_grad():
             large = torch.cat(list(views[: self.large]))
             teacher = self.teacher_head(self.teacher(large)).unflatten(0, (self.large, -1))
         features = torch.cat([self.encoder(batch) for batch in by_size(views)])
         student = self.head(features).unflatten(0, (len(views), -1))
-        warm = self.teacher_temperature
-        steps = round(warm["warmup"] * self.total_steps)
-        temperature = linear(self.global_step, steps, warm["start"], warm["end"]) if steps else warm["end"]
+        temperature = self.temperature
         loss = dino(student, teacher, self.center, self.student_temperature, temperature)
         log_q = ((teacher.float() - self.center) / temperature).log_softmax(dim=-1)
         entropy = -(log_q.exp() * log_q).sum(dim=-1).mean()
@@ -104,3 +109,20 @@ class DINO(Method):
 
     def learned_encoder(self) -> Encoder:
         return self.teacher
+
+    def average(self) -> Encoder:
+        return self.teacher
+
+    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        features = self.teacher(views[0])
+        teacher = self.teacher_head(features).float() - self.center
+        student = self.head(self.encoder(views[0])).float()
+        return {
+            "backbone": features,
+            "embedding": student,
+            "teacher": (teacher / self.temperature).softmax(dim=-1),
+            "student": (student / self.student_temperature).softmax(dim=-1),
+        }
+
+    def marks(self) -> dict[str, float]:
+        return {"trivial": floors.dino(len(self.center))}

@@ -15,7 +15,7 @@ from torch import Tensor
 from selfsup.encoder import Encoder, take
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method, require_full_size
-from selfsup.objectives import block_masks, latent_prediction
+from selfsup.objectives import block_masks, floors, latent_prediction
 from selfsup.optim import linear, update_average
 
 
@@ -73,3 +73,27 @@ class JEPA(Method):
 
     def learned_encoder(self) -> Encoder:
         return self.teacher
+
+    def average(self) -> Encoder:
+        return self.teacher
+
+    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        teacher = self.teacher.tokens(views[0]).float()
+        # Half the images do for the predictor, and one mask for all: predictions then differ by what was
+        # seen, not by where.
+        images = views[0][: -(-len(views[0]) // 2)]
+        context, targets = block_masks(1, self.encoder.grid, torch.Generator().manual_seed(0), **self.masks)
+        context, block = (m.to(images.device).expand(len(images), -1) for m in (context, targets[0]))
+        target, visible = take(teacher[: len(images)], block), self.encoder.tokens(images, keep=context)
+        own, another = (
+            latent_prediction(self.predictor(tokens, [context], [block]), target)
+            for tokens in (visible, visible.roll(1, 0))
+        )
+        return {
+            "backbone": teacher.mean(dim=1),
+            "target_std": teacher.std(dim=0).mean(),
+            "context_gain": another / own - 1,
+        }
+
+    def marks(self) -> dict[str, float]:
+        return {"trivial": floors.latent_prediction()}

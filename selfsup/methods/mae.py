@@ -11,7 +11,7 @@ from lightly.models.modules.masked_vision_transformer_decoder_timm import Masked
 from torch import Tensor, nn
 
 from selfsup.methods.base import Method, require_full_size
-from selfsup.objectives import masked_reconstruction, patchify, random_mask
+from selfsup.objectives import floors, masked_reconstruction, patchify, random_mask
 
 
 class MAE(Method):
@@ -53,3 +53,12 @@ class MAE(Method):
         tokens = tokens.scatter(1, keep.unsqueeze(-1).expand_as(visible), visible)
         tokens = self.decoder.add_pos_embed(torch.cat([prefix, tokens], dim=1))
         return self.predict(self.decoder.decode(tokens)[:, self.encoder.prefix :])
+
+    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        # Of a quarter of the patches, as in training, at a quarter of the cost.
+        keep, _ = random_mask(len(views[0]), self.patches, self.mask_ratio, torch.Generator().manual_seed(0))
+        return {"backbone": self.encoder.tokens(views[0], keep.to(views[0].device)).mean(dim=1)}
+
+    def marks(self) -> dict[str, float]:
+        values = self.predict.out_features
+        return {"trivial": floors.masked_reconstruction(values)} if self.normalize else {}

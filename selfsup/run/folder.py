@@ -10,7 +10,7 @@ import yaml
 
 from selfsup.errors import UsageError
 
-_MAY_CHANGE = ("trainer", "logger", "evaluate", "evaluate_precision", "traceback", "resume")
+_MAY_CHANGE = ("trainer", "logger", "evaluate", "evaluate_precision", "guard", "traceback", "resume")
 
 
 def process_rank() -> int:

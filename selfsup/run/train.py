@@ -54,7 +54,7 @@ def train(config: dict[str, Any]) -> Path:
     folder = _folder(config)
     console = Console(quiet=process_rank() > 0)
     _announce(console, config, method, len(source), devices, folder)
-    trainer = make_trainer(config, devices, folder, len(source), console)
+    trainer = make_trainer(config, devices, folder, source, console)
     order.rank = trainer.global_rank
     checkpoint = folder / "checkpoints" / "last.ckpt" if config["resume"] else None
     if checkpoint:

@@ -13,6 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 
+from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.skipped import SkippedImages
@@ -21,15 +22,17 @@ from selfsup.run.build import effective_batch
 
 
 def make_trainer(
-    config: Mapping[str, Any], devices: int, folder: Path, samples: int, console: Console
+    config: Mapping[str, Any], devices: int, folder: Path, source: Any, console: Console
 ) -> pl.Trainer:
     """Lightning's trainer, writing into the run's folder."""
     minutes = config["trainer"]["checkpoint_minutes"]
     data, images = config["data"], effective_batch(config, devices)
     callbacks = [
         ProgressReport(images, console),
+        # Before the file of metrics, whose row of a step holds what the guard saw at it.
+        *make_guard(config, source, folder, console),
         MetricsFile(folder / "metrics.csv", config["trainer"]["log_every_n_steps"]),
-        SkippedImages(folder / "skipped.csv", samples, data["max_unreadable"]),
+        SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"]),
         ModelCheckpoint(
             folder / "checkpoints",
             filename="{step}",
@@ -42,6 +45,20 @@ def make_trainer(
     return pl.Trainer(
         **trainer_settings(config, devices), logger=make_logger(config, folder), callbacks=callbacks
     )
+
+
+def make_guard(
+    config: Mapping[str, Any], source: Any, folder: Path, console: Console
+) -> list[CollapseGuard]:
+    """The collapse guard, unless it is switched off or has too few images to judge by."""
+    settings = {key: value for key, value in config["guard"].items() if key != "enabled"}
+    if not config["guard"]["enabled"]:
+        return []
+    if len(source) < FEWEST:
+        console.print(f"the collapse guard is off: {len(source)} images are too few to judge by")
+        return []
+    path, method = folder / "warnings.csv", config["method"]["name"]
+    return [CollapseGuard(source, method, path=path, console=console, seed=config["seed"], **settings)]
 
 
 def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:

@@ -1,0 +1,190 @@
+"""The collapse guard in a run: looks at a fixed probe every few steps, warns, and stops the run if asked."""
+
+import csv
+import math
+from collections import deque
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from selfsup.callbacks.guard.failures import failures_of
+from selfsup.callbacks.guard.signals import difference, measure
+from selfsup.callbacks.guard.undisturbed import undisturbed
+from selfsup.callbacks.guard.watch import Warned, Watch
+from selfsup.data.batches import Batches
+from selfsup.errors import RunStopped
+
+FEWEST = 16  # images below which no signal means anything
+_COLUMNS = ("step", "name", "value", "message")
+_REMEMBERED = 20  # looks back for the median gradient
+
+
+class CollapseGuard(pl.Callback):
+    """Looks at step 0, after the first step and every few; changes nothing that training depends on.
+
+    Every process looks at the same images, so that all come to the same answer; the first one writes.
+
+    Args:
+        source: the training data.
+        method: name of the method, which chooses its table of failures.
+        every: steps between looks.
+        images: of the probe, drawn once from the source; all of a smaller one.
+        stop: end the run when a failure is named.
+        path: of ``warnings.csv``.
+        console: for the warnings.
+        seed: of the probe.
+
+    Raises (while training):
+        RunStopped: a failure was named, and `stop` is set.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        method: str,
+        *,
+        every: int,
+        images: int,
+        stop: bool,
+        path: Path,
+        console: Console,
+        seed: int = 0,
+    ) -> None:
+        self.source, self.every, self.stop, self.path, self.console = source, every, stop, path, console
+        # In the order of the source, for shards are read from beginning to end.
+        self.index = sorted(Random(seed).sample(range(len(source)), min(images, len(source))))
+        self.watch = Watch(failures_of(method))
+        self.newest: dict[str, float] = {}
+        self.gradients: deque[float] = deque(maxlen=_REMEMBERED)
+        self.loss: Tensor | float = 0.0
+        self.losses = 0
+        self.weights: list[Tensor] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "watch": self.watch.state(),
+            "newest": dict(self.newest),
+            "gradients": list(self.gradients),
+            "loss": float(self.loss),
+            "losses": self.losses,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.watch.load(state_dict["watch"])
+        self.newest = dict(state_dict["newest"])
+        self.gradients.extend(state_dict["gradients"])
+        self.loss, self.losses = state_dict["loss"], state_dict["losses"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        plan = pl_module.views
+        batch = Batches(self.source, plan)[(0, self.index)]
+        self.views = plan(batch, 0)[:2]
+        self.marks = pl_module.marks()
+        self.last, self.told = trainer.global_step, False
+        if trainer.is_global_zero:
+            self._forget_after(trainer.global_step)
+        if not self.newest:
+            self.newest = self._observe(trainer, pl_module)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        if self._due(trainer.global_step + 1):
+            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            self.gradient = torch.nn.utils.get_total_norm(gradients)
+            self.weights = [p.detach().clone() for p in pl_module.encoder.parameters()]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Lightning divides the loss by the batches it accumulates; nothing is read off the device here.
+        self.loss = self.loss + outputs["loss"].detach() * trainer.accumulate_grad_batches
+        self.losses += 1
+        step = trainer.global_step
+        if step == self.last:  # a further micro-batch of an accumulated step
+            return
+        self.last = step
+        if self._due(step):
+            self._look(step, trainer, pl_module)
+        elif not self.told:
+            # A resumed run's rows in `metrics.csv` are those of a run that was not interrupted.
+            pl_module.log_dict({f"guard/{name}": value for name, value in self.newest.items()})
+        self.told = True
+
+    def _due(self, step: int) -> bool:
+        return step == 1 or step % self.every == 0
+
+    def _look(self, step: int, trainer: pl.Trainer, module: Any) -> None:
+        seen = self.newest if step == 1 else self._observe(trainer, module)
+        signals = seen | self._of_step(module)
+        self.newest = signals
+        module.log_dict({f"guard/{name}": value for name, value in signals.items()})
+        share = step / max(1, int(trainer.estimated_stepping_batches))
+        warned = self.watch.look(step, share, signals, self.marks)
+        if trainer.is_global_zero:
+            self._tell(warned)
+        if self.stop and trainer.strategy.reduce_boolean_decision(bool(warned), all=False):
+            said = warned[0].message if warned else "another process says why"
+            raise RunStopped(f"stopped at step {step}: {said}")
+
+    def _observe(self, trainer: pl.Trainer, module: Any) -> dict[str, float]:
+        """Signals of the model as it is."""
+        with undisturbed(module), trainer.precision_plugin.forward_context():
+            seen = module.observe([view.to(module.device) for view in self.views])
+        signals = measure(seen)
+        if len({view.shape for view in self.views}) < len(self.views):
+            signals["views_difference"] = difference(*self.views)
+        return signals
+
+    def _of_step(self, module: Any) -> dict[str, float]:
+        """Signals of the loss and of the step that was just made."""
+        loss = float(self.loss) / self.losses
+        self.loss, self.losses = 0.0, 0
+        signals = {"loss": loss}
+        signals |= {f"loss_{name}": loss / value for name, value in self.marks.items() if value}
+        gradient = float(self.gradient)
+        signals["gradient"] = gradient
+        signals["gradient_jump"] = gradient / median(self.gradients) if self.gradients else math.nan
+        self.gradients.append(gradient)
+        before, now = self.weights, [p.detach() for p in module.encoder.parameters()]
+        step = _distance(now, before)
+        signals["update"] = float(step / _length(now))
+        if (teacher := module.average()) is not None:
+            signals["teacher_lag"] = float(_distance(list(teacher.parameters()), now) / step)
+        self.weights = []
+        return signals
+
+    def _tell(self, warned: list[Warned]) -> None:
+        if not warned:
+            return
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([_COLUMNS] if new else [])
+            writer.writerows([one.step, one.name, f"{one.value:.6g}", one.message] for one in warned)
+        for one in warned:
+            self.console.print(f"warning at step {one.step}: {one.message}", highlight=False, soft_wrap=True)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop what a resumed run will say again."""
+        if not self.path.exists():
+            return
+        with self.path.open(newline="") as file:
+            header, *rows = csv.reader(file)
+        with self.path.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
+
+
+@torch.no_grad()
+def _length(tensors: list[Tensor]) -> Tensor:
+    """The Euclidean norm of all tensors together."""
+    return torch.nn.utils.get_total_norm(tensors)
+
+
+@torch.no_grad()
+def _distance(one: list[Tensor], other: list[Tensor]) -> Tensor:
+    return _length([a - b for a, b in zip(one, other, strict=True)])

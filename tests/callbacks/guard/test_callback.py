@@ -1,0 +1,264 @@
+"""The guard in a run: it changes nothing, says what it sees, survives interruptions, and stops if asked."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from selfsup.callbacks.guard import SIGNALS, Bound, CollapseGuard, Failure
+from selfsup.callbacks.guard import callback as guard_callback
+from selfsup.callbacks.guard.undisturbed import undisturbed
+from selfsup.commands import main
+from selfsup.config import load_config
+from selfsup.errors import RunStopped
+from selfsup.methods.base import Method
+from selfsup.run.build import make_encoder, make_method
+
+TINY = (
+    "backbone.model_args.depth=1",
+    "backbone.model_args.embed_dim=32",
+    "backbone.model_args.num_heads=2",
+    "batch_size=32",
+    "evaluate=false",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+    "guard.every=2",
+    "guard.images=16",
+)
+METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
+ALWAYS = Failure("always", (Bound("update", above=-1.0),), "it is {update:.2g} since {since}", "do not mind")
+
+
+def run(out: Path, name: str, *overrides: str) -> int:
+    return main(["train", f"out={out}", f"name={name}", "traceback=true", *TINY, *overrides])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)[
+        "state_dict"
+    ]
+    return state
+
+
+@pytest.fixture
+def _always_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_callback, "failures_of", lambda method: (ALWAYS,))
+
+
+def build(name: str, *overrides: str) -> Method:
+    """A method with a stand-in for the trainer that it asks for the step."""
+    config = load_config("train", [*TINY, f"method={name}", *overrides])
+    method = make_method(config, make_encoder(config), devices=1)
+    method._trainer = SimpleNamespace(  # type: ignore[assignment]
+        estimated_stepping_batches=10, global_step=1, fit_loop=SimpleNamespace(total_batch_idx=1)
+    )
+    return method
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_looking_leaves_no_trace_in_the_method_or_the_random_generator(name: str) -> None:
+    method = build(name, "backbone.model_args.drop_path_rate=0.5").train()
+    method.encoder.model.norm.eval()  # whatever a part's mode is, it is kept
+    batch = {"image": torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(16)}
+    views = method.views(batch, 0)[:2]
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    modes = [part.training for part in method.modules()]
+    random = torch.get_rng_state()
+    with undisturbed(method):
+        seen = method.observe(views)
+        again = method.observe(views)
+    assert all(torch.equal(value, again[key]) for key, value in seen.items())
+    assert all(torch.equal(value, method.state_dict()[key]) for key, value in before.items())
+    assert [part.training for part in method.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(parameter.grad is None for parameter in method.parameters())
+    assert not any(value.requires_grad for value in seen.values())
+
+
+@pytest.mark.parametrize("backbone", ["vit_mini", "resnet10"])
+def test_batch_norms_take_the_batch_at_hand_and_get_their_statistics_back(backbone: str) -> None:
+    config = load_config("train", ["method=simclr", f"backbone={backbone}"])
+    method = make_method(config, make_encoder(config), devices=1)
+    images = torch.randn(16, 3, 24, 24) * 3 + 1
+    with undisturbed(method):
+        seen = method.observe([images])
+    # The projector ends in a batch norm: over the batch at hand each dimension has mean 0 and deviation 1.
+    torch.testing.assert_close(seen["embedding"].mean(dim=0), torch.zeros(128), atol=1e-5, rtol=0)
+    running = [value for key, value in method.state_dict().items() if "running_mean" in key]
+    assert running
+    assert all((value == 0).all() for value in running)
+
+
+def test_a_method_that_declares_nothing_is_watched_by_its_backbone() -> None:
+    config = load_config("train", [*TINY, "method=simclr"])
+    plain = Method(make_encoder(config), build("simclr").views, config["method"]["optimizer"], 32)
+    assert set(plain.observe([torch.randn(16, 3, 24, 24)])) == {"backbone"}
+    assert plain.marks() == {}
+    assert plain.average() is None
+
+
+@pytest.mark.parametrize("name", ["simclr", "dino", "jepa"])
+def test_weights_are_bit_for_bit_those_of_a_run_without_the_guard(name: str, tmp_path: Path) -> None:
+    settings = (f"method={name}", "trainer.max_steps=5", "backbone.model_args.drop_path_rate=0.2")
+    run(tmp_path, "with", *settings)
+    run(tmp_path, "without", *settings, "guard.enabled=false")
+    watched, alone = weights(tmp_path / "with"), weights(tmp_path / "without")
+    assert [key for key in alone if not torch.equal(alone[key], watched[key])] == []
+    assert "guard/update" in rows(tmp_path / "with" / "metrics.csv")[0]
+    assert "guard/update" not in rows(tmp_path / "without" / "metrics.csv")[0]
+
+
+def test_metrics_hold_the_newest_look(tmp_path: Path) -> None:
+    run(tmp_path, "one", "method=dino", "trainer.max_steps=5")
+    found = rows(tmp_path / "one" / "metrics.csv")
+    assert [int(row["step"]) for row in found] == [1, 2, 3, 4, 5]
+    columns = {key.removeprefix("guard/") for key in found[0] if key.startswith("guard/")}
+    assert columns == set(SIGNALS) - {"target_std", "context_gain", "loss_floor"}
+    losses = [float(row["loss"]) for row in found]
+    for row, mean in zip(found, [losses[0], losses[1], losses[1], sum(losses[2:4]) / 2], strict=False):
+        assert float(row["guard/loss"]) == pytest.approx(mean, rel=1e-5)
+    assert not (tmp_path / "one" / "warnings.csv").exists()
+
+
+def test_the_loss_is_the_mean_over_accumulated_batches(tmp_path: Path) -> None:
+    run(tmp_path, "whole", "method=mae", "trainer.max_steps=1", "batch_size=64")
+    run(
+        tmp_path,
+        "parts",
+        "method=mae",
+        "trainer.max_steps=1",
+        "batch_size=32",
+        "trainer.accumulate_grad_batches=2",
+    )
+    whole, parts = (float(rows(tmp_path / n / "metrics.csv")[0]["guard/loss"]) for n in ("whole", "parts"))
+    assert parts == pytest.approx(whole, rel=0.05)  # masks differ; half or twice the loss would not pass
+
+
+def test_step_0_is_the_untrained_model(tmp_path: Path) -> None:
+    settings = ("method=barlow", "trainer.max_steps=2", "guard.every=1", "method.optimizer.warmup=0.0")
+    run(tmp_path, "slow", *settings, "method.optimizer.lr=1e-12")
+    run(tmp_path, "fast", *settings, "method.optimizer.lr=1e-2")
+    slow, fast = (rows(tmp_path / name / "metrics.csv") for name in ("slow", "fast"))
+    assert fast[0]["guard/backbone_std"] == slow[0]["guard/backbone_std"] == slow[1]["guard/backbone_std"]
+    assert fast[1]["guard/backbone_std"] != fast[0]["guard/backbone_std"]
+
+
+@pytest.mark.usefixtures("_always_named")
+def test_a_warning_is_on_the_terminal_and_in_the_file_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, "one", "method=mae", "trainer.max_steps=7")
+    (row,) = rows(tmp_path / "one" / "warnings.csv")
+    assert list(row) == ["step", "name", "value", "message"]
+    assert (row["step"], row["name"]) == ("4", "always")
+    assert row["message"].endswith("since 2; do not mind")
+    assert f"warning at step 4: {row['message']}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_always_named")
+def test_stop_ends_the_run_with_the_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RunStopped, match=r"stopped at step 4: it is .* since 2; do not mind"):
+        run(tmp_path, "one", "method=mae", "trainer.max_steps=7", "guard.stop=true")
+    assert [row["step"] for row in rows(tmp_path / "one" / "warnings.csv")] == ["4"]
+    command = ["train", f"out={tmp_path}", *TINY, "method=mae", "trainer.max_steps=7", "guard.stop=true"]
+    capsys.readouterr()
+    assert main(command) == 1
+    assert capsys.readouterr().err.startswith("selfsup train: stopped at step 4: ")
+
+
+class Killed(Exception):
+    """Stands for the machine going down."""
+
+
+@pytest.mark.usefixtures("_always_named")
+@pytest.mark.parametrize("at", [3, 5])
+def test_a_resumed_run_saw_and_said_what_one_that_was_not_interrupted_did(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("method=jepa", "trainer.max_steps=8", "trainer.checkpoint_minutes=1e-6")
+    run(tmp_path, "whole", *settings)
+    saved = ModelCheckpoint.on_train_batch_end
+
+    def die(self: ModelCheckpoint, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step <= at:
+            saved(self, trainer, *args)
+        elif trainer.global_step == 7:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelCheckpoint, "on_train_batch_end", die)
+        with pytest.raises(Killed):
+            run(tmp_path, "parts", *settings)
+    assert main(["train", f"resume={tmp_path / 'parts'}", "traceback=true"]) == 0
+    for file in ("metrics.csv", "warnings.csv"):
+        whole, parts = (rows(tmp_path / name / file) for name in ("whole", "parts"))
+        for row in (*whole, *parts):
+            for clock in ("seconds", "images_per_second"):
+                row.pop(clock, None)
+        assert parts == whole
+
+
+def test_files_on_disk_are_a_probe_like_any_other_and_a_broken_one_is_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(40):
+        pixels = generator.integers(0, 256, (40 + i, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
+    settings = ["data=folder", f"data.root={tmp_path / 'photos'}", "data.image_size=24", "batch_size=16"]
+    run(tmp_path, "one", "method=dino", *settings, "trainer.max_steps=2", "guard.images=100")
+    found = rows(tmp_path / "one" / "metrics.csv")
+    assert 0 < float(found[1]["guard/embedding_std"]) < 1.2
+
+
+def test_the_probe_is_the_same_for_the_same_seed_and_all_of_a_small_source() -> None:
+    def probe(images: int, seed: int) -> list[int]:
+        settings: Any = {"every": 1, "stop": False, "path": Path("w"), "console": None}
+        return CollapseGuard(range(50), "mae", images=images, seed=seed, **settings).index
+
+    assert probe(20, 0) == probe(20, 0) != probe(20, 1)
+    assert len(set(probe(20, 0))) == 20
+    assert sorted(probe(500, 0)) == list(range(50))
+
+
+def test_too_few_images_to_judge_by_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(10):
+        Image.new("RGB", (24, 24), (i * 20, 0, 0)).save(tmp_path / "photos" / f"{i}.png")
+    settings = ["data=folder", f"data.root={tmp_path / 'photos'}", "data.image_size=24", "batch_size=4"]
+    assert run(tmp_path, "one", "method=mae", *settings, "trainer.max_steps=2") == 0
+    assert "the collapse guard is off: 8 images are too few" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("guard.every=0", "guard.enabled=false turns it off"),
+        ("guard.every=-3", "has to be above 0"),
+        ("guard.every=2.5", "is a whole number"),
+        ("guard.images=3", "needs 16"),
+        ("guard.evry=5", "did you mean 'guard.every'?"),
+        ("guard=off", "a group of settings"),
+        ("guard.stop=maybe", "true or false"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    setting: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", f"out={tmp_path / 'runs'}", setting]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
