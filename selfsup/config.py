@@ -17,14 +17,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.backbones.names import require_timm_name
 from selfsup.errors import UsageError
+from selfsup.slices import looks_like_splits, parse_splits, path_and_slice
 
 # min(1, product) of its arguments: a view's probability as a multiple of the data's.
 OmegaConf.register_new_resolver(
     "probability", lambda *factors: min(1.0, float(math.prod(factors))), replace=True
 )
 
-_FREE = ("backbone.model_args.",)  # settings that are handed on to a library that checks them
+_FREE = ("backbone.model_args.", "data.sources.")  # settings that something else checks
 _MANY = ("protocols",)  # groups of which several options are chosen at once
+# Settings of data that may name files, and those that a mixture's sources have in common.
+_PATHS = ("root", "train", "test", "files", "indices", "images", "labels_file", "classes")
+_OF_MIXTURES = ("image_size", "mean", "std", "workers", "max_unreadable", "in_memory", "mirror", "colour")
 _MAY_BE_NULL = ("method.optimizer.clip", *_FREE)
 
 
@@ -167,7 +171,8 @@ def _quoted(config: DictConfig, key: str, override: str) -> str:
         # Backslashes stand for themselves, but for those before a quote.
         escaped = re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + ("\\'" if end[2] else ""), value)
         override = f"{key}='{escaped}'"
-    return override if key in set(_leaves(config)) else f"+{override}"
+    known = key in set(_leaves(config)) and not f"{key}.".startswith(_FREE)
+    return override if known else f"+{override}"
 
 
 def _require_key(config: DictConfig, key: str, override: str) -> None:
@@ -208,16 +213,59 @@ def _require_type(key: str, default: Any, value: Any) -> None:
 
 
 def require_paths(data: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless the files and folders a data configuration names are there.
+    """Raise a UsageError unless a data configuration names files that are there, and splits that can be read.
 
-    A pattern (``train-*.parquet``) and the root of a data set that is to be downloaded need not be.
+    A pattern (``train-*.parquet``) and the root of a data set that is to be downloaded need not be there.
     """
-    for key in ("root", "train", "test"):
-        path = data.get(key)
-        if path is None or data.get("download") or any(mark in str(path) for mark in "*?["):
+    for key in _PATHS:
+        value = data.get(key)
+        if value is None or (key == "root" and data.get("download")):
+            continue
+        path, end = path_and_slice(str(value))
+        if key in ("train", "test") and looks_like_splits(path):
+            parse_splits(path, f"data.{key}")
+            continue  # should it be the name of a file after all, the source looks for it
+        parse_splits(f"{key}{end}", f"data.{key}")
+        if any(mark in path for mark in "*?[{"):
             continue
         if not Path(path).expanduser().exists():
             raise UsageError(f"data.{key}: there is no '{path}'{_sibling(Path(path).expanduser())}")
+    for name, settings in (data.get("sources") or {}).items():
+        require_paths(data_config(name, settings))
+
+
+def data_config(name: str, settings: Any) -> dict[str, Any]:
+    """The configuration of a mixture's source: that of ``data=NAME`` with other settings.
+
+    Two sources of one kind have names of their own, and the kind in ``data``.
+
+    Raises:
+        UsageError: if there is no such data, or no such setting of a source.
+
+    >>> data_config("digits", {"train": "train[:50%]", "weight": 2})["train"]
+    'train[:50%]'
+    """
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"data.sources.{name} holds settings, such as weight=1, not '{settings}'")
+    chosen = str(settings.get("data", name))
+    rest = {key: value for key, value in settings.items() if key not in ("data", "weight")}
+    if common := [key for key in rest if key in _OF_MIXTURES]:
+        raise UsageError(
+            f"data.sources.{name}.{common[0]} belongs to the whole mixture; set data.{common[0]}"
+        )
+    overrides = [f"data.{key}={value}" for key, value in _flat(rest)]
+    try:
+        return dict(load_config("evaluate", ["encoder=none", f"data={chosen}", *overrides])["data"])
+    except UsageError as error:
+        raise UsageError(f"data.sources.{name}: {error}") from error
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", {None: "null", True: "true", False: "false"}.get(value, str(value))
 
 
 def _sibling(path: Path) -> str:

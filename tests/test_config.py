@@ -13,7 +13,7 @@ import yaml
 from selfsup.backbones.names import require_timm_name, timm_names
 from selfsup.commands import main
 from selfsup.commands.train import check
-from selfsup.config import load_config, options
+from selfsup.config import config_root, load_config, options
 from selfsup.errors import UsageError
 from selfsup.run.folder import new_folder, resumed
 
@@ -40,7 +40,7 @@ def refused(*overrides: str, command: str = "train") -> str:
         ("batchsize=3", "no setting 'batchsize' .*did you mean 'batch_size'?"),
         ("lr=3", "no setting 'lr' .*did you mean 'method.optimizer.lr'?"),
         ("method.optimiser.lr=1", "did you mean 'method.optimizer.lr'?"),
-        ("data.root=here", "no setting 'data.root' .*there are name, source, image_size"),
+        ("data.root=here", "no setting 'data.root' .*there are train, test, indices"),
         ("nonsense=1", "no setting 'nonsense' .*there are"),
         ("foo", "'foo' is no setting; write key=value"),
         ("+batch_size=3", "'+batch_size=3' is no setting; write key=value"),
@@ -99,12 +99,17 @@ def test_settings_reach_their_place() -> None:
     assert load_config("train", ["method.optimizer.lr=1"])["method"]["optimizer"]["lr"] == 1  # a number, too
 
 
+def read_data(name: str) -> dict[str, Any]:
+    return yaml.safe_load((config_root() / "data" / f"{name}.yaml").read_text())
+
+
 @pytest.mark.parametrize("method", options("method"))
 @pytest.mark.parametrize("data", options("data"))
 def test_every_method_and_data_set_compose(method: str, data: str) -> None:
-    given = {"folder": ["data.root=."], "parquet": ["data.train=."]}.get(data, [])
+    given = [f"data.{key}=." for key, value in read_data(data).items() if value == "???"]
     config = load_config("train", [f"method={method}", f"data={data}", *given])
-    assert (config["method"]["name"], config["data"]["name"]) == (method, data)
+    named = "." if read_data(data)["name"] == "???" else data
+    assert (config["method"]["name"], config["data"]["name"]) == (method, named)
     for view in config["views"].values():
         assert all(isinstance(end, float | int) for end in view["scale"])
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from selfsup.data.decode import UnreadableImage
-from selfsup.data.source import Source
+from selfsup.data.select import choose
+from selfsup.data.source import Source, in_memory
 from selfsup.errors import UsageError
+from selfsup.slices import path_and_slice
 
 PROBES = 200
 
@@ -17,20 +19,18 @@ PROBES = 200
 def load_data(config: Mapping[str, Any]) -> tuple[Source, Source]:
     """The (train, test) sources of a data configuration (`configs/data/*.yaml`, resolved).
 
-    `config["source"]` names a function in `_target_`; its other keys are the arguments. Up to 200 evenly
-    spaced images of a source that decodes on demand are tried first.
+    `config["source"]` names a function in `_target_`; its other keys are the arguments. Of the splits that it
+    returns, those are taken that `config` chooses (`selfsup.data.select.choose`), and decoded into memory if
+    all are small and of one size, unless `config["in_memory"]` is False. Up to 200 evenly spaced images of a
+    source that decodes on demand are tried.
 
     Raises:
         UsageError: if the source refuses its arguments, if more than one image and more than the share
             `config["max_unreadable"]` cannot be read, if fewer than two can, or if all have one label.
     """
-    arguments = {key: value for key, value in config["source"].items() if key != "_target_"}
-    function = _source_function(config["source"]["_target_"])
-    try:
-        inspect.signature(function).bind(**arguments)
-    except TypeError as error:
-        raise UsageError(f"data.source does not fit {config['source']['_target_']}: {error}") from error
-    train, test = function(**arguments)
+    train, test = chosen(config)
+    if config.get("in_memory", True):
+        train, test = in_memory(train), in_memory(test)
     _check_readable(train, "training", config["max_unreadable"])
     _check_readable(test, "test", config["max_unreadable"])
     if len(train) < 2:
@@ -43,7 +43,28 @@ def load_data(config: Mapping[str, Any]) -> tuple[Source, Source]:
     return train, test
 
 
-def _source_function(name: str) -> Callable[..., tuple[Source, Source]]:
+def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
+    """`load_data` without decoding or checking any image."""
+    arguments = {key: value for key, value in config["source"].items() if key != "_target_"}
+    function = _source_function(config["source"]["_target_"])
+    # Files can be sliced as splits can: data.train=FILE[:90%].
+    slices = {}
+    for split in ("train", "test"):
+        if isinstance(arguments.get(split), str):
+            arguments[split], slices[split] = path_and_slice(arguments[split])
+    try:
+        inspect.signature(function).bind(**arguments)
+    except TypeError as error:
+        raise UsageError(f"data.source does not fit {config['source']['_target_']}: {error}") from error
+    found = function(**arguments)
+    if isinstance(found, Mapping):
+        return choose(found, config)
+    # A source that takes files as its train and test has used these settings up, but for the slices.
+    taken = {split: split + slices.get(split, "") for split in ("train", "test") if split in arguments}
+    return choose(dict(zip(("train", "test"), found, strict=True)), {**config, **taken})
+
+
+def _source_function(name: str) -> Callable[..., tuple[Source, Source] | Mapping[str, Source]]:
     from hydra.utils import get_method
 
     try:

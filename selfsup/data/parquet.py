@@ -1,7 +1,7 @@
 """Images in parquet files of the Hugging Face layout."""
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from selfsup.data.parquet_files import find_files, one_line, open_parquet
 from selfsup.data.parquet_labels import has_labels, read_labels
-from selfsup.data.source import ImageFiles, Source, in_memory, subset
+from selfsup.data.source import ImageFiles, Source, subset
 from selfsup.data.split import held_out_count, hold_out
+from selfsup.data.splits import Splits
 from selfsup.errors import UsageError
 
 CACHE = 256 * 2**20  # bytes of encoded images that each process keeps at hand
@@ -28,8 +29,6 @@ def parquet(
 ) -> tuple[Source, Source]:
     """Images and labels from parquet files: a column of structs {bytes, path} (or of plain bytes), and one
     of integer or text labels, whose names may stand in the schema's metadata.
-
-    Images of one small size are decoded into memory; others are read when asked for.
 
     Args:
         train: a file, a folder of files, or a pattern such as "data/train-*.parquet".
@@ -57,21 +56,38 @@ def parquet(
     classes = None
     if labels is True or (labels == "auto" and has_labels(splits[0], label_column)):
         values, classes = read_labels(splits, label_column)
-    sources = [
+    sources: list[Source] = [
         ImageFiles(found, values_, classes, found.names())
         for found, values_ in zip(images, values, strict=True)
     ]
     if test is None:
-        whole = sources[0]
-        if len(whole) < 2:
-            raise UsageError(f"{train!r} (data.train) holds only one image; at least two are needed")
-        # The place within the files, not their names: the same split wherever the files are moved.
-        keys = [f"row {i}" for i in range(len(whole))]
-        learn, held = hold_out(keys, whole.labels, held_out_count(len(whole), test_fraction))
-        if not len(held):
-            raise UsageError(f"each class in {train!r} has a single image; pass data.test=FILE")
-        sources = [subset(whole, learn), subset(whole, held)]
-    return in_memory(sources[0]), in_memory(sources[1])
+        return held_out(sources[0], train, test_fraction, "pass data.test=FILE")
+    return sources[0], sources[1]
+
+
+def held_out(whole: Source, where: str, fraction: float, remedy: str) -> tuple[Source, Source]:
+    """Training and test images of rows without a split; `where` they are is said in a mistake's sentence."""
+    if len(whole) < 2:
+        raise UsageError(f"{where!r} (data.train) holds only one image; at least two are needed")
+    # The place within the files, not their names: the same split wherever the files are moved.
+    keys = [f"row {i}" for i in range(len(whole))]
+    learn, held = hold_out(keys, whole.labels, held_out_count(len(whole), fraction))
+    if not len(held):
+        raise UsageError(f"each class in {where!r} has a single image; {remedy}")
+    return subset(whole, learn), subset(whole, held)
+
+
+def with_test(readers: Mapping[str, Callable[[], Source]], where: str, fraction: float) -> Splits:
+    """Splits with a "test": the one of that name, else "validation", else some of "train", held out."""
+    for name in ("test", "validation"):
+        if name in readers:
+            return Splits({**readers, "test": readers[name]})
+
+    @cache
+    def both() -> tuple[Source, Source]:
+        return held_out(readers["train"](), where, fraction, "add a test split")
+
+    return Splits({**readers, "train": lambda: both()[0], "test": lambda: both()[1]})
 
 
 class ParquetImages:
@@ -115,15 +131,9 @@ class ParquetImages:
         value = self._read(group)[i - int(self.starts[group])].as_py()
         return value if value is not None else b""
 
-    def names(self) -> list[str]:
+    def names(self) -> "RowNames":
         """What each image is called, such as "file.parquet row 17"; rows count from 0 in each file."""
-        names: list[str] = []
-        rows: dict[Path, int] = {}
-        for g, (file, _) in enumerate(self.groups):
-            first = rows.get(file, 0)
-            rows[file] = first + int(self.starts[g + 1] - self.starts[g])
-            names += [f"{file} row {row}" for row in range(first, rows[file])]
-        return names
+        return RowNames([str(file) for file, _ in self.groups], self.starts)
 
     def _read_group(self, group: int) -> Any:
         import pyarrow as pa
@@ -142,6 +152,27 @@ class ParquetImages:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._read = lru_cache(self.kept)(self._read_group)
+
+
+class RowNames:
+    """Names of the rows of some files, made when asked for.
+
+    Args:
+        files: G names, the same one for row groups of one file.
+        starts: int64 (G + 1,), the rows before each group, and all rows.
+    """
+
+    def __init__(self, files: list[str], starts: Tensor):
+        self.starts = starts
+        firsts: dict[str, int] = {}
+        self.groups = [(file, firsts.setdefault(file, int(starts[g]))) for g, file in enumerate(files)]
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, i: int, /) -> str:
+        file, first = self.groups[int(torch.searchsorted(self.starts, i, right=True)) - 1]
+        return f"{file} row {i - first}"
 
 
 def _check_column(file: Path, schema: Any, column: str) -> None:

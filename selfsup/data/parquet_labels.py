@@ -1,6 +1,7 @@
 """The labels of parquet files: integers or text, with or without names."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,13 @@ def read_labels(splits: list[list[Path]], column: str) -> tuple[list[Tensor | No
         UsageError: if labels are missing, of another type, without a name, or not met in training.
     """
     values = [[value for file in files for value in _values(file, column)] for files in splits]
-    names = _names([file for files in splits for file in files], column)
+    return number_labels(values, _names([file for files in splits for file in files], column), column)
+
+
+def number_labels(
+    values: Sequence[Sequence[Any]], names: list[str] | None, column: str
+) -> tuple[list[Tensor | None], list[str] | None]:
+    """`read_labels` of labels that have been read; `names` are those of the integers from 0 on, if any."""
     try:
         known = sorted(set(values[0]))
     except TypeError as error:
@@ -78,12 +85,16 @@ def _values(file: Path, column: str) -> list[Any]:
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if not (text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         raise UsageError(f"column {column!r} of {str(file)!r} holds {kind}, not one label an image; {REMEDY}")
-    values = labels.to_pylist()
+    return complete_labels(labels.to_pylist(), str(file))
+
+
+def complete_labels(values: list[Any], where: str) -> list[Any]:
+    """The labels, all integers or all text, if there is one for every row."""
     for row, value in enumerate(values):
         # -1 is how the Hugging Face layout marks a row without a label.
-        if value is None or (not text and value < 0):
-            raise UsageError(f"row {row} of {str(file)!r} has no label; label every row, or {REMEDY}")
-    return values if text else [int(value) for value in values]
+        if value is None or (not isinstance(value, str) and value < 0):
+            raise UsageError(f"row {row} of {where!r} has no label; label every row, or {REMEDY}")
+    return [value if isinstance(value, str) else int(value) for value in values]
 
 
 def _names(files: list[Path], column: str) -> list[str] | None:

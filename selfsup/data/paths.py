@@ -6,11 +6,13 @@ from pathlib import Path
 
 
 def did_you_mean(path: Path) -> str:
-    """A clause naming the sibling closest to a missing path, or the folder that is missing; may be empty.
+    """A clause naming the sibling closest to a missing file or folder, or what else is wrong; may be empty.
 
     >>> did_you_mean(Path("no-such-folder/images"))
     "; nor is there a folder 'no-such-folder'"
     """
+    if path.is_dir():
+        return "; it is a folder"  # where a file is wanted
     try:
         siblings = sorted(os.listdir(path.parent))
     except OSError:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from selfsup.data.decode import Picture, UnreadableImage
 
-__all__ = ["ImageArray", "ImageFiles", "Source", "UnreadableImage", "in_memory", "subset"]
+__all__ = ["ImageArray", "ImageFiles", "Items", "Source", "UnreadableImage", "in_memory", "subset"]
 
 SMALL = 256  # pixels a side up to which images of one size are kept decoded
 MEMORY = 10**9  # bytes that the decoded images of one source may take
+PROBES = 16  # images that have to be small and of one size before all are decoded
 
 
 class Items(Protocol):
@@ -70,7 +71,8 @@ class ImageFiles:
     """Encoded images, decoded one at a time when asked for; can be pickled for the workers of a DataLoader.
 
     Args:
-        files: N paths or encoded images; any sequence, so that bytes can be read when asked for.
+        files: N paths, encoded images, or images as uint8 (3, H, W); any sequence, so that they can be read
+            or made when asked for.
         labels: int64 (N,) in 0..C-1, or None.
         classes: the C names of the classes, or None.
         names: what a person calls each image; the paths if None.
@@ -109,18 +111,20 @@ class ImageFiles:
         Raises:
             UnreadableImage: if it has none.
         """
-        name = self.name(i)
         try:
             file = self.files[i]
         except OSError as error:
+            name = f"image {i}" if self.names is None else str(self.names[i])
             raise UnreadableImage(name, str(error)) from error
-        return Picture(file, name)
+        return Picture(file, self._called(i, file))
 
     def name(self, i: int) -> str:
+        return self._called(i, self.files[i] if self.names is None else None)
+
+    def _called(self, i: int, file: Any) -> str:
         if self.names is not None:
             return str(self.names[i])
-        file = self.files[i]
-        return f"image {i}" if isinstance(file, bytes) else os.fspath(Path(file))
+        return f"image {i}" if isinstance(file, bytes | Tensor) else os.fspath(Path(file))
 
 
 Source = ImageArray | ImageFiles
@@ -129,32 +133,63 @@ Source = ImageArray | ImageFiles
 class Picked:
     """The items at given positions, looked up when asked for."""
 
-    def __init__(self, items: Items, indices: Tensor):
-        self.items = items
-        self.indices = indices
+    items: Items
+    rows: Tensor
+
+    def __init__(self, items: Items, rows: Tensor):
+        if isinstance(items, Picked):
+            self.items, self.rows = items.items, items.rows[rows]
+        else:
+            self.items, self.rows = items, rows
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.rows)
 
     def __getitem__(self, i: int, /) -> Any:
-        return self.items[int(self.indices[i])]
+        return self.items[int(self.rows[i])]
 
 
-def subset(source: ImageFiles, indices: Tensor) -> ImageFiles:
-    """The images at `indices` (int64) as a source of their own."""
-    labels = None if source.labels is None else source.labels[indices]
-    names = None if source.names is None else Picked(source.names, indices)
-    return ImageFiles(Picked(source.files, indices), labels, source.classes, names)
+class Names:
+    """What the images of a source are called."""
+
+    def __init__(self, source: Source):
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int, /) -> str:
+        return self.source.name(i)
 
 
-def in_memory(source: ImageFiles) -> Source:
+def subset(source: Source, rows: Tensor) -> Source:
+    """The images at ``rows`` (int64, any order, repeats allowed) as a source of their own.
+
+    >>> digits = ImageArray(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.tensor([5, 6, 7]))
+    >>> subset(digits, torch.tensor([2, 0])).labels
+    tensor([7, 5])
+    """
+    labels = None if source.labels is None else source.labels[rows]
+    names = Picked(source.names if source.names is not None else Names(source), rows)
+    if source.images is not None:
+        return ImageArray(source.images[rows], labels, source.classes, names, source.skipped)
+    part = ImageFiles(Picked(source.files, rows), labels, source.classes, names)
+    part.skipped = list(source.skipped)
+    return part
+
+
+def in_memory(source: Source) -> Source:
     """`source` decoded into an `ImageArray` if its images have one small size and fit, else as it is.
 
-    Images that cannot be read are left out of the array and named in its `skipped`.
+    A few images spread over the source are looked at first. Images that cannot be read are left out of the
+    array and named in its `skipped`.
     """
-    images: Tensor | None = None
+    shape = None if source.images is not None else _small_shape(source)
+    if shape is None:
+        return source
+    images = torch.empty((len(source), *shape), dtype=torch.uint8)
     kept: list[int] = []
-    skipped: list[tuple[str, str]] = []
+    skipped = list(source.skipped)
     # One thread: at these sizes PIL's work under the interpreter lock dominates, and threads made it slower.
     for i in range(len(source)):
         try:
@@ -162,20 +197,28 @@ def in_memory(source: ImageFiles) -> Source:
         except UnreadableImage as error:
             skipped.append((error.name, error.reason))
             continue
-        if images is None:
-            if max(image.shape) > SMALL or image.numel() * len(source) > MEMORY:
-                return source
-            images = torch.empty((len(source), *image.shape), dtype=torch.uint8)
-        if image.shape != images.shape[1:]:
+        if image.shape != shape:
             return source
         images[len(kept)] = image
         kept.append(i)
-    if images is None:
-        return source
     rows = torch.tensor(kept)
     labels = None if source.labels is None else source.labels[rows]
     names = [source.name(i) for i in kept]
     return ImageArray(images[: len(kept)], labels, source.classes, names, skipped)
+
+
+def _small_shape(source: Source) -> torch.Size | None:
+    """The one shape of a few images, if it is small enough for as many as there are to fit in memory."""
+    shapes = set()
+    for i in torch.linspace(0, len(source) - 1, min(PROBES, len(source))).round().long().tolist():
+        try:
+            shapes.add(source[i].shape)
+        except UnreadableImage:
+            continue  # counted by whoever reads all images
+    if len(shapes) != 1:
+        return None
+    shape = shapes.pop()
+    return shape if max(shape) <= SMALL and shape.numel() * len(source) <= MEMORY else None
 
 
 def _check_lengths(n: int, labels: Tensor | None, names: Items | None) -> None:

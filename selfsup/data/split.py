@@ -1,8 +1,9 @@
 """Holding out a test split where the data has none."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ def held_out_count(n: int, fraction: float) -> int:
     return min(max(1, round(fraction * n)), n - 1)
 
 
-def hold_out(keys: Sequence[str], labels: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+def hold_out(keys: Sequence[str] | np.ndarray, labels: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
     """Split images into training and test indices, by nothing but a hash of their keys.
 
     The images of a class are ranked by hash and the first of them held out, so an image that is added or
@@ -24,7 +25,7 @@ def hold_out(keys: Sequence[str], labels: Tensor | None, count: int) -> tuple[Te
     largest remainder) and keeps at least one image for training.
 
     Args:
-        keys: N stable and distinct names.
+        keys: N stable and distinct names, or their `hashes`.
         labels: int64 (N,) or None.
         count: how many images to hold out.
 
@@ -37,19 +38,22 @@ def hold_out(keys: Sequence[str], labels: Tensor | None, count: int) -> tuple[Te
     (4, 2)
     """
     n = len(keys)
-    rank = sorted(range(n), key=lambda i: _hash(keys[i]))
-    classes = torch.zeros(n, dtype=torch.int64) if labels is None else labels
-    sizes = torch.bincount(classes).tolist()
-    left = _shares(sizes, count)
-    test = []
-    for i in rank:
-        label = int(classes[i])
-        if left[label]:
-            left[label] -= 1
-            test.append(i)
+    order = np.argsort(keys if isinstance(keys, np.ndarray) else hashes(keys), kind="stable")
+    classes = np.zeros(n, np.int64) if labels is None else labels.numpy()
+    sizes = np.bincount(classes)
+    shares = np.array(_shares(sizes.tolist(), count))
+    order = order[np.argsort(classes[order], kind="stable")]
+    rank = np.arange(n) - (np.cumsum(sizes) - sizes)[classes[order]]  # among those of its class
     held = torch.zeros(n, dtype=torch.bool)
-    held[torch.tensor(test, dtype=torch.int64)] = True
+    held[torch.from_numpy(order[rank < shares[classes[order]]])] = True
     return (~held).nonzero().flatten(), held.nonzero().flatten()
+
+
+def hashes(keys: Iterable[str]) -> np.ndarray:
+    """A 64-bit hash of each key, uint64 (N,): BLAKE2b of its bytes, read big-endian."""
+    encoded = (key.encode("utf-8", "surrogateescape") for key in keys)
+    digests = (hashlib.blake2b(key, digest_size=8).digest() for key in encoded)
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
 def _shares(sizes: list[int], count: int) -> list[int]:
@@ -57,11 +61,11 @@ def _shares(sizes: list[int], count: int) -> list[int]:
     room = [max(size - 1, 0) for size in sizes]
     exact = [size * count / sum(sizes) for size in sizes]
     shares = [min(int(share), most) for share, most in zip(exact, room, strict=True)]
-    while sum(shares) < min(count, sum(room)):
-        open_ = [c for c in range(len(sizes)) if shares[c] < room[c]]
-        shares[max(open_, key=lambda c: (exact[c] - shares[c], -c))] += 1
+    left = min(count, sum(room)) - sum(shares)
+    order = sorted(range(len(sizes)), key=lambda c: (shares[c] - exact[c], c))
+    while left > 0:
+        # One more for each that has room, in this order, is one more for the largest remainder, and the next.
+        for c in [c for c in order if shares[c] < room[c]][:left]:
+            shares[c] += 1
+            left -= 1
     return shares
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()

@@ -24,7 +24,9 @@ def process_rank() -> int:
 def new_folder(config: dict[str, Any]) -> Path:
     """Make the run's folder, never one that exists, and point ``latest`` at it."""
     out = Path(str(config["out"]))
-    parts = [config[part]["name"] for part in ("method", "data", "backbone")]
+    # A data set of a hub has a slash in its name.
+    names = (str(config[part]["name"]) for part in ("method", "data", "backbone"))
+    parts = [name.strip("/").replace("/", "-") for name in names]
     automatic = "-".join([*parts, f"{datetime.now():%Y%m%d-%H%M%S}"])
     name = automatic if config["name"] is None else str(config["name"])
     for attempt in range(1000):

@@ -3,10 +3,17 @@ import pickle
 
 import pytest
 
-from selfsup.data import ImageFiles, UnreadableImage, folder
+from selfsup.data import ImageFiles, UnreadableImage
+from selfsup.data import folder as splits_of_folder
+from selfsup.data.select import choose
 from selfsup.errors import UsageError
 
 from .images import encoded, noise, write
+
+
+def folder(*args, **kwargs):
+    splits = splits_of_folder(*args, **kwargs)
+    return splits["train"], splits["test"]
 
 
 def tree(root, **classes):
@@ -122,11 +129,49 @@ def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
     assert everything(root) == ["a/000.png", "a/001.png", "b/000.png", "b/001.png"]
 
 
-def test_small_images_of_one_size_are_in_memory_and_others_can_be_pickled(tmp_path):
-    for i in range(6):
-        write(tmp_path / "small" / f"{i}.png", i)
-    train, _ = folder(str(tmp_path / "small"), test_fraction=0.3)
-    assert train.images.shape == (4, 3, 8, 8)
+def test_links_in_circles_end_and_folders_are_visited_once(tmp_path):
+    root = tree(tmp_path / "root", a=2, b=2)
+    (root / "a" / "across").symlink_to(root / "b", target_is_directory=True)
+    (root / "b" / "back").symlink_to(root / "a", target_is_directory=True)
+    tree(tmp_path / "elsewhere", c=2)
+    for link in ("one", "two"):
+        (root / link).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert everything(root) == [
+        "a/000.png",
+        "a/001.png",
+        "b/000.png",
+        "b/001.png",
+        "one/c/000.png",
+        "one/c/001.png",
+    ]
+
+
+def test_files_of_one_name_in_two_folders_are_two_images(tmp_path):
+    for i, name in enumerate(("a/x.png", "b/x.png", "a/b/x.png", "b/y.png")):
+        write(tmp_path / name, i)
+    train, test = folder(str(tmp_path), test_fraction=0.5)
+    found = {
+        source.name(i): source[i].numpy().tobytes() for source in (train, test) for i in range(len(source))
+    }
+    assert len(found) == len(set(found.values())) == 4
+
+
+def test_every_split_folder_has_its_name(tmp_path):
+    tree(tmp_path / "train", a=3, b=3)
+    tree(tmp_path / "val", a=1, b=1)
+    tree(tmp_path / "test", a=2, b=2)
+    splits = splits_of_folder(str(tmp_path), test_fraction=0.3)
+    assert {name: len(splits[name]) for name in splits} == {"train": 6, "val": 2, "test": 4}
+    train, test = choose(splits, {"train": "train+val"})
+    assert (len(train), len(test), train.classes) == (8, 4, ["a", "b"])
+    (tmp_path / "test").rename(tmp_path / "other")
+    splits = splits_of_folder(str(tmp_path), test_fraction=0.3)
+    assert splits["val"] is splits["test"]
+    with pytest.raises(UsageError, match="share 2 images"):
+        choose(splits, {"train": "train+val"})
+
+
+def test_a_source_can_be_pickled(tmp_path):
     train, _ = folder(str(tree(tmp_path / "mixed", a=4, b=4)), test_fraction=0.3)
     again = pickle.loads(pickle.dumps(train))
     assert isinstance(again, ImageFiles)

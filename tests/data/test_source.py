@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfsup.data import ImageArray, ImageFiles, UnreadableImage
 from selfsup.data import source as source_module
-from selfsup.data.source import in_memory, subset
+from selfsup.data.source import in_memory
 
 from .images import encoded, noise, pixels, write
 
@@ -43,16 +43,6 @@ def test_an_unreadable_image_keeps_its_name_and_reason_across_processes():
     assert str(error) == "cannot read image 'a\\nb.png': it is empty"
 
 
-def test_a_subset_keeps_files_labels_and_names_together():
-    images = [encoded(noise(i)) for i in range(5)]
-    source = ImageFiles(images, torch.arange(5), list("abcde"), [f"row {i}" for i in range(5)])
-    part = subset(source, torch.tensor([4, 1]))
-    assert (part[0].numpy() == pixels(noise(4))).all()
-    assert part.labels.tolist() == [4, 1]
-    assert [part.name(0), part.name(1)] == ["row 4", "row 1"]
-    assert part.classes == list("abcde")
-
-
 def test_images_of_one_small_size_are_taken_into_memory():
     labels = torch.tensor([0, 1, 0, 1])
     images = [encoded(noise(0)), b"broken", encoded(noise(2)), encoded(noise(3))]
@@ -62,6 +52,26 @@ def test_images_of_one_small_size_are_taken_into_memory():
     assert source.labels.tolist() == [0, 0, 1]
     assert [source.name(i) for i in range(3)] == ["a", "c", "d"]
     assert source.skipped == [("b", "it is not an image in a known format")]
+
+
+def test_where_sizes_differ_only_a_few_images_are_read():
+    class Counting(list):
+        read = 0
+
+        def __getitem__(self, i):
+            self.read += 1
+            return super().__getitem__(i)
+
+    images = Counting([encoded(noise(0))] * 500 + [encoded(noise(1, 9, 9))] * 500)
+    assert in_memory(ImageFiles(images)).images is None
+    assert images.read == source_module.PROBES
+
+
+def test_an_image_that_differs_late_is_noticed():
+    images = [encoded(noise(0))] * 50
+    images[1] = encoded(noise(1, 9, 9))
+    source = ImageFiles(images)
+    assert in_memory(source) is source
 
 
 def test_other_images_stay_files(monkeypatch):

@@ -1,0 +1,80 @@
+"""A folder of parquet files whose names say their split, as Hugging Face's `datasets` has them."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+from selfsup.data.folder import existing_folder
+from selfsup.data.parquet import ParquetImages, with_test
+from selfsup.data.parquet_labels import has_labels, read_labels
+from selfsup.data.source import ImageFiles, Source
+from selfsup.data.splits import Splits
+from selfsup.errors import UsageError
+
+WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+}
+
+
+def parquet_folder(
+    root: str, labels: str | bool, *, test_fraction: float, image_column: str, label_column: str
+) -> Splits:
+    """The parquet files below a folder, each of the split that its name says.
+
+    ``NAME-00000-of-00002.parquet`` is of the split NAME; other files are of the split whose name is a word of
+    theirs, or else of a folder's that they are in; without any, they are for training.
+
+    Args:
+        root: the folder.
+        labels: "auto" takes labels of the splits that have them, True insists on them, False ignores them.
+        test_fraction: in (0, 1), of the training images; held out where there is no split for testing.
+        image_column, label_column: as for `parquet`.
+
+    Returns:
+        Sources by split. "test" is the split of that name, else "validation", else held out.
+
+    Raises:
+        UsageError: if there are no files, none for training, or as for `parquet`.
+    """
+    if labels not in ("auto", True, False):
+        raise UsageError(f"data.labels must be auto, true or false, not {labels!r}")
+    found = split_files(existing_folder(root, "parquet_folder"))
+    if not found:
+        raise UsageError(f"no .parquet files in {root!r}")
+    if "train" not in found:
+        raise UsageError(
+            f"no training split in {root!r}, but {', '.join(found)}; name the files to learn from with "
+            "data=parquet data.train=FILES"
+        )
+
+    def read(files: list[Path]) -> Source:
+        images = ParquetImages(files, image_column)
+        if not len(images):
+            raise UsageError(f"{str(files[0])!r} holds no images: it has no rows")
+        if labels is True or (labels == "auto" and has_labels(files, label_column)):
+            [_, values], classes = read_labels([found["train"], files], label_column)
+            return ImageFiles(images, values, classes, images.names())
+        return ImageFiles(images, names=images.names())
+
+    readers = {name: partial(read, files) for name, files in found.items()}
+    return with_test(readers, root, test_fraction)
+
+
+def split_files(top: Path) -> dict[str, list[Path]]:
+    """The parquet files below a folder, by split."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(top.rglob("*.parquet")):
+        found.setdefault(_split(file.relative_to(top)), []).append(file)
+    return found
+
+
+def _split(file: Path) -> str:
+    if match := re.fullmatch(r"(.+)-\d+-of-\d+", file.stem):
+        return WORDS.get(match[1].lower(), match[1])
+    for part in (file.stem, *reversed(file.parts[:-1])):
+        for word in re.split(r"[^a-z]+", part.lower()):
+            if word in WORDS:
+                return WORDS[word]
+    return "train"
