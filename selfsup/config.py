@@ -172,7 +172,7 @@ def _quoted(config: DictConfig, key: str, override: str) -> str:
         escaped = re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + ("\\'" if end[2] else ""), value)
         override = f"{key}='{escaped}'"
     known = key in set(_leaves(config)) and not f"{key}.".startswith(_FREE)
-    return override if known else f"+{override}"
+    return override if known else f"++{override}"
 
 
 def _require_key(config: DictConfig, key: str, override: str) -> None:
