@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.backbones.names import require_timm_name
-from selfsup.config import require_paths
+from selfsup.config import require_paths, require_workers
 from selfsup.errors import UsageError
 
 
@@ -21,6 +21,7 @@ def run(config: Mapping[str, Any]) -> None:
     out, name = config["out"], str(config["encoder"])
     require_encoder(name)
     require_paths(config["data"])
+    require_workers(config["data"])
     if out is not None and Path(out).exists():
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
 

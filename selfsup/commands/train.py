@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from selfsup.config import require_paths, require_positive
+from selfsup.config import require_paths, require_positive, require_workers
 from selfsup.errors import UsageError
 from selfsup.run.folder import process_rank, resumed
 
@@ -26,6 +26,7 @@ def check(config: dict[str, Any]) -> None:
     """Refuse what can be seen to be wrong without importing torch."""
     method, trainer = config["method"], config["trainer"]
     require_paths(config["data"])
+    require_workers(config["data"])
     require_positive(config, "batch_size", "method.optimizer.lr", "trainer.accumulate_grad_batches")
     require_positive(config, "data.image_size", "method.optimizer.lr_batch", "trainer.log_every_n_steps")
     check_guard(config["guard"])

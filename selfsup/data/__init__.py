@@ -13,6 +13,7 @@ from selfsup.data.load import load_data
 from selfsup.data.mixture import mixture
 from selfsup.data.parquet import parquet
 from selfsup.data.parquet_folder import parquet_folder
+from selfsup.data.shards import shards
 from selfsup.data.source import ImageArray, ImageFiles, Source, subset
 from selfsup.data.splits import Splits
 from selfsup.data.torchvision_sets import cifar10, cifar100, stl10
@@ -40,6 +41,7 @@ __all__ = [
     "mixture",
     "parquet",
     "parquet_folder",
+    "shards",
     "stl10",
     "subset",
 ]

@@ -1,58 +1,106 @@
 """Batches of a source, and the DataLoader that hands them over."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from selfsup.data.crops import read_crops
-from selfsup.data.order import EpochOrder, Key
+from selfsup.data.order import EpochOrder, Key, ShardOrder
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
+
+OTHERS = 16  # images that are tried where none of a batch can be read
+FEW_SHARDS = 32  # below which shards in random order would leave too much as it was
 
 
 class Batches(Dataset[dict[str, Any]]):
     """Maps ``(epoch, indices)`` to a batch.
 
-    Of a source in memory the batch holds whole images, uint8 ``(N, 3, H, W)``. Of files it holds
-    crops, one uint8 ``(N, 3, size, size)`` a view: each image is decoded once for all its views.
-    The place of an image that cannot be read is taken by another one of the batch, so that every
-    process has as many; ``skipped`` names it.
+    Of a source in memory the batch holds whole images, uint8 ``(N, 3, H, W)``, on ``device``. Of files it
+    holds crops, one uint8 ``(N, 3, size, size)`` a view: each image is decoded once for all its views.
+    The place of an image that cannot be read is taken by another one of the batch, or of the data where
+    the batch has none, so that every process has as many; ``skipped`` names it.
     """
 
-    def __init__(self, source: Any, plan: ViewPlan) -> None:
-        self.source, self.plan = source, plan
+    def __init__(self, source: Any, plan: ViewPlan, device: torch.device | None = None) -> None:
+        self.source, self.plan, self.device = source, plan, device
+        self.images, self.labels = source.images, source.labels
+        if self.images is not None:
+            # Moved once; from then on a batch is gathered where it is used.
+            self.images = self.images.to(device)
+            self.labels = None if self.labels is None else self.labels.to(device)
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
+    def __getitem__(self, key: Key) -> dict[str, Any] | UsageError:
+        """The batch, or what makes it impossible: an exception raised in a worker arrives as a traceback."""
         epoch, indices = key
-        if self.source.images is not None:
-            index = torch.tensor(indices)
-            batch: dict[str, Any] = {"image": self.source.images[index], "skipped": []}
+        if self.images is not None:
+            index = torch.tensor(indices, device=self.device)
+            batch: dict[str, Any] = {"image": self.images[index], "skipped": []}
         else:
-            crops, index, skipped = self._read(epoch, indices)
+            try:
+                crops, index, skipped = self._read(epoch, indices)
+            except UsageError as error:
+                return error
             batch = {"image": crops, "skipped": skipped}
-        if self.source.labels is not None:
-            batch["label"] = self.source.labels[index]
+        if self.labels is not None:
+            batch["label"] = self.labels[index]
         return {**batch, "index": index, "epoch": epoch}
 
     def _read(self, epoch: int, indices: list[int]) -> tuple[list[torch.Tensor], torch.Tensor, list[Any]]:
         read, skipped = read_crops(self.source, indices, self.plan, epoch)
         if not read:
-            raise UsageError(f"none of {len(indices)} images could be read, among them {skipped[0][0]}")
+            step = max(1, len(self.source) // OTHERS)
+            others = [(indices[0] + number * step) % len(self.source) for number in range(1, OTHERS + 1)]
+            read, more = read_crops(self.source, list(dict.fromkeys(others)), self.plan, epoch)
+            skipped += more
+        if not read:
+            name, reason = skipped[0]
+            raise UsageError(
+                f"none of {len(indices)} images could be read, nor any of {OTHERS} others tried in their "
+                f"place; the first is {name} ({reason}); see whether the data is still there"
+            )
         substitutes = list(read)
         kept = [i if i in read else substitutes[n % len(substitutes)] for n, i in enumerate(indices)]
         views = [torch.stack(view) for view in zip(*(read[i] for i in kept), strict=True)]
         return views, torch.tensor(kept), skipped
 
 
-def training_loader(source: Any, plan: ViewPlan, order: EpochOrder, workers: int) -> DataLoader[Any]:
-    """The DataLoader of a run: in this process for a source in memory, in ``workers`` for files."""
-    workers = 0 if source.images is not None else workers
-    return DataLoader(
-        Batches(source, plan),
+class TrainingLoader(DataLoader[Any]):
+    """A DataLoader that raises what a worker could only hand over."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, UsageError):
+                raise batch
+            yield batch
+
+
+def make_order(source: Any, batch_size: int, seed: int, world: int = 1) -> EpochOrder:
+    """The order for a source: by shards where there are enough of them to shuffle, else of all images."""
+    sizes = getattr(source, "sizes", None)
+    if sizes is not None and len(sizes) >= FEW_SHARDS:
+        return ShardOrder(sizes, batch_size, seed, world=world)
+    return EpochOrder(len(source), batch_size, seed, world=world)
+
+
+def training_loader(
+    source: Any, plan: ViewPlan, order: EpochOrder, workers: int, device: torch.device | None = None
+) -> TrainingLoader:
+    """The DataLoader of a run.
+
+    Args:
+        workers: processes that decode; none are started for a source in memory.
+        device: where the images of a source in memory are kept.
+    """
+    resident = source.images is not None
+    workers = 0 if resident else workers
+    return TrainingLoader(
+        Batches(source, plan, device),
         sampler=order,
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=not resident and torch.cuda.is_available(),
     )

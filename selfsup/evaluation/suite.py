@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from selfsup.config import load_config
 from selfsup.data import Source
+from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation.features import PRECISIONS, Features, evaluating, one_channel
@@ -122,11 +123,11 @@ def _see(
     progress: bool,
 ) -> list[tuple[Seen, Seen]]:
     """What each row sees of both splits."""
-    workers = int(data_config.get("workers", 0))
+    workers = data_config.get("workers", 0)
     passes = len({row.size for row in rows})
     with _bar(progress, passes * (len(train) + len(test))) as tell:
         banks, queries = (
-            see(rows, chosen, source, split, batch_size, workers, tell)
+            see(rows, chosen, source, split, batch_size, worker_count(workers, source), tell)
             for split, source in (("train", train), ("test", test))
         )
     for part in (banks[0].features, queries[0].features):

@@ -19,8 +19,8 @@ from torch import nn
 
 from selfsup.config import load_config
 from selfsup.data import load_data
-from selfsup.data.batches import training_loader
-from selfsup.data.order import EpochOrder
+from selfsup.data.batches import make_order, training_loader
+from selfsup.data.workers import loss_of_a_worker_told, worker_count
 from selfsup.encoder import add_to_card, save_encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
@@ -46,7 +46,7 @@ def train(config: dict[str, Any]) -> Path:
     source, test = load_data(config["data"])
     devices = count_devices(config["trainer"], on_gpu)
     world = devices * config["trainer"]["num_nodes"]
-    order = EpochOrder(len(source), config["batch_size"], config["seed"], world=world)
+    order = make_order(source, config["batch_size"], config["seed"], world)
     method = make_method(config, make_encoder(config), devices)
     check_batch_norm(method, config, world, on_gpu)
     check_trainer(config, devices)
@@ -59,9 +59,11 @@ def train(config: dict[str, Any]) -> Path:
     checkpoint = folder / "checkpoints" / "last.ckpt" if config["resume"] else None
     if checkpoint:
         order.skip = batches_seen(checkpoint, len(order))
-    loader = training_loader(source, method.views, order, config["data"]["workers"])
+    workers = worker_count(config["data"]["workers"], source, devices)
+    loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
     method = method.to(memory_format=torch.channels_last)
-    trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
+    with loss_of_a_worker_told():
+        trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
         minutes = (time.perf_counter() - started) / 60
         hand_over(config, method, source, test, folder, console, minutes)

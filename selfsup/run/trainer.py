@@ -17,12 +17,13 @@ from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.skipped import SkippedImages
+from selfsup.data import Source
 from selfsup.errors import UsageError
 from selfsup.run.build import effective_batch
 
 
 def make_trainer(
-    config: Mapping[str, Any], devices: int, folder: Path, source: Any, console: Console
+    config: Mapping[str, Any], devices: int, folder: Path, source: Source, console: Console
 ) -> pl.Trainer:
     """Lightning's trainer, writing into the run's folder."""
     minutes = config["trainer"]["checkpoint_minutes"]
@@ -32,7 +33,7 @@ def make_trainer(
         # Before the file of metrics, whose row of a step holds what the guard saw at it.
         *make_guard(config, source, folder, console),
         MetricsFile(folder / "metrics.csv", config["trainer"]["log_every_n_steps"]),
-        SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"]),
+        SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
         ModelCheckpoint(
             folder / "checkpoints",
             filename="{step}",

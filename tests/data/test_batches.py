@@ -1,6 +1,9 @@
 """What batches hold, whoever reads them."""
 
 import io
+import os
+import shutil
+import signal
 from typing import Any
 
 import pytest
@@ -10,10 +13,11 @@ from PIL import Image
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import Batches, training_loader
 from selfsup.data.order import EpochOrder
+from selfsup.data.workers import loss_of_a_worker_told, worker_count
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
 
-from .images import encoded, noise
+from .images import encoded, noise, write
 
 KIND = {
     "size": 1.0,
@@ -137,9 +141,95 @@ def test_an_unreadable_image_is_named_and_another_takes_its_place() -> None:
         assert torch.equal(view[2], view[4])
 
 
-def test_a_batch_without_any_readable_image_stops() -> None:
-    with pytest.raises(UsageError, match="none of 2 images could be read, among them photo 1"):
-        Batches(files_of(3, broken=(1, 2)), PLAN)[0, [1, 2]]
+def test_a_batch_without_any_readable_image_is_filled_with_others() -> None:
+    source = files_of(8, broken=(1, 2, 6))
+    batch = Batches(source, PLAN)[0, [1, 2]]
+    assert isinstance(batch, dict)
+    assert not {1, 2, 6} & set(batch["index"].tolist())
+    assert torch.equal(batch["label"], batch["index"] % 3)
+    assert [name for name, _ in batch["skipped"]][:2] == ["photo 1", "photo 2"]
+    assert batch["image"][0].shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_data_that_cannot_be_read_any_more_stops_with_a_sentence(workers: int) -> None:
+    source = files_of(4, broken=(0, 1, 2, 3))
+    with pytest.raises(
+        UsageError, match=r"^none of 4 images could be read.*photo \d.*still there$"
+    ) as raised:
+        epochs_of(source, workers)
+    assert "\n" not in str(raised.value)  # no worker's traceback
+
+
+def test_a_folder_that_vanishes_stops_with_a_sentence(tmp_path: Any) -> None:
+    paths = [write(tmp_path / "photos" / f"{i}.png", i, height=20, width=20 + i) for i in range(40)]
+    source = ImageFiles([str(path) for path in paths])
+    loader = training_loader(source, PLAN, EpochOrder(40, 4, 0), workers=2)
+    batches = iter(loader)
+    assert next(batches)["skipped"] == []
+    shutil.rmtree(tmp_path / "photos")
+    with pytest.raises(UsageError, match="there is no such file"):
+        list(batches)
+
+
+def test_a_worker_that_is_killed_is_told_in_a_sentence() -> None:
+    with (
+        pytest.raises(UsageError, match="a process that loads images was killed") as raised,
+        loss_of_a_worker_told(),
+    ):
+        epochs_of(Killer(list(range(8))), workers=1)
+    assert "\n" not in str(raised.value)
+
+
+def test_other_errors_are_not_taken_for_a_killed_worker() -> None:
+    with pytest.raises(RuntimeError, match=r"^shapes$"), loss_of_a_worker_told():
+        raise RuntimeError("shapes")
+
+
+class Killer(ImageFiles):
+    """Stands for a process that the system kills where memory runs out."""
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    picture = __getitem__  # type: ignore[assignment]
+
+
+def test_workers_are_as_many_as_cores_but_none_for_images_in_memory() -> None:
+    array, files = ImageArray(torch.zeros(2, 3, 4, 4, dtype=torch.uint8)), files_of(1)
+    cores = len(os.sched_getaffinity(0))
+    assert worker_count("auto", array) == worker_count(3, array) == 0
+    assert worker_count("auto", files) == min(cores, 16)
+    assert worker_count("auto", files, processes=1000) == 1
+    assert worker_count(3, files) == 3
+
+
+def test_a_source_in_memory_lives_on_the_device() -> None:
+    """A device that holds no values stands for a GPU: whatever were left behind would not fit together."""
+    images = torch.zeros(9, 3, 8, 8, dtype=torch.uint8)
+    loader = training_loader(
+        ImageArray(images, torch.arange(9)), PLAN, EpochOrder(9, 4, 0), 2, torch.device("meta")
+    )
+    batch = next(iter(loader))
+    assert {batch[key].device.type for key in ("image", "label", "index")} == {"meta"}
+    assert loader.num_workers == 0
+    assert not loader.pin_memory
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_indices_are_counted_over_workers_processes_and_interruptions(workers: int) -> None:
+    source = files_of(26)
+    for world, interrupted in ((1, 0), (2, 2), (4, 1)):
+        seen = []
+        for rank in range(world):
+            for first, last in ((0, interrupted), (interrupted, None)):
+                order = EpochOrder(26, 8 // world, 0, rank, world, skip=first)
+                batches = list(training_loader(source, PLAN, order, workers))
+                seen += [
+                    i for batch in batches[: None if last is None else last] for i in batch["index"].tolist()
+                ]
+        assert len(seen) == len(set(seen)) == 24
 
 
 def test_a_file_that_ends_early_is_unreadable(tmp_path: Any) -> None:

@@ -1,0 +1,276 @@
+"""Where the images of tar shards begin: found once, kept in a cache, read in place."""
+
+import hashlib
+import json
+import os
+import tarfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from selfsup.data.folder import EXTENSIONS
+
+OPEN = 256  # shards that a process keeps open
+AT_ONCE = 64  # shards from which on several processes look for images
+_FORM = "1"  # of the cached files
+
+
+class ShardIndex(NamedTuple):
+    """The images of S shards, N in all.
+
+    Attributes:
+        starts: int64 (N,), where each image's header begins in its shard.
+        counts: int64 (S,), images of each shard.
+        labels: int32 (N,), places in ``classes``; -1 for an image without a label.
+        classes: the labels as text, each once.
+        problems: (shard, what is wrong with it) of the shards that were not read to their end.
+    """
+
+    starts: np.ndarray
+    counts: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    problems: list[tuple[str, str]]
+
+
+def index_shards(paths: Sequence[str], label_key: str, cache: Path | None = None) -> ShardIndex:
+    """The index of some shards, from the cache if none of them changed since it was made.
+
+    A sample is a run of members whose names agree up to the first dot of the last part, as WebDataset has it;
+    its image is the member with an image's ending, its label the text of ``.cls``, or ``label_key`` of
+    ``.json``. Members that are no plain files, and those of hidden names, are passed over.
+
+    Args:
+        cache: a folder, made if it is not there; None is ``selfsup/shards`` in the user's cache folder.
+    """
+    cache = _user_cache() if cache is None else cache
+    facts = [(os.path.abspath(path), _version(path)) for path in paths]
+    digest = hashlib.sha256(json.dumps([_FORM, label_key, facts]).encode("utf-8", "surrogateescape"))
+    stem = cache / digest.hexdigest()[:32]
+    if stem.with_suffix(".npz").is_file():
+        return _load(stem)
+    index = _joined(paths, list(_each(paths, label_key)))
+    try:
+        _save(index, stem)
+    except OSError as error:
+        warnings.warn(f"the index of the shards is not kept for the next run: {error}", stacklevel=2)
+        return index
+    return _load(stem)
+
+
+class TarImages:
+    """The encoded images of shards as a sequence of bytes; can be pickled, and read in any order.
+
+    Args:
+        paths, counts: of the shards.
+        firsts: place in ``starts`` of each shard's first image.
+        starts: as in `ShardIndex`; stays on the disk if it is mapped from there.
+    """
+
+    def __init__(self, paths: Sequence[str], counts: np.ndarray, firsts: np.ndarray, starts: np.ndarray):
+        self.paths, self.counts, self.firsts, self.starts = list(paths), counts, firsts, starts
+        self.ends = counts.cumsum()
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, i: int, /) -> bytes:
+        """The encoded image.
+
+        Raises:
+            OSError: if its shard is not there any more, was changed, or cannot be read.
+        """
+        path, tar, info = self._member(i)
+        assert tar.fileobj is not None
+        tar.fileobj.seek(info.offset_data)
+        data: bytes = tar.fileobj.read(info.size)
+        if len(data) < info.size:
+            raise OSError(f"{path!r} ends within it")
+        return data
+
+    def name(self, i: int) -> str:
+        """What a person calls the image, such as "0003.tar 00017.jpg"."""
+        try:
+            path, _, info = self._member(i)
+        except OSError:
+            shard, nth = self._place(i)
+            return f"{self.paths[shard]} image {nth}"
+        return f"{path} {info.name}"
+
+    def _place(self, i: int) -> tuple[int, int]:
+        """Image i's shard, and its number in there."""
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        shard = int(np.searchsorted(self.ends, i, side="right"))
+        return shard, i - int(self.ends[shard] - self.counts[shard])
+
+    def _member(self, i: int) -> tuple[str, tarfile.TarFile, tarfile.TarInfo]:
+        shard, nth = self._place(i)
+        path, start = self.paths[shard], int(self.starts[int(self.firsts[shard]) + nth])
+        try:
+            # A file that two processes share would be read by both from where the other left it.
+            tar = _opened(path, os.getpid())
+            assert tar.fileobj is not None
+            tar.fileobj.seek(start)
+            return path, tar, tarfile.TarInfo.fromtarfile(tar)
+        except tarfile.TarError as error:
+            raise OSError(f"{path!r} was changed or damaged since it was indexed ({error})") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if isinstance(self.starts, np.memmap):
+            state["starts"] = Path(str(self.starts.filename))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.starts, Path):
+            self.starts = np.load(self.starts, mmap_mode="r")
+
+
+@lru_cache(maxsize=OPEN)
+def _opened(path: str, process: int) -> tarfile.TarFile:
+    return tarfile.open(path, "r:")
+
+
+class _Shard(NamedTuple):
+    starts: list[int]
+    labels: list[str | None]
+    problem: str | None
+
+
+def _index_shard(path: str, label_key: str) -> _Shard:
+    starts: list[int] = []
+    labels: list[str | None] = []
+    problem = None
+    key, has_image, label = "", False, None
+
+    def close() -> None:
+        if has_image:
+            labels.append(label)
+
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in _members(tar, os.path.getsize(path)):
+                if isinstance(info, str):
+                    problem = info
+                    break
+                folder, _, base = info.name.rpartition("/")
+                stem, _, ending = base.partition(".")
+                if not info.isreg() or not stem:
+                    continue
+                ending = ending.lower().rpartition(".")[2]
+                is_image = ending in EXTENSIONS
+                if (folder, stem) != key or (is_image and has_image):
+                    close()
+                    key, has_image, label = (folder, stem), False, None
+                if is_image:
+                    has_image = True
+                    starts.append(info.offset)
+                elif ending in ("cls", "json"):
+                    label = (
+                        _label(tar, info, ending, label_key) if label is None or ending == "cls" else label
+                    )
+            close()
+    except (tarfile.TarError, OSError) as error:
+        problem = problem or f"it cannot be read as a tar file ({error})"
+    if problem is None and not starts:
+        problem = "it holds no images"
+    return _Shard(starts, labels, problem)
+
+
+def _members(tar: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo | str]:
+    """The members that are whole, and at last a sentence if that was not all."""
+    whole = 0
+    assert tar.fileobj is not None
+    try:
+        while (info := tar.next()) is not None:
+            if info.offset_data + info.size > size:
+                yield f"it ends early: member {info.name!r} is cut off, and what followed it is lost"
+                return
+            whole += 1
+            yield info
+    except tarfile.ReadError as error:
+        yield f"it ends early, after {whole} members ({error})"
+        return
+    # tarfile takes a header that makes no sense for the end.
+    tar.fileobj.seek(tar.offset)
+    rest = tar.fileobj.read(tarfile.BLOCKSIZE)
+    if len(rest) < tarfile.BLOCKSIZE:
+        yield f"it has no end mark, and may have been cut off after {whole} members"
+    elif rest.strip(b"\0"):
+        yield f"it is damaged at byte {tar.offset}, after {whole} members, and what follows is lost"
+
+
+def _label(tar: tarfile.TarFile, info: tarfile.TarInfo, ending: str, label_key: str) -> str | None:
+    file = tar.extractfile(info)
+    assert file is not None
+    text = file.read()
+    if ending == "cls":
+        return text.decode("utf-8", "replace").strip() or None
+    try:
+        value = json.loads(text).get(label_key)
+    except (ValueError, AttributeError):
+        return None
+    return str(value) if isinstance(value, str | int) else None
+
+
+def _each(paths: Sequence[str], label_key: str) -> Iterable[_Shard]:
+    processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, len(paths))
+    keys = [label_key] * len(paths)
+    if len(paths) < AT_ONCE or processes < 2:
+        return map(_index_shard, paths, keys)
+    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
+        return list(pool.map(_index_shard, paths, keys, chunksize=4))
+
+
+def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:
+    classes = sorted({label for shard in shards for label in shard.labels if label is not None}, key=_order)
+    number = {label: place for place, label in enumerate(classes)}
+    return ShardIndex(
+        np.concatenate([np.array(shard.starts, np.int64) for shard in shards]),
+        np.array([len(shard.starts) for shard in shards]),
+        np.array([number.get(label or "", -1) for shard in shards for label in shard.labels], np.int32),
+        classes,
+        [(path, shard.problem) for path, shard in zip(paths, shards, strict=True) if shard.problem],
+    )
+
+
+def _order(label: str) -> tuple[int, str]:
+    """Numbers by their value, before text."""
+    return (len(label), label) if label.isdecimal() else (2**31, label)
+
+
+def _save(index: ShardIndex, stem: Path) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    own = stem.with_suffix(f".{os.getpid()}.tmp")
+    with own.open("wb") as file:
+        np.save(file, index.starts)
+    own.replace(stem.with_suffix(".npy"))
+    rest = {"classes": index.classes, "problems": index.problems}
+    with own.open("wb") as file:
+        np.savez(file, counts=index.counts, labels=index.labels, rest=np.array(json.dumps(rest)))
+    own.replace(stem.with_suffix(".npz"))  # last: where this file is, the other is whole
+
+
+def _load(stem: Path) -> ShardIndex:
+    starts = np.load(stem.with_suffix(".npy"), mmap_mode="r")
+    with np.load(stem.with_suffix(".npz"), allow_pickle=False) as kept:
+        rest = json.loads(str(kept["rest"]))
+        problems = [(path, problem) for path, problem in rest["problems"]]
+        return ShardIndex(starts, kept["counts"], kept["labels"], rest["classes"], problems)
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfsup" / "shards"
+
+
+def _version(path: str) -> tuple[int, int]:
+    about = os.stat(path)
+    return about.st_size, about.st_mtime_ns

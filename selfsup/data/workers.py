@@ -1,0 +1,45 @@
+"""How many processes load images."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from selfsup.errors import UsageError
+
+MOST = 16  # a process; more wait for the disk, or for the one that takes their batches
+
+
+def worker_count(setting: int | str, source: Any, processes: int = 1) -> int:
+    """Processes that decode for one process that trains: none for a source in memory.
+
+    Args:
+        setting: ``data.workers``, a number or "auto": this process's share of the cores, at most 16.
+        processes: that train on this machine.
+    """
+    if source.images is not None:
+        return 0
+    if setting == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(MOST, cores // processes))
+    return int(setting)
+
+
+@contextmanager
+def loss_of_a_worker_told() -> Iterator[None]:
+    """Tell in a sentence that the system ended a process that loads images.
+
+    torch raises this from a signal handler, so it can come up anywhere in the training.
+
+    Raises:
+        UsageError: instead of torch's RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UsageError(
+            "a process that loads images was killed, as the system does where memory runs out; "
+            "lower data.workers or batch_size, or give shared memory (/dev/shm) more room"
+        ) from error
