@@ -15,7 +15,7 @@ OTHERS = 16  # images that are tried where none of a batch can be read
 FEW_SHARDS = 32  # below which shards in random order would leave too much as it was
 
 
-class Batches(Dataset[dict[str, Any]]):
+class Batches(Dataset[dict[str, Any] | UsageError]):
     """Maps ``(epoch, indices)`` to a batch.
 
     Of a source in memory the batch holds whole images, uint8 ``(N, 3, H, W)``, on ``device``. Of files it

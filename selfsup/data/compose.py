@@ -43,8 +43,7 @@ def concat(sources: Sequence[Source]) -> Source:
     if len(arrays) == len(sources) and len({images.shape[1:] for images in arrays}) == 1:
         skipped = [pair for source in sources for pair in source.skipped]
         return ImageArray(torch.cat(arrays), labels, classes, names, skipped)
-    items = [source.images if source.images is not None else source.files for source in sources]
-    return ImageFiles(Joined(items), labels, classes, names)
+    return _lazy(sources)
 
 
 def mix(sources: Sequence[Source], weights: Sequence[float], names: Sequence[str]) -> Source:
@@ -117,7 +116,9 @@ def _lazy(sources: Sequence[Source]) -> Source:
     """`concat` that copies no images: a mixture repeats some, and may not fit in memory."""
     labels, classes = _joined_labels(sources)
     items = [source.images if source.images is not None else source.files for source in sources]
-    return ImageFiles(Joined(items), labels, classes, Joined([Names(source) for source in sources]))
+    joined = ImageFiles(Joined(items), labels, classes, Joined([Names(source) for source in sources]))
+    joined.skipped = [pair for source in sources for pair in source.skipped]
+    return joined
 
 
 def _joined_labels(sources: Sequence[Source]) -> tuple[Tensor | None, list[str] | None]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfsup.data.folder import EXTENSIONS
+from selfsup.data.tree import EXTENSIONS
 
 OPEN = 256  # shards that a process keeps open
 AT_ONCE = 64  # shards from which on several processes look for images
@@ -125,13 +125,13 @@ class TarImages:
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         if isinstance(self.starts, np.memmap):
-            state["starts"] = Path(str(self.starts.filename))
+            state["starts"] = Path(str(self.starts.filename))  # its content stays where it is
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        starts = state["starts"]
         self.__dict__.update(state)
-        if isinstance(self.starts, Path):
-            self.starts = np.load(self.starts, mmap_mode="r")
+        self.starts = np.load(starts, mmap_mode="r") if isinstance(starts, Path) else starts
 
 
 @lru_cache(maxsize=OPEN)
@@ -149,7 +149,8 @@ def _index_shard(path: str, label_key: str) -> _Shard:
     starts: list[int] = []
     labels: list[str | None] = []
     problem = None
-    key, has_image, label = "", False, None
+    key: tuple[str, str] | None = None
+    has_image, label = False, None
 
     def close() -> None:
         if has_image:
