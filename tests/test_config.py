@@ -225,7 +225,7 @@ print(json.dumps(seen))
 
 
 def test_mistakes_and_help_are_told_before_torch_is_imported() -> None:
-    good = [[], ["--help"], ["train", "--help"], ["evaluate", "-h"], ["train", "method=dino", "--help"]]
+    good = [[], ["--help"], ["train", "--help"], ["evaluate", "-h"], ["views", "method=dino", "--help"]]
     wrong = [
         ["trian"],
         ["train", "method=barlw"],
@@ -235,6 +235,7 @@ def test_mistakes_and_help_are_told_before_torch_is_imported() -> None:
         ["train", "method=mae", "backbone=resnet18"],
         ["train", "data=folder", "data.root=no/such/folder"],
         ["train", "resume=no/such/run"],
+        ["views", "images=0"],
         ["evaluate"],
         ["evaluate", "encoder=x", "kk=3"],
     ]

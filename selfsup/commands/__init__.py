@@ -15,8 +15,16 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 COMMANDS = {
     "train": "learn an encoder from images without labels",
+    "views": "show what a training command would see of the images, as one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
 }
+
+_CONFIGS = {"views": "views-command"}  # configs/views/ holds the view plans
+
+
+def config_name(command: str) -> str:
+    """The name of a command's configuration, which is nearly always its own."""
+    return _CONFIGS.get(command, command)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         from selfsup.config import load_config
 
-        config = load_config(name, rest)
+        config = load_config(config_name(name), rest)
         keep_freed_memory()
         wait_briefly()
         importlib.import_module(f"selfsup.commands.{name}").run(config)

@@ -1,5 +1,6 @@
 """``--help``: a command's settings, read off the configuration files."""
 
+from selfsup.commands import config_name
 from selfsup.config import config_root, options, summary, written
 
 _EXAMPLES = {
@@ -9,6 +10,10 @@ _EXAMPLES = {
         "selfsup train method=simclr data=cifar10 data.download=true trainer.max_epochs=100",
         "selfsup train resume=runs/latest",
     ],
+    "views": [
+        "selfsup views method=dino data=folder data.root=my/images",
+        "selfsup views method=mae images=16 file=mae.png",
+    ],
     "evaluate": [
         "selfsup evaluate encoder=runs/latest/encoder",
         "selfsup evaluate encoder=timm:resnet18 data=folder data.root=my/images",
@@ -17,6 +22,7 @@ _EXAMPLES = {
 }
 _GROUPS = {
     "train": ["method", "backbone", "data", "views", "trainer", "logger", "experiment"],
+    "views": ["method", "backbone", "data", "views", "experiment"],
     "evaluate": ["data", "protocols"],
 }
 
@@ -35,7 +41,7 @@ def describe(command: str, overrides: list[str]) -> str:
         parts += ["", "backbone= also takes any name that timm knows."]
     parts += ["", "settings:"]
     inside_defaults = False
-    for line in (config_root() / f"{command}.yaml").read_text(encoding="utf-8").splitlines():
+    for line in (config_root() / f"{config_name(command)}.yaml").read_text(encoding="utf-8").splitlines():
         inside_defaults = line == "defaults:" or (inside_defaults and line.startswith("  "))
         if line and not inside_defaults and not line.startswith("#"):
             parts.append(f"  {line}")
@@ -46,7 +52,12 @@ def describe(command: str, overrides: list[str]) -> str:
         ]
         parts += ["trainer.max_epochs=100 or method.optimizer.lr=5e-4; a misspelt name is told."]
         parts += ["'selfsup train method=mae data=folder --help' lists those of these choices."]
+    if command == "views":
+        parts += [
+            "",
+            "and all settings of 'selfsup train', so that its command can be tried: put views for train.",
+        ]
     if overrides:
         parts += ["", f"all settings with {' '.join(overrides)}:", ""]
-        parts += [f"  {line}" for line in written(command, overrides).splitlines()]
+        parts += [f"  {line}" for line in written(config_name(command), overrides).splitlines()]
     return "\n".join(parts)

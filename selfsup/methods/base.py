@@ -17,7 +17,8 @@ class Method(pl.LightningModule):
     """A self-supervised method: views -> encoder -> heads -> objective.
 
     A method implements :meth:`loss`, and overrides :meth:`after_step` (a teacher's average),
-    :meth:`learned_encoder` (if it is the teacher) or :meth:`before_update` where it needs to.
+    :meth:`learned_encoder` (if it is the teacher), :meth:`regions` (if it masks) or :meth:`before_update`
+    where it needs to.
 
     Args:
         encoder: the encoder to train.
@@ -46,6 +47,14 @@ class Method(pl.LightningModule):
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         """Loss of normalised views, each ``(N, 3, size, size)``, and scalars worth logging."""
         raise NotImplementedError
+
+    def regions(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Patches that are treated apart in ``n`` views, as a person would be shown them; none by default.
+
+        Returns:
+            By name, bool ``(n, L)``: "hidden" from the encoder, its "context", or others by their own names.
+        """
+        return {}
 
     def learned_encoder(self) -> Encoder:
         """The encoder that is handed over."""
@@ -89,8 +98,7 @@ class Method(pl.LightningModule):
 
     def generator(self) -> torch.Generator:
         """Random numbers of this step and process alone, so that nothing need be saved to resume."""
-        micro_step = self.trainer.fit_loop.total_batch_idx
-        return torch.Generator().manual_seed((self.seed * 1_000_003 + micro_step) * 4_099 + self.global_rank)
+        return step_generator(self.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         step, settings = self.global_step, self.optimizer
@@ -131,6 +139,11 @@ class Method(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self, self.optimizer)
+
+
+def step_generator(seed: int, micro_step: int, rank: int) -> torch.Generator:
+    """Random numbers of one batch of one process."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + micro_step) * 4_099 + rank)
 
 
 def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:

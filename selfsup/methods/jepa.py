@@ -4,6 +4,7 @@ Assran et al. 2023, "Self-Supervised Learning from Images with a Joint-Embedding
 Architecture", arXiv:2301.08243.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -57,7 +58,7 @@ class JEPA(Method):
 
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         images = torch.cat(list(views))
-        context, targets = block_masks(len(images), self.encoder.grid, self.generator(), **self.masks)
+        context, targets = self.blocks(len(images), self.generator())
         context, targets = context.to(images.device), targets.to(images.device)
         with torch.no_grad():
             teacher = self.teacher.tokens(images).float()
@@ -66,6 +67,16 @@ class JEPA(Method):
         prediction = self.predictor(visible, [context], list(targets))
         spread = teacher.std(dim=0).mean()
         return latent_prediction(prediction, target), {"target_std": spread}
+
+    def blocks(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Patches of the context ``(n, K)`` and of the targets ``(T, n, K')``."""
+        return block_masks(n, self.encoder.grid, generator, **self.masks)
+
+    def regions(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        context, targets = self.blocks(n, generator)
+        nothing = torch.zeros(n, math.prod(self.encoder.grid), dtype=torch.bool)
+        named = {"context": context} | {f"target {k}": block for k, block in enumerate(targets, 1)}
+        return {name: nothing.scatter(1, patches, True) for name, patches in named.items()}
 
     def after_step(self) -> None:
         momentum = linear(self.global_step, self.total_steps, self.momentum["start"], self.momentum["end"])

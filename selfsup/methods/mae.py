@@ -39,11 +39,18 @@ class MAE(Method):
 
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         images = torch.cat(list(views))
-        keep, hidden = random_mask(len(images), self.patches, self.mask_ratio, self.generator())
+        keep, hidden = self.mask(len(images), self.generator())
         keep, hidden = keep.to(images.device), hidden.to(images.device)
         prediction = self.decode(self.encoder.sequence(images, keep), keep)
         target = patchify(images, self.encoder.patch_size)
         return masked_reconstruction(prediction, target, hidden, normalize=self.normalize), {}
+
+    def mask(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Indices of the visible patches ``(n, K)``, and which are hidden ``(n, L)``."""
+        return random_mask(n, self.patches, self.mask_ratio, generator)
+
+    def regions(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"hidden": self.mask(n, generator)[1]}
 
     def decode(self, sequence: Tensor, keep: Tensor) -> Tensor:
         """Predicted patches ``(N, L, patch² · 3)`` from the encoder's tokens ``(N, P + K, D)``."""

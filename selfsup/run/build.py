@@ -1,5 +1,7 @@
 """From a configuration to an encoder and a method."""
 
+import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,3 +83,12 @@ def count_devices(settings: Mapping[str, Any], on_gpu: bool) -> int:
     if devices in ("auto", -1):
         return torch.cuda.device_count() if on_gpu else 1
     return int(devices)
+
+
+def quiet() -> None:
+    """Keep Lightning's remarks about its own settings off the terminal."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    # lightly's DINO head uses the form of weight norm that torch will drop one day.
+    warnings.filterwarnings("ignore", message=".*weight_norm.*deprecated", category=FutureWarning)

@@ -1,10 +1,8 @@
 """A run from beginning to end: learn, save, judge."""
 
-import logging
 import os
 import subprocess
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -25,7 +23,7 @@ from selfsup.encoder import add_to_card, save_encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.methods.base import Method
-from selfsup.run.build import count_devices, effective_batch, make_encoder, make_method
+from selfsup.run.build import count_devices, effective_batch, make_encoder, make_method, quiet
 from selfsup.run.folder import new_folder, process_rank
 from selfsup.run.trainer import batches_seen, check_trainer, make_trainer
 
@@ -38,7 +36,7 @@ def train(config: dict[str, Any]) -> Path:
     Everything that can be refused is refused before the folder is made.
     """
     started = time.perf_counter()
-    _quiet()
+    quiet()
     # timm's plain attention is twice as fast as torch's fused kernel on a CPU's short sequences.
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     set_fused_attn(on_gpu)
@@ -157,15 +155,6 @@ def _announce(
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _quiet() -> None:
-    """Keep Lightning's remarks about its own settings off the terminal."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-    # lightly's DINO head uses the form of weight norm that torch will drop one day.
-    warnings.filterwarnings("ignore", message=".*weight_norm.*deprecated", category=FutureWarning)
 
 
 def _revision() -> str | None:

@@ -48,9 +48,7 @@ def make_trainer(
     )
 
 
-def make_guard(
-    config: Mapping[str, Any], source: Any, folder: Path, console: Console
-) -> list[CollapseGuard]:
+def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Console) -> list[CollapseGuard]:
     """The collapse guard, unless it is switched off or has too few images to judge by."""
     settings = {key: value for key, value in config["guard"].items() if key != "enabled"}
     if not config["guard"]["enabled"]:

@@ -1,0 +1,183 @@
+"""A contact sheet: images and what a method sees of them, for a person to look at before a long run."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from torch import Tensor
+
+from selfsup.data.batches import Batches, make_order
+from selfsup.methods.base import Method, step_generator
+
+CELL = 192  # pixels a side that the largest view is enlarged to, if it is smaller
+GAP, LINE, TEXT = 10, 18, 14
+COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#c71585", "#808000", "#000075")
+HIDDEN = (128, 128, 128)
+
+
+def contact_sheet(
+    method: Method, source: Any, names: Sequence[str], batch_size: int, world: int, rows: int, title: str
+) -> tuple[Image.Image, list[tuple[str, str]]]:
+    """The first images of the first batch, and their views and masks as they are in the first step.
+
+    Args:
+        names: of the plan's views.
+        batch_size: of a process.
+        world: processes that a batch is shared by; those of the first are shown.
+
+    Returns:
+        The picture, and (name, reason) of the images that could not be read.
+
+    Raises:
+        UsageError: the data is smaller than a batch, or cannot be read.
+    """
+    plan = method.views
+    order = make_order(source, batch_size, plan.seed, world)
+    indices = order.indices(0, torch.tensor([0]))[0].tolist()[:rows]
+    batch = Batches(source, plan)[0, indices]
+    if isinstance(batch, Exception):
+        raise batch
+    index = batch["index"]
+    views = [_pixels(view, plan.mean, plan.std) for view in plan(batch, 0)]
+    regions = method.regions(batch_size * len(plan), step_generator(method.seed, 0, 0))
+
+    factor = max(1, CELL // max(plan.sizes))
+    cell = factor * max(plan.sizes)
+    columns = [[_picture(source[i], cell) for i in index.tolist()]]
+    heads = [("image", "where views lie")]
+    for number, (view, name, size) in enumerate(zip(views, names, plan.sizes, strict=True)):
+        columns.append([_enlarged(image, factor) for image in view])
+        heads.append((name, f"{size} px"))
+        _draw_boxes(columns[0], source, index, plan, number)
+        if regions:
+            first = number * batch_size
+            masks = {key: mask[first : first + len(index)] for key, mask in regions.items()}
+            columns.append(_with_regions(view, masks, method.encoder.patch_size, factor))
+            heads.append((", ".join(_short(masks)), "as the method splits it"))
+    labels = [_end_of(source.name(i)) for i in index.tolist()]
+    colours = ["black"] + [
+        COLOURS[number % len(COLOURS)] for number in range(len(plan)) for _ in range(1 + bool(regions))
+    ]
+    return _sheet(columns, heads, labels, colours, cell, title), batch["skipped"]
+
+
+def _pixels(view: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 (N, S, S, 3) of normalised views."""
+    mean_, std_ = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
+    return ((view.float() * std_ + mean_) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+
+
+def _picture(image: Tensor, cell: int) -> Image.Image:
+    """The whole image (3, H, W), as large as fits into a cell."""
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    by = cell / max(picture.size)
+    width, height = (max(1, round(side * by)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.NEAREST if by > 1 else Image.Resampling.LANCZOS)
+
+
+def _enlarged(image: Tensor, factor: int) -> Image.Image:
+    picture = Image.fromarray(image.contiguous().numpy())
+    return picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
+
+
+def _draw_boxes(pictures: Sequence[Image.Image], source: Any, index: Tensor, plan: Any, number: int) -> None:
+    for picture, i in zip(pictures, index.tolist(), strict=True):
+        height, width = source[i].shape[1:]
+        box, _ = plan.where(number, torch.tensor([i]), 0, height, width)
+        top, left, tall, wide = box[0].tolist()
+        x, y = picture.width / width, picture.height / height
+        corners = (left * x, top * y, (left + wide) * x - 1, (top + tall) * y - 1)
+        ImageDraw.Draw(picture).rectangle(corners, outline=COLOURS[number % len(COLOURS)], width=2)
+
+
+def _with_regions(view: Tensor, masks: Mapping[str, Tensor], patch: int, factor: int) -> list[Image.Image]:
+    """Hidden patches are covered; what is neither context nor target is dark; targets are tinted."""
+    pictures = []
+    for row, image in enumerate(view):
+        side = image.shape[0] // patch
+        pixels = image.float()
+        grids = {key: mask[row].view(side, side) for key, mask in masks.items()}
+        large = {key: _per_pixel(grid, patch) for key, grid in grids.items()}
+        if "hidden" in large:
+            pixels = torch.where(large["hidden"], torch.tensor(HIDDEN, dtype=torch.float32), pixels)
+        if "context" in large:
+            pixels = torch.where(large["context"], pixels, 0.25 * pixels)
+        tints = _tints(grids)
+        for key, colour in tints.items():
+            tinted = 0.55 * image.float() + 0.45 * torch.tensor(ImageColor.getrgb(colour)).float()
+            pixels = torch.where(large[key], tinted, pixels)
+        picture = _enlarged(pixels.byte(), factor)
+        for key, colour in tints.items():
+            _outline(picture, grids[key], patch * factor, colour)
+        pictures.append(picture)
+    return pictures
+
+
+def _tints(regions: Mapping[str, Any]) -> dict[str, str]:
+    others = [key for key in regions if key not in ("hidden", "context")]
+    return dict(zip(others, itertools.cycle(COLOURS), strict=False))
+
+
+def _per_pixel(grid: Tensor, patch: int) -> Tensor:
+    return grid.repeat_interleave(patch, 0).repeat_interleave(patch, 1).unsqueeze(2)
+
+
+def _outline(picture: Image.Image, grid: Tensor, step: int, colour: str) -> None:
+    """A line between every patch of the region and a neighbour outside of it."""
+    draw = ImageDraw.Draw(picture)
+    inside = {tuple(place) for place in grid.nonzero().tolist()}
+    for y, x in inside:
+        for dy, dx, ends in (
+            (-1, 0, (0, 0, 1, 0)),
+            (1, 0, (0, 1, 1, 1)),
+            (0, -1, (0, 0, 0, 1)),
+            (0, 1, (1, 0, 1, 1)),
+        ):
+            if (y + dy, x + dx) not in inside:
+                a, b, c, d = ends
+                corners = ((x + a) * step, (y + b) * step, (x + c) * step, (y + d) * step)
+                draw.line([min(corner, picture.width - 1) for corner in corners], fill=colour, width=2)
+
+
+def _short(masks: Mapping[str, Any]) -> list[str]:
+    """``target 1, target 2`` said once."""
+    return list(dict.fromkeys(key.rstrip(" 0123456789") + "s" * key[-1].isdigit() for key in masks))
+
+
+def _end_of(name: str, most: int = 26) -> str:
+    end = " ".join(name.replace("\\", "/").rpartition("/")[2].split())
+    return end if len(end) <= most else "…" + end[1 - most :]
+
+
+def _sheet(
+    columns: Sequence[Sequence[Image.Image]],
+    heads: Sequence[tuple[str, str]],
+    labels: Sequence[str],
+    colours: Sequence[str],
+    cell: int,
+    title: str,
+) -> Image.Image:
+    font, bold = ImageFont.load_default(TEXT), ImageFont.load_default(TEXT + 3)
+    widths = [max(picture.width for picture in column) for column in columns]
+    widths = [
+        int(max(width, *(font.getlength(line) for line in head))) + GAP
+        for width, head in zip(widths, heads, strict=True)
+    ]
+    widths[0] = max(widths[0], int(max(font.getlength(label) for label in labels)) + GAP)
+    top, step = 2 * GAP + 4 * LINE, cell + LINE + GAP
+    width = max(GAP + sum(widths), int(bold.getlength(title)) + 2 * GAP)
+    sheet = Image.new("RGB", (width, top + step * len(labels)), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, GAP), title, fill="black", font=bold)
+    x = GAP
+    for column, head, wide, colour in zip(columns, heads, widths, colours, strict=True):
+        draw.text((x, GAP + 2 * LINE - 6), head[0], fill=colour, font=font)
+        draw.text((x, GAP + 3 * LINE - 6), head[1], fill="#606060", font=font)
+        for row, picture in enumerate(column):
+            sheet.paste(picture, (x, top + row * step))
+        x += wide
+    for row, label in enumerate(labels):
+        draw.text((GAP, top + row * step + cell), label, fill="#606060", font=font)
+    return sheet
