@@ -2,10 +2,11 @@
 
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features import Features, Part, extract, pixels
+from selfsup.evaluation.fewshot import NShot, nshot
 from selfsup.evaluation.intervals import student, wilson
 from selfsup.evaluation.moments import Moments, moments
 from selfsup.evaluation.neighbours import knn, neighbours
-from selfsup.evaluation.probes import linear_probe, logistic, nshot
+from selfsup.evaluation.probes import linear_probe, logistic
 from selfsup.evaluation.results import write_results
 from selfsup.evaluation.score import Score, accuracy
 from selfsup.evaluation.spectra import (
@@ -25,6 +26,7 @@ __all__ = [
     "SETTINGS",
     "Features",
     "Moments",
+    "NShot",
     "NoScore",
     "Part",
     "PowerLaw",

@@ -12,7 +12,6 @@ from selfsup.evaluation.lbfgs import minimise
 
 STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))
 PATIENCE = 2
-SHOT_STRENGTH = 0.3
 
 
 class Probe(NamedTuple):
@@ -142,79 +141,6 @@ def second_moment(x: Tensor) -> Tensor:
     """``X^T X / N`` ``(D, D)`` of evenly spaced rows of ``x`` ``(N, D)``: a preconditioner may be rough."""
     rows = x[:: max(1, len(x) // max(4096, 2 * x.shape[1]))]
     return rows.t() @ rows / len(rows)
-
-
-def nshot(
-    train: Tensor,
-    labels: Tensor,
-    test: Tensor,
-    test_labels: Tensor,
-    shots: int = 5,
-    draws: int = 20,
-    seed: int = 0,
-    strength: float = SHOT_STRENGTH,
-) -> list[float]:
-    """Accuracy with few labels: a ridge classifier on ``shots`` random samples a class, for each draw.
-
-    Closed form on features standardised by the whole training split (which takes no labels), one-hot
-    targets, an unpenalised intercept, and one fixed penalty: ``strength`` times the mean squared length
-    of the drawn samples. Nothing is selected. After the few-shot evaluation of big_vision.
-
-    Args:
-        train: features ``(N, D)``.
-        labels: int64 ``(N,)``; shots are drawn from every class with a sample.
-        test: features ``(M, D)``.
-        test_labels: int64 ``(M,)``.
-        shots: samples a class.
-        draws: repetitions with other samples.
-        seed: of the draws.
-        strength: of the penalty.
-
-    Returns:
-        The accuracy on all of ``test`` for each draw; :func:`selfsup.evaluation.student` gives an
-        interval.
-
-    Raises:
-        NoScore: a class with fewer samples than ``shots``, or fewer than two classes.
-    """
-    present, count = labels.unique(return_counts=True)
-    if len(present) < 2:
-        raise NoScore("few-shot accuracy needs samples of at least two classes")
-    if count.min() < shots:
-        raise NoScore(
-            f"class {present[count.argmin()]} has {count.min()} training samples, fewer than {shots} shots"
-        )
-    train, test = standardise(train, test)
-    generator = torch.Generator().manual_seed(seed)
-    target = torch.eye(len(present), dtype=train.dtype, device=train.device).repeat_interleave(shots, dim=0)
-    members = [(labels == label).nonzero().squeeze(1) for label in present]
-    accuracies = []
-    for _ in range(draws):
-        drawn = [rows[torch.randperm(len(rows), generator=generator)[:shots]] for rows in members]
-        weights = ridge(train[torch.cat(drawn)], target, strength)
-        predictions = present[logits(test, weights).argmax(0)]
-        accuracies.append((predictions == test_labels).double().mean().item())
-    return accuracies
-
-
-def ridge(x: Tensor, y: Tensor, strength: float) -> Tensor:
-    """Weights ``(C, D + 1)``, bias last, of ridge regression of ``y`` ``(n, C)`` on ``x`` ``(n, D)``.
-
-    The penalty is ``strength`` times the mean squared length of the centred rows, so that it does
-    not depend on the scale or the width of the features.
-    """
-    mean, level = x.mean(0), y.mean(0)
-    rows, values = x - mean, y - level
-    penalty = strength * rows.square().sum(1).mean().clamp(min=torch.finfo(x.dtype).tiny)
-    if len(x) < x.shape[1]:
-        system = rows @ rows.t()
-        system.diagonal().add_(penalty)
-        weights = torch.linalg.solve(system, values).t() @ rows
-    else:
-        system = rows.t() @ rows
-        system.diagonal().add_(penalty)
-        weights = torch.linalg.solve(system, rows.t() @ values).t()
-    return torch.cat([weights, (level - weights @ mean).unsqueeze(1)], dim=1)
 
 
 def logits(x: Tensor, weights: Tensor) -> Tensor:
