@@ -160,6 +160,24 @@ def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     return tuple((x - mean) * scale for x in (train, *others))
 
 
+def whiten(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """All inputs standardised and turned so that dimensions of ``train`` are uncorrelated, of variance 1.
+
+    ``x V (e + D/N mean(e))^-1/2`` with the eigenvectors V and eigenvalues e of the covariance. A linear
+    classifier can say as much of the one as of the other, but gradient descent needs far fewer steps, since
+    no direction is flat. What is added keeps directions that few samples say little about from being
+    blown up: with fewer samples than dimensions some do not vary at all in ``train``, but do in the others.
+    """
+    standard = standardise(train, *others)
+    gram = torch.zeros(train.shape[1], train.shape[1], dtype=torch.float64)
+    for block in standard[0].split(4096):
+        gram += block.t() @ block
+    values, vectors = torch.linalg.eigh(gram / len(train))
+    scale = (values.clamp(min=0) + train.shape[1] / len(train) * values.mean()).rsqrt()
+    turn = (vectors * scale).to(train.dtype)
+    return tuple(x @ turn for x in standard)
+
+
 def stratified(labels: Tensor, share: float, seed: int) -> Tensor:
     """A mask ``(N,)`` that holds out ``share`` of each class: at least one, unless it is the only one."""
     generator = torch.Generator().manual_seed(seed)

@@ -9,8 +9,10 @@ pooled features).
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from selfsup.errors import UsageError
 from selfsup.evaluation.errors import NoScore
@@ -42,6 +44,16 @@ class AtLeast:
 
 
 @dataclass(frozen=True)
+class AtMost:
+    """In ``Annotated[float, AtMost(1)]``: a setting, or each of a list, must not be larger."""
+
+    most: float
+
+    def complaint(self, value: float) -> str | None:
+        return None if value <= self.most else f"must be at most {self.most:g}"
+
+
+@dataclass(frozen=True)
 class Share:
     """In ``Annotated[float, Share()]``: a setting, or each of a list, lies strictly between 0 and 1."""
 
@@ -53,6 +65,8 @@ Count = Annotated[int, AtLeast(1)]
 Counts = Annotated[list[int], AtLeast(1)]
 Positive = Annotated[float, Above(0)]
 Positives = Annotated[list[float], Above(0)]
+Decay = Annotated[float, AtLeast(0)]
+Decays = Annotated[list[float], AtLeast(0)]
 Fraction = Annotated[float, Share()]
 
 
@@ -148,13 +162,19 @@ def records(protocol: Protocol, train: Features, test: Features) -> dict[str, di
     try:
         require_usable(protocol, train, test)
         scores = protocol.function(train, test, **protocol.settings)
-    except NoScore as why:
+    except (NoScore, LinAlgError) as why:
+        reason = str(why) if isinstance(why, NoScore) else f"the features cannot be decomposed: {why}"
         names = getattr(protocol.function, "names", lambda **settings: [protocol.name])
-        blank = Score(reason=str(why), settings=dict(protocol.settings), accuracy=protocol.labels)
-        scores = {name: replace(blank) for name in names(**protocol.settings)}
+        scores = {name: _blank(protocol, reason) for name in names(**protocol.settings)}
     if isinstance(scores, Score):
         scores = {protocol.name: scores}
+    for score in scores.values():
+        score.settings = protocol.settings | score.settings
     return {name: record(name, score, protocol.labels, train, test) for name, score in scores.items()}
+
+
+def _blank(protocol: Protocol, reason: str) -> Score:
+    return Score(reason=reason, accuracy=protocol.labels)
 
 
 def record(name: str, score: Score, labels: bool, train: Features, test: Features) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a protocol returns."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +79,13 @@ def absent(labels: Tensor, truth: Tensor) -> list[str]:
     if not count:
         return []
     return [f"{count} of {len(truth)} test samples count as wrong, being of classes absent from training"]
+
+
+def edge(chosen: float, tried: Sequence[float], what: str) -> list[str]:
+    """A flag if the chosen of several settings is the largest, beyond which there may be a better one."""
+    if len(tried) == 1 or chosen != max(tried):
+        return []
+    return [f"the {what} tried, {chosen:g}, was best; perhaps one beyond is better"]
 
 
 def pack(correct: Tensor) -> str:

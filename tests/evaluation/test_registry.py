@@ -40,6 +40,38 @@ def test_a_protocol_without_a_score_says_why():
     assert (record["value"], record["reason"]) == (None, "there is no column 7")
 
 
+def indecomposable(train: Features, test: Features) -> Score:
+    torch.linalg.cholesky(-torch.eye(2))
+    return Score(1.0)
+
+
+def test_a_decomposition_that_fails_is_a_reason():
+    (mine,) = protocols({"mine": {"_target_": f"{__name__}.indecomposable", "labels": False}})
+    assert "cannot be decomposed" in records(mine, features(), features(5))["mine"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("label_fraction.shares=[0.1,1.5]", "shares must be at most 1, not 1.5"),
+        ("finetune.layer_decay=1.5", "layer_decay must be at most 1, not 1.5"),
+        ("mae_linear.batch=1", "batch must be at least 2, not 1"),
+    ],
+)
+def test_settings_out_of_range_are_told(setting, sentence):
+    name = setting.partition(".")[0]
+    config = load_config("evaluate", ["encoder=x", f"protocols={name}", f"protocols.{setting}"])
+    with pytest.raises(UsageError, match=sentence):
+        protocols(config["protocols"])
+
+
+def test_every_setting_is_in_the_record():
+    config = load_config("evaluate", ["encoder=x", "protocols=[label_fraction,nshot]"])
+    for protocol in protocols(config["protocols"]):
+        for record in records(protocol, features(60), features(9)).values():
+            assert set(protocol.settings) <= set(record["settings"])
+
+
 def test_no_protocol_sees_features_that_are_not_finite():
     (mine,) = protocols({"mine": MINE})
     broken = features()

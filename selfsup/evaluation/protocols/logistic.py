@@ -3,7 +3,7 @@
 from selfsup.evaluation.features import Features
 from selfsup.evaluation.probes import linear_probe
 from selfsup.evaluation.registry import Fraction, Positives
-from selfsup.evaluation.score import Score, absent, accuracy
+from selfsup.evaluation.score import Score, absent, accuracy, edge
 
 
 def score(train: Features, test: Features, *, strengths: Positives, holdout: Fraction, seed: int) -> Score:
@@ -11,12 +11,6 @@ def score(train: Features, test: Features, *, strengths: Positives, holdout: Fra
     assert train.labels is not None
     assert test.labels is not None
     probe = linear_probe(train.x, train.labels, test.x, strengths, holdout, seed)
-    flags = absent(train.labels, test.labels)
-    # The weak end is no limit worth a word: there the penalty has ceased to matter.
-    if len(strengths) > 1 and probe.strength == max(strengths):
-        flags.append(
-            f"the strongest penalty tried, {probe.strength:g}, was best; perhaps one beyond is better"
-        )
     return accuracy(
         probe.predictions,
         test.labels,
@@ -28,5 +22,5 @@ def score(train: Features, test: Features, *, strengths: Positives, holdout: Fra
             "holdout_accuracy": {f"{strength:g}": value for strength, value in probe.holdout.items()},
         },
         citation="Oquab et al. 2023, arXiv:2304.07193",
-        flags=flags,
+        flags=absent(train.labels, test.labels) + edge(probe.strength, strengths, "strongest penalty"),
     )

@@ -1,0 +1,69 @@
+"""DINOv2's linear evaluation: heads over blocks, tokens and learning rates, all at once."""
+
+import torch
+from torch import Tensor
+
+from selfsup.evaluation.features import Features
+from selfsup.evaluation.heads import Training, cosine, sweep
+from selfsup.evaluation.registry import Count, Counts, Fraction, Positives
+from selfsup.evaluation.score import Score, absent, accuracy
+
+
+def score(
+    train: Features,
+    test: Features,
+    *,
+    blocks: Counts,
+    rates: Positives,
+    steps: Count,
+    batch: Count,
+    holdout: Fraction,
+    seed: int,
+) -> Score:
+    """Accuracy of the best of ``{last 1, last 4 blocks} x {class token, with averaged patches} x rates``.
+
+    ``rates`` are for batches of 1024. As published, but for the selection, which is on a hold-out of the
+    training split and not on the test split, and for cached features, which see no augmentation. Features are
+    not standardised.
+    """
+    assert train.labels is not None
+    assert test.labels is not None
+    depth, kinds, width = train.parts["blocks"].x.shape[1:]
+    columns = [_columns(each.parts["blocks"].x) for each in (train, test)]
+    token = "class token" if kinds == 2 else "averaged patches"
+    inputs: dict[str, tuple[Tensor, Tensor]] = {}
+    for count in sorted({min(each, depth) for each in blocks}):
+        first = (depth - count) * width
+        inputs[f"last {count}, {token}"] = _between(columns, first, depth * width)
+        if kinds == 2:
+            inputs[f"last {count}, {token} and patches"] = _between(columns, first, (depth + 1) * width)
+    training = Training(steps, batch, cosine)
+    scaled = [rate * batch / 1024 for rate in rates]
+    found = sweep(inputs, train.labels, scaled, [0.0], training, holdout, seed)
+    return accuracy(
+        found.predictions,
+        test.labels,
+        split=f"hold-out of {found.samples} training samples",
+        seed=seed,
+        settings={
+            "steps": steps,
+            "batch": batch,
+            "chosen": found.chosen,
+            "holdout_accuracy": found.holdout,
+        },
+        citation="Oquab et al. 2023, arXiv:2304.07193",
+        flags=absent(train.labels, test.labels) + found.flags,
+        title="DINOv2 linear",
+    )
+
+
+def _columns(blocks: Tensor) -> Tensor:
+    """Of blocks ``(N, n, t, D)``, their first tokens and the last one's patches: ``(N, (n + t - 1) * D)``.
+
+    In this order every input of a head is a stretch of the columns, and none is a copy.
+    """
+    return torch.cat([blocks[:, :, 0].flatten(1), blocks[:, -1, 1:].flatten(1)], dim=1)
+
+
+def _between(columns: list[Tensor], first: int, end: int) -> tuple[Tensor, Tensor]:
+    return columns[0][:, first:end], columns[1][:, first:end]

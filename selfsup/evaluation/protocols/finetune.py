@@ -1,0 +1,55 @@
+"""Fine-tuning: the whole encoder trained with labels, each layer slower than the next."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.features import Features
+from selfsup.evaluation.finetuning import predictions, train_whole
+from selfsup.evaluation.registry import Above, AtMost, Count, Decay, Positive
+from selfsup.evaluation.score import Score, absent, accuracy
+
+
+def score(
+    train: Features,
+    test: Features,
+    *,
+    epochs: Count,
+    batch: Count,
+    rate: Positive,
+    weight_decay: Decay,
+    layer_decay: Annotated[float, Above(0), AtMost(1)],
+    plan: Mapping[str, Mapping[str, Any]],
+    seed: int,
+) -> Score:
+    """Accuracy after training a copy of the encoder; nothing is selected, and the last epoch counts."""
+    assert train.labels is not None
+    assert test.labels is not None
+    if train.images is None or test.images is None or train.images.encoder is None:
+        raise NoScore("there is no encoder to fine-tune")
+    present, target = train.labels.unique(return_inverse=True)
+    settings: dict[str, Any] = {
+        "epochs": epochs,
+        "batch": batch,
+        "rate": rate,
+        "weight_decay": weight_decay,
+        "layer_decay": layer_decay,
+    }
+    model = train_whole(
+        train.images,
+        train.images.encoder,
+        train.index,
+        target,
+        len(present),
+        plan=plan,
+        seed=seed,
+        **settings,
+    )
+    return accuracy(
+        present[predictions(model, test.images, test.index)],
+        test.labels,
+        seed=seed,
+        settings=settings,
+        citation="layer-wise decay: Clark et al. 2020, arXiv:2003.10555; recipe after arXiv:2111.06377",
+        flags=absent(train.labels, test.labels),
+    )

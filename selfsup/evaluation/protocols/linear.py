@@ -1,0 +1,41 @@
+"""The linear probe: softmax regression by SGD, every rate and decay at once."""
+
+from selfsup.evaluation.features import Features
+from selfsup.evaluation.heads import Training, cosine, sweep
+from selfsup.evaluation.probes import whiten
+from selfsup.evaluation.registry import Count, Decays, Fraction, Positives
+from selfsup.evaluation.score import Score, absent, accuracy
+
+
+def score(
+    train: Features,
+    test: Features,
+    *,
+    rates: Positives,
+    decays: Decays,
+    steps: Count,
+    batch: Count,
+    holdout: Fraction,
+    seed: int,
+) -> Score:
+    """Accuracy of the head that was best on a hold-out of the training split, on whitened features."""
+    assert train.labels is not None
+    assert test.labels is not None
+    x, asked = whiten(train.x, test.x)
+    training = Training(steps, batch, cosine)
+    found = sweep({"whitened": (x, asked)}, train.labels, rates, decays, training, holdout, seed)
+    return accuracy(
+        found.predictions,
+        test.labels,
+        split=f"hold-out of {found.samples} training samples",
+        seed=seed,
+        settings={
+            "classifier": "softmax regression by SGD on whitened features, refitted to the whole split",
+            "steps": steps,
+            "batch": batch,
+            "chosen": found.chosen,
+            "holdout_accuracy": found.holdout,
+        },
+        citation="the sweep of Oquab et al. 2023, arXiv:2304.07193, on cached features",
+        flags=absent(train.labels, test.labels) + found.flags,
+    )
