@@ -23,7 +23,7 @@ LAUNCHED = [line for line in LINES if re.search(r"python -m ssl\.\w+|(^|\s)selfs
 def test_two_commands_set_everything_up() -> None:
     train, test = FROM_NOTHING
     assert train.startswith("uv run python -m ssl.train method=")
-    assert test == "uv run pytest"
+    assert test == "uv run pytest -n auto"
     assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == test
 
 
