@@ -1,21 +1,23 @@
 """The encoder's directory: written, read back, and refused where something in it is wrong."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import timm
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from selfsup.backbones.names import require_timm_name
 from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, require_tag
 from selfsup.errors import UsageError
+from selfsup.files import part_of, sync_folder, write_text, written_whole
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | None = None) -> Path:
-    """Write the encoder's directory; an existing one is never overwritten.
+    """Write the encoder's directory, whole or not at all; an existing one is never overwritten.
 
     Raises:
         UsageError: the folder exists and is not empty, or is a file.
@@ -23,7 +25,8 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | No
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UsageError(f"'{folder}' is taken; name another folder for the encoder")
-    folder.mkdir(parents=True, exist_ok=True)
+    part = part_of(folder)
+    part.mkdir(parents=True)
     recipe, model = encoder.recipe, encoder.model
     args = dict(recipe["model_args"])
     if timm.get_pretrained_cfg_value(recipe["name"], "fixed_input_size"):
@@ -47,10 +50,11 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | No
         "pretrained_cfg": pretrained_cfg,
     }
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "config.json", config)
+    with written_whole(part / "model.safetensors") as file:
+        file.write(save(state, metadata={"format": "pt"}))
+    _write_json(part / "config.json", config)
     _write_json(
-        folder / "card.json",
+        part / "card.json",
         {
             **(card or {}),
             "recipe": recipe,
@@ -58,6 +62,8 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | No
             "features_of_fixed_input": encoder.probe(),
         },
     )
+    os.rename(part, folder)
+    sync_folder(folder.parent)
     return folder
 
 
@@ -150,4 +156,4 @@ def _read_json(path: Path, required: bool = True) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_text(path, json.dumps(content, indent=2) + "\n")

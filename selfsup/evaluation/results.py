@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.errors import UsageError
+from selfsup.files import write_text
 
 
 def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: str) -> Path:
@@ -27,8 +28,7 @@ def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: s
     for path in [Path(out)] if out is not None else default_paths(encoder, str(results["data"])):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
+            write_text(path, text, overwrite=False)
         except FileExistsError:
             continue
         return path
