@@ -1,4 +1,4 @@
-"""Exceptions that are told as one sentence instead of a traceback."""
+"""The exceptions that end a command with a sentence instead of a traceback."""
 
 
 class UsageError(ValueError):
@@ -9,7 +9,15 @@ class UsageError(ValueError):
 
 
 class RunStopped(RuntimeError):
-    """A run that ended itself because going on would have been of no use, as one sentence.
+    """A run that ended before its time, as one sentence that says why and how to go on.
 
-    Commands print the sentence without a traceback and exit with status 1.
+    Commands print the sentence without a traceback and exit with ``status``: 1 where a person has to
+    look, or :data:`REQUEUE` where the same run only has to be resumed.
     """
+
+    def __init__(self, sentence: str, status: int = 1) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: a temporary failure, to be tried again

@@ -14,8 +14,9 @@ from selfsup.backbones.names import require_timm_name, timm_names
 from selfsup.commands import main
 from selfsup.commands.train import check
 from selfsup.config import config_root, load_config, options
-from selfsup.errors import UsageError
-from selfsup.run.folder import new_folder, resumed
+from selfsup.errors import REQUEUE, RunStopped, UsageError
+from selfsup.run.folder import new_folder
+from selfsup.run.resume import resumed
 
 
 def refused(*overrides: str, command: str = "train") -> str:
@@ -275,14 +276,17 @@ def test_traceback_on_demand() -> None:
 def test_exit_status_says_whose_mistake_it_was(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for error, status in ((UsageError("a"), 2), (FloatingPointError("b"), 1), (KeyboardInterrupt(), 130)):
+    errors = (UsageError("a"), RunStopped("b"), RunStopped("c", REQUEUE), KeyboardInterrupt())
+    for error, status in zip(errors, (2, 1, 75, 130), strict=True):
 
         def fail(config: dict[str, Any], error: BaseException = error) -> None:
             raise error
 
         monkeypatch.setattr("selfsup.commands.train.run", fail)
         assert main(["train"]) == status
-    assert capsys.readouterr().err == "selfsup train: a\nselfsup train: b\nselfsup train: interrupted\n"
+    assert capsys.readouterr().err == "".join(
+        f"selfsup train: {word}\n" for word in ("a", "b", "c", "interrupted")
+    )
 
 
 def config_of(out: Path, *overrides: str) -> dict[str, Any]:
@@ -342,8 +346,6 @@ def interrupted(tmp_path: Path) -> Path:
     config = config_of(tmp_path, "name=run", "method=dino", "trainer.max_epochs=7", "evaluate=false")
     folder = new_folder(config)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / "last.ckpt").touch()
     return folder
 
 
@@ -372,7 +374,14 @@ def test_the_trainer_and_the_logger_of_a_resumed_run_can_change(interrupted: Pat
 
 
 @pytest.mark.parametrize(
-    "given", ["batch_size=64", "method=mae", "seed=1", "data.image_size=48", "experiment=digits_dino"]
+    "given", [
+        "batch_size=64",
+        "method=mae",
+        "seed=1",
+        "data.image_size=48",
+        "experiment=digits_dino",
+        "trainer.accumulate_grad_batches=2",
+    ],
 )
 def test_nothing_else_of_a_resumed_run_can_change(given: str, interrupted: Path) -> None:
     with pytest.raises(UsageError, match=rf"{given.partition('=')[0]} cannot change .*start a new run"):
@@ -382,6 +391,3 @@ def test_nothing_else_of_a_resumed_run_can_change(given: str, interrupted: Path)
 def test_there_has_to_be_a_run_to_resume(interrupted: Path) -> None:
     with pytest.raises(UsageError, match=r"is no run's folder \(it has no config.yaml\)"):
         resumed(load_config("train", [f"resume={interrupted.parent}"]))
-    (interrupted / "checkpoints" / "last.ckpt").unlink()
-    with pytest.raises(UsageError, match="has no checkpoint yet; start a new run"):
-        resumed(load_config("train", [f"resume={interrupted}"]))

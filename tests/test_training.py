@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import timm
 import torch
 from PIL import Image
-from pytorch_lightning.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 from selfsup import load_encoder
+from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint
 from selfsup.commands import main
 
 SMALL = (
@@ -59,42 +58,11 @@ def test_a_run_leaves_an_encoder_that_timm_loads(
 def test_the_teacher_is_what_dino_hands_over(tmp_path: Path) -> None:
     run(tmp_path, "method=dino", "trainer.max_steps=3", "name=one", "evaluate=false")
     saved = load_file(tmp_path / "one" / "encoder" / "model.safetensors")
-    checkpoint = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    newest, _ = newest_intact(tmp_path / "one")
+    assert newest is not None
+    checkpoint = read_checkpoint(newest)["state_dict"]
     assert all(torch.equal(value, checkpoint[f"teacher.model.{key}"]) for key, value in saved.items())
     assert any(not torch.equal(value, checkpoint[f"encoder.model.{key}"]) for key, value in saved.items())
-
-
-class Killed(Exception):
-    """Stands for the machine going down."""
-
-
-@pytest.mark.parametrize("method", ["simclr", "mae", "dino", "jepa"])
-def test_a_resumed_run_ends_with_the_weights_of_one_that_was_not_interrupted(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = (f"method={method}", "backbone.model_args.drop_path_rate=0.2", "evaluate=false")
-    settings += ("trainer.max_steps=9", "trainer.checkpoint_minutes=1e-6")
-    run(tmp_path, *settings, "name=whole")
-
-    checkpointed = ModelCheckpoint.on_train_batch_end
-
-    def die(self: ModelCheckpoint, trainer: pl.Trainer, *args: object) -> None:
-        checkpointed(self, trainer, *args)  # type: ignore[arg-type]
-        if trainer.global_step == 7:  # an epoch has 5: in the middle of the second
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ModelCheckpoint, "on_train_batch_end", die)
-        with pytest.raises(Killed):
-            run(tmp_path, *settings, "name=parts")
-    assert main(["train", f"resume={tmp_path / 'parts'}", "traceback=true"]) == 0
-
-    ends = [tmp_path / name / "checkpoints" / "last.ckpt" for name in ("whole", "parts")]
-    whole, parts = (torch.load(path, weights_only=True)["state_dict"] for path in ends)
-    assert whole.keys() == parts.keys()
-    assert [key for key in whole if not torch.equal(whole[key], parts[key])] == []
-    with (tmp_path / "parts" / "metrics.csv").open() as file:
-        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(1, 10))
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,21 @@
 """``metrics.csv``: one row every few steps, without gaps or doubles across interruptions."""
 
 import csv
-import math
+import io
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
+from selfsup.files import write_text
+
 
 class MetricsFile(pl.Callback):
     """Appends every logged scalar to a CSV file; a resumed run first drops rows it will compute again.
 
     Lightning's CSVLogger starts a new file whenever a run is resumed.
-
-    Raises (while training):
-        FloatingPointError: the loss is not finite.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -28,17 +28,26 @@ class MetricsFile(pl.Callback):
         self.last = trainer.global_step
         if not trainer.is_global_zero or not self.path.exists() or not self.path.stat().st_size:
             return
-        with self.path.open(newline="") as file:
+        # The last row of a machine that went down may be half a row.
+        with io.StringIO(self.path.read_text(encoding="utf-8").rpartition("\n")[0]) as file:
             reader = csv.DictReader(file)
-            # The last row of a run that was killed may be half a row.
             whole = (row for row in reader if None not in row.values())
             rows = [row for row in whole if int(row["step"]) <= trainer.global_step]
             self.columns = list(reader.fieldnames or [])
         self.before = float(rows[-1]["seconds"]) if rows else 0.0
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, self.columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, table.getvalue())
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # A checkpoint that outlives a power cut would go on behind rows that did not.
+        if trainer.is_global_zero and self.path.exists():
+            with self.path.open("a") as file:
+                os.fsync(file.fileno())
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -64,8 +73,3 @@ class MetricsFile(pl.Callback):
             if new:
                 writer.writeheader()
             writer.writerow(row)
-        if not math.isfinite(scalars["loss"]):
-            raise FloatingPointError(
-                f"the loss is {scalars['loss']} at step {step}; lower method.optimizer.lr "
-                "or set trainer.precision=32-true"
-            )

@@ -56,11 +56,11 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"selfsup {name}: {error}", file=sys.stderr)
         return 2
-    except (FloatingPointError, RunStopped) as error:
-        if traceback:
+    except RunStopped as error:
+        if traceback and error.status == 1:
             raise
         print(f"selfsup {name}: {error}", file=sys.stderr)
-        return 1
+        return error.status
     except KeyboardInterrupt:
         print(f"selfsup {name}: interrupted", file=sys.stderr)
         return 130

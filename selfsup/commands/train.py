@@ -5,7 +5,8 @@ from typing import Any
 
 from selfsup.config import require_paths, require_positive, require_workers
 from selfsup.errors import UsageError
-from selfsup.run.folder import process_rank, resumed
+from selfsup.run.folder import process_rank
+from selfsup.run.resume import repeated, resumed
 
 
 def run(config: dict[str, Any]) -> None:
@@ -14,8 +15,12 @@ def run(config: dict[str, Any]) -> None:
     Raises:
         UsageError: before anything is written, where the configuration cannot work.
     """
+    if config["resume"] and config["from"]:
+        raise UsageError("resume= goes on with a run and from= makes it once more; give one of the two")
     if config["resume"]:
         config = resumed(config)
+    elif config["from"]:
+        config = repeated(config)
     check(config)
     from selfsup.run.train import train
 
@@ -30,6 +35,10 @@ def check(config: dict[str, Any]) -> None:
     require_positive(config, "batch_size", "method.optimizer.lr", "trainer.accumulate_grad_batches")
     require_positive(config, "data.image_size", "method.optimizer.lr_batch", "trainer.log_every_n_steps")
     check_guard(config["guard"])
+    require_positive(config, "trainer.checkpoint_minutes", "trainer.checkpoints_kept")
+    for key in ("checkpoint_steps", "max_skipped_steps"):
+        if trainer[key] < 0:
+            raise UsageError(f"trainer.{key} is {trainer[key]}; it has to be 0 or more")
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
         raise UsageError("the run has no length; set trainer.max_epochs or trainer.max_steps above 0")
     if method["optimizer"]["name"] not in ("adamw", "lars", "sgd"):

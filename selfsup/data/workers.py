@@ -1,11 +1,11 @@
 """How many processes load images."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from selfsup.errors import UsageError
+from selfsup.errors import RunStopped
 
 MOST = 16  # a process; more wait for the disk, or for the one that takes their batches
 
@@ -26,20 +26,21 @@ def worker_count(setting: int | str, source: Any, processes: int = 1) -> int:
 
 
 @contextmanager
-def loss_of_a_worker_told() -> Iterator[None]:
+def loss_of_a_worker_told(how_to_go_on: Callable[[], str] | None = None) -> Iterator[None]:
     """Tell in a sentence that the system ended a process that loads images.
 
     torch raises this from a signal handler, so it can come up anywhere in the training.
 
     Raises:
-        UsageError: instead of torch's RuntimeError.
+        RunStopped: instead of torch's RuntimeError.
     """
     try:
         yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise UsageError(
+        raise RunStopped(
             "a process that loads images was killed, as the system does where memory runs out; "
             "lower data.workers or batch_size, or give shared memory (/dev/shm) more room"
+            + (f"; {how_to_go_on()}" if how_to_go_on else "")
         ) from error

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
+from selfsup.objectives.precision import finite_or_not
 from selfsup.optim import LARS, cosine, parameter_groups, warmup_cosine
 from selfsup.views import ViewPlan
 
@@ -43,6 +44,7 @@ class Method(pl.LightningModule):
         self.peak_lr = optimizer["lr"] * batch_size / optimizer["lr_batch"]
         self.seed = seed
         self.batch_size = batch_size
+        self.step_skipped = False  # set where a step's gradients are not finite, and so not used
 
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         """Loss of normalised views, each ``(N, 3, size, size)``, and scalars worth logging."""
@@ -96,14 +98,18 @@ class Method(pl.LightningModule):
         """Optimizer steps of the whole run."""
         return int(self.trainer.estimated_stepping_batches)
 
+    def learning_rate(self, step: int, total_steps: int) -> float:
+        """Of a step of a run of ``total_steps``, before layer decay."""
+        warmup = round(self.optimizer["warmup"] * total_steps)
+        return warmup_cosine(step, total_steps, warmup, self.peak_lr, self.peak_lr * self.optimizer["lr_end"])
+
     def generator(self) -> torch.Generator:
         """Random numbers of this step and process alone, so that nothing need be saved to resume."""
         return step_generator(self.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         step, settings = self.global_step, self.optimizer
-        warmup = round(settings["warmup"] * self.total_steps)
-        lr = warmup_cosine(step, self.total_steps, warmup, self.peak_lr, self.peak_lr * settings["lr_end"])
+        lr = self.learning_rate(step, self.total_steps)
         decay = cosine(step, self.total_steps, settings["weight_decay"], settings["weight_decay_end"])
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr * group["lr_scale"]
@@ -114,7 +120,8 @@ class Method(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             views = self.views(batch, batch["epoch"])
-        loss, scalars = self.loss(views)
+        with finite_or_not():
+            loss, scalars = self.loss(views)
         group = self.trainer.optimizers[0].param_groups[0]
         self.log_dict(
             {"loss": loss.detach(), **scalars, "lr": group["lr"], "weight_decay": group["weight_decay"]}
@@ -135,7 +142,8 @@ class Method(pl.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.after_step()
+        if not self.step_skipped:
+            self.after_step()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self, self.optimizer)

@@ -2,13 +2,16 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import ParamSpec
 
 import torch
 from torch import Tensor
 
 P = ParamSpec("P")
+_asked = ContextVar("asked", default=True)
 
 
 class NotFiniteError(ValueError, FloatingPointError):
@@ -71,7 +74,7 @@ def check_finite(**tensors: Tensor) -> None:
     Values are looked at on a CPU alone, and not in a compiled graph: an accelerator would have to be waited
     for at every step.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not _asked.get():
         return
     for name, tensor in tensors.items():
         # One pass, as a sum of finite values is hardly ever infinite; where it is, each value is asked.
@@ -81,6 +84,20 @@ def check_finite(**tensors: Tensor) -> None:
                 raise NotFiniteError(
                     f"{name} must be finite, got {wrong} NaN or infinite of {tensor.numel()} values"
                 )
+
+
+@contextmanager
+def finite_or_not() -> Iterator[None]:
+    """A block in which objectives take a NaN and give one back, as they do on an accelerator.
+
+    For training, which looks at the gradients: an exception in one of several processes would leave the
+    others waiting for its share of the batch.
+    """
+    token = _asked.set(False)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
 
 
 def _wide(tensor: Tensor) -> torch.dtype:

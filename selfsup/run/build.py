@@ -75,6 +75,13 @@ def effective_batch(config: Mapping[str, Any], devices: int) -> int:
     return int(config["batch_size"] * devices * nodes * accumulated)
 
 
+def count_steps(config: Mapping[str, Any], batches: int) -> int:
+    """Optimizer steps of the whole run, of ``batches`` an epoch."""
+    settings = config["trainer"]
+    an_epoch = -(-batches // settings["accumulate_grad_batches"])
+    return int(settings["max_steps"] if settings["max_steps"] > 0 else settings["max_epochs"] * an_epoch)
+
+
 def count_devices(settings: Mapping[str, Any], on_gpu: bool) -> int:
     """Processes a node, as Lightning will start them."""
     devices = settings["devices"]

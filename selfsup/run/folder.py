@@ -1,16 +1,11 @@
-"""A run's folder: made once, never overwritten, and gone on with."""
+"""A run's folder: made once, and never overwritten."""
 
 import os
 from datetime import datetime
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from selfsup.errors import UsageError
-
-_MAY_CHANGE = ("trainer", "logger", "evaluate", "evaluate_precision", "guard", "traceback", "resume")
 
 
 def process_rank() -> int:
@@ -43,29 +38,15 @@ def new_folder(config: dict[str, Any]) -> Path:
             raise UsageError(
                 f"cannot make the run's folder '{folder}' ({error.strerror}); set out="
             ) from error
-    latest = out / "latest"
-    if latest.is_symlink() or not latest.exists():
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(os.path.relpath(folder, out))
+    _point(out / "latest", folder)
     return folder
 
 
-def resumed(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration a run was started with, with what this command says of the trainer and the logger.
-
-    Raises:
-        UsageError: there is no such run, none of its checkpoints, or a setting that cannot change.
-    """
-    folder = Path(config["resume"])
-    if not (folder / "config.yaml").is_file():
-        raise UsageError(f"resume: '{folder}' is no run's folder (it has no config.yaml)")
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
-        raise UsageError(f"resume: '{folder}' has no checkpoint yet; start a new run")
-    before: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
-    for override in config["overrides"]:
-        key = override.partition("=")[0]
-        if key.partition(".")[0] not in _MAY_CHANGE:
-            raise UsageError(f"{key} cannot change when a run is resumed; start a new run for that")
-        *groups, last = key.split(".")
-        reduce(dict.__getitem__, groups, before)[last] = reduce(dict.__getitem__, groups, config)[last]
-    return {**before, "resume": str(folder.resolve())}
+def _point(latest: Path, folder: Path) -> None:
+    """Make ``latest`` a link to the folder, in one step: another run may be doing the same."""
+    if latest.exists() and not latest.is_symlink():
+        return
+    link = latest.with_name(f".{latest.name}.{os.getpid()}")
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(folder, latest.parent))
+    os.replace(link, latest)

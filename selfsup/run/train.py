@@ -1,10 +1,10 @@
 """A run from beginning to end: learn, save, judge."""
 
+import errno
 import os
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from itertools import count
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,28 @@ from rich.console import Console
 from timm.layers.config import set_fused_attn
 from torch import nn
 
-from selfsup.config import load_config
+from selfsup.callbacks.checkpoint_files import last_good
+from selfsup.callbacks.signals import StopSignals
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
+from selfsup.data.order import EpochOrder
 from selfsup.data.workers import loss_of_a_worker_told, worker_count
-from selfsup.encoder import add_to_card, save_encoder
-from selfsup.errors import UsageError
-from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
+from selfsup.errors import RunStopped, UsageError
+from selfsup.files import write_text
 from selfsup.methods.base import Method
-from selfsup.run.build import count_devices, effective_batch, make_encoder, make_method, quiet
+from selfsup.run.build import (
+    count_devices,
+    count_steps,
+    effective_batch,
+    make_encoder,
+    make_method,
+    quiet,
+)
+from selfsup.run.environment import differences, environment, record, require_same_data, starts
 from selfsup.run.folder import new_folder, process_rank
-from selfsup.run.trainer import batches_seen, check_trainer, make_trainer
+from selfsup.run.hand_over import hand_over
+from selfsup.run.resume import changes, find_position, read_config
+from selfsup.run.trainer import check_trainer, make_trainer
 
 _FOLDER = "SELFSUP_RUN_FOLDER"
 
@@ -34,7 +45,17 @@ def train(config: dict[str, Any]) -> Path:
     """Train, save and judge an encoder; returns the run's folder.
 
     Everything that can be refused is refused before the folder is made.
+
+    Raises:
+        UsageError: the settings cannot work.
+        RunStopped: a signal came, gradients stayed not finite, or the disk is full.
     """
+    signals = StopSignals()
+    with signals.caught():
+        return _train(config, signals)
+
+
+def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     started = time.perf_counter()
     quiet()
     # timm's plain attention is twice as fast as torch's fused kernel on a CPU's short sequences.
@@ -49,23 +70,77 @@ def train(config: dict[str, Any]) -> Path:
     check_batch_norm(method, config, world, on_gpu)
     check_trainer(config, devices)
 
-    folder = _folder(config)
+    total = count_steps(config, len(order))
+    now = environment(source, on_gpu, world)
+    notes, checkpoint = _take_up(config, order, method, total, now)
+
+    folder = _folder(config, now)
+    signals.hint = f"; go on by resume={folder}"
     console = Console(quiet=process_rank() > 0)
     _announce(console, config, method, len(source), devices, folder)
-    trainer = make_trainer(config, devices, folder, source, console)
+    for note in notes:
+        console.print(note, highlight=False, soft_wrap=True)
+    trainer = make_trainer(config, devices, folder, source, console, signals)
     order.rank = trainer.global_rank
-    checkpoint = folder / "checkpoints" / "last.ckpt" if config["resume"] else None
-    if checkpoint:
-        order.skip = batches_seen(checkpoint, len(order))
     workers = worker_count(config["data"]["workers"], source, devices)
     loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
     method = method.to(memory_format=torch.channels_last)
-    with loss_of_a_worker_told():
-        trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
-    if trainer.is_global_zero:
-        minutes = (time.perf_counter() - started) / 60
-        hand_over(config, method, source, test, folder, console, minutes)
+    with _sentences(folder), loss_of_a_worker_told(lambda: last_good(folder)):
+        with signals.waiting():
+            trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
+        if trainer.is_global_zero:
+            minutes = (time.perf_counter() - started) / 60
+            hand_over(config, method, source, test, folder, console, minutes)
     return folder
+
+
+def _take_up(
+    config: dict[str, Any], order: EpochOrder, method: Method, total: int, now: dict[str, Any]
+) -> tuple[list[str], Path | None]:
+    """What to say of a run that is resumed or repeated, and the checkpoint to go on from."""
+    if config["from"]:
+        before = next(iter(starts(Path(config["from"]))), None)
+        differs = differences(before, now) if before else ["(it has no environment.json to compare with)"]
+        return [f"repeating {config['from']}", *(f"  not as it was: {each}" for each in differs)], None
+    if not config["resume"]:
+        return [], None
+    folder = Path(config["resume"])
+    earlier = starts(folder)
+    notes = [f"  not as it was: {each}" for each in (differences(earlier[-1], now) if earlier else [])]
+    if earlier:
+        require_same_data(earlier[0], now)
+    notes += [f"  changed: {each}" for each in changes(read_config(folder, "resume"), config)]
+    at = find_position(folder, now["device"]["processes"])
+    if total < at.step:
+        raise UsageError(
+            f"the run has made {at.step} steps already, and trainer.max_epochs or trainer.max_steps would "
+            f"have it end at {total}; make it longer, or start a new run"
+        )
+    if at.checkpoint and total != at.total_steps:
+        rates = [method.learning_rate(at.step, steps) for steps in (at.total_steps, total)]
+        notes.append(
+            f"  the run is {total} steps long now instead of {at.total_steps}: its schedules are stretched "
+            f"over the new length, and the learning rate goes on at {rates[1]:.3g} instead of {rates[0]:.3g}"
+        )
+    # Loading processes ask for their first batches before Lightning says which epoch it is.
+    order.epoch, order.skip = divmod(at.batches, len(order))
+    return [*at.notes, *notes], at.checkpoint
+
+
+@contextmanager
+def _sentences(folder: Path) -> Iterator[None]:
+    """Say in a sentence what a run cannot mend: a full disk, an operation that is not deterministic."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunStopped(f"the disk is full ({error}); make room, {last_good(folder)}") from error
+    except RuntimeError as error:
+        said = str(error).strip().partition("\n")[0]
+        if "does not have a deterministic implementation" in said:
+            raise UsageError(f"trainer.deterministic=true cannot be kept: {said}") from error
+        raise
 
 
 def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_gpu: bool) -> None:
@@ -78,63 +153,16 @@ def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_g
         )
 
 
-def _folder(config: dict[str, Any]) -> Path:
+def _folder(config: dict[str, Any], now: dict[str, Any]) -> Path:
     """The run's folder, made by the first process; the others are told by it, or write nothing."""
-    if config["resume"]:
-        return Path(config["resume"])
     if process_rank() > 0:
-        return Path(os.environ.get(_FOLDER, Path(config["out"]) / "latest"))
-    folder = new_folder(config)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        return Path(config["resume"] or os.environ.get(_FOLDER, Path(config["out"]) / "latest"))
+    folder = Path(config["resume"]) if config["resume"] else new_folder(config)
+    # Of a run that is resumed, so that settings changed now hold when it is resumed once more.
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    record(folder, now)
     os.environ[_FOLDER] = str(folder)
     return folder
-
-
-def hand_over(
-    config: Mapping[str, Any],
-    method: Method,
-    source: Any,
-    test: Any,
-    folder: Path,
-    console: Console,
-    minutes: float,
-) -> None:
-    """Save the encoder, judge it, and say what to type next."""
-    encoder = method.learned_encoder().cpu().eval()
-    target = next(path for path in _encoder_folders(folder) if not path.exists())
-    facts = {"method": config["method"]["name"], "minutes": round(minutes, 2), "steps": method.global_step}
-    card = {**facts, "data": config["data"]["name"], "revision": _revision(), "config": dict(config)}
-    save_encoder(encoder, target, card)
-    if config["evaluate"]:
-        given = ["encoder=run", f"seed={config['seed']}", f"precision={config['evaluate_precision']}"]
-        judging = load_config("evaluate", given, config["data"])
-        settings = {key: value for key, value in judging.items() if key in SETTINGS}
-        results = evaluate(
-            encoder,
-            source,
-            test,
-            config["data"],
-            **settings,
-        ) | {
-            **facts,
-            "images_per_second": getattr(method, "images_per_second", None),
-        }
-        write_results(results, None, str(target))
-        add_to_card(target, {"scores": results["rows"][0]["scores"]})
-        print_table(results, console)
-    for line in (
-        f"Encoder: {target}   ({minutes:.1f} min of training). Next:",
-        f"  selfsup evaluate encoder={target} data=...",
-        f'  selfsup.load_encoder("{target}")',
-        f'  timm.create_model("local-dir:{target}", pretrained=True)',
-    ):
-        console.print(line, highlight=False, soft_wrap=True)
-
-
-def _encoder_folders(folder: Path) -> Iterator[Path]:
-    """``encoder``; then ``encoder-2``, ... for a run that was extended and hands over once more."""
-    yield folder / "encoder"
-    yield from (folder / f"encoder-{number}" for number in count(2))
 
 
 def _announce(
@@ -155,17 +183,3 @@ def _announce(
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _revision() -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

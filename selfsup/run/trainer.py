@@ -3,48 +3,59 @@
 import netrc
 import os
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 
+from selfsup.callbacks.checkpoints import Checkpoints, WholeFiles
+from selfsup.callbacks.finite import FiniteSteps
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.progress import ProgressReport
+from selfsup.callbacks.signals import StopSignals
 from selfsup.callbacks.skipped import SkippedImages
 from selfsup.data import Source
 from selfsup.errors import UsageError
 from selfsup.run.build import effective_batch
 
+_OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
+
 
 def make_trainer(
-    config: Mapping[str, Any], devices: int, folder: Path, source: Source, console: Console
+    config: Mapping[str, Any],
+    devices: int,
+    folder: Path,
+    source: Source,
+    console: Console,
+    signals: StopSignals,
 ) -> pl.Trainer:
     """Lightning's trainer, writing into the run's folder."""
-    minutes = config["trainer"]["checkpoint_minutes"]
-    data, images = config["data"], effective_batch(config, devices)
+    settings, data, images = config["trainer"], config["data"], effective_batch(config, devices)
     callbacks = [
         ProgressReport(images, console),
         # Before the file of metrics, whose row of a step holds what the guard saw at it.
         *make_guard(config, source, folder, console),
-        MetricsFile(folder / "metrics.csv", config["trainer"]["log_every_n_steps"]),
+        MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
-        ModelCheckpoint(
-            folder / "checkpoints",
-            filename="{step}",
-            save_last=True,
-            save_top_k=1,
-            train_time_interval=timedelta(minutes=minutes),
-            enable_version_counter=False,
+        FiniteSteps(folder, settings["max_skipped_steps"], source.name, console),
+        Checkpoints(
+            folder,
+            settings["checkpoint_minutes"],
+            settings["checkpoint_steps"],
+            settings["checkpoints_kept"],
+            signals,
         ),
     ]
     return pl.Trainer(
-        **trainer_settings(config, devices), logger=make_logger(config, folder), callbacks=callbacks
+        **trainer_settings(config, devices),
+        default_root_dir=folder,
+        plugins=[WholeFiles()],
+        logger=make_logger(config, folder),
+        callbacks=callbacks,
     )
 
 
@@ -62,7 +73,7 @@ def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Co
 
 def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
     """The configuration's ``trainer`` in Lightning's words."""
-    settings = {key: value for key, value in config["trainer"].items() if key != "checkpoint_minutes"}
+    settings = {key: value for key, value in config["trainer"].items() if key not in _OURS}
     if settings["precision"] == "auto":
         settings["precision"] = best_precision(settings["accelerator"])
     if settings["devices"] == "auto":
@@ -116,14 +127,6 @@ def make_logger(config: Mapping[str, Any], folder: Path) -> Any:
 
         return TensorBoardLogger(folder, name="tensorboard", version="")
     return False
-
-
-def batches_seen(checkpoint: Path, batches: int) -> int:
-    """Batches of the interrupted epoch that were already trained on."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    progress = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-    # Lightning counts a batch as completed only after the callbacks, one of which writes the checkpoint.
-    return int(progress["processed"]) % batches
 
 
 def _has_wandb_account() -> bool:

@@ -14,7 +14,7 @@ from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import Batches, training_loader
 from selfsup.data.order import EpochOrder
 from selfsup.data.workers import loss_of_a_worker_told, worker_count
-from selfsup.errors import UsageError
+from selfsup.errors import RunStopped, UsageError
 from selfsup.views import ViewPlan
 
 from .images import encoded, noise, write
@@ -174,7 +174,7 @@ def test_a_folder_that_vanishes_stops_with_a_sentence(tmp_path: Any) -> None:
 
 def test_a_worker_that_is_killed_is_told_in_a_sentence() -> None:
     with (
-        pytest.raises(UsageError, match="a process that loads images was killed") as raised,
+        pytest.raises(RunStopped, match="a process that loads images was killed") as raised,
         loss_of_a_worker_told(),
     ):
         epochs_of(Killer(list(range(8))), workers=1)

@@ -10,8 +10,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from pytorch_lightning.callbacks import ModelCheckpoint
 
+from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint
+from selfsup.callbacks.checkpoints import Checkpoints
 from selfsup.callbacks.guard import SIGNALS, Bound, CollapseGuard, Failure
 from selfsup.callbacks.guard import callback as guard_callback
 from selfsup.callbacks.guard.undisturbed import undisturbed
@@ -46,9 +47,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)[
-        "state_dict"
-    ]
+    newest, _ = newest_intact(folder)
+    assert newest is not None
+    state: dict[str, torch.Tensor] = read_checkpoint(newest)["state_dict"]
     return state
 
 
@@ -189,16 +190,16 @@ def test_a_resumed_run_saw_and_said_what_one_that_was_not_interrupted_did(
 ) -> None:
     settings = ("method=jepa", "trainer.max_steps=8", "trainer.checkpoint_minutes=1e-6")
     run(tmp_path, "whole", *settings)
-    saved = ModelCheckpoint.on_train_batch_end
+    saved = Checkpoints.on_train_batch_end
 
-    def die(self: ModelCheckpoint, trainer: pl.Trainer, *args: Any) -> None:
+    def die(self: Checkpoints, trainer: pl.Trainer, *args: Any) -> None:
         if trainer.global_step <= at:
             saved(self, trainer, *args)
         elif trainer.global_step == 7:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(ModelCheckpoint, "on_train_batch_end", die)
+        patch.setattr(Checkpoints, "on_train_batch_end", die)
         with pytest.raises(Killed):
             run(tmp_path, "parts", *settings)
     assert main(["train", f"resume={tmp_path / 'parts'}", "traceback=true"]) == 0

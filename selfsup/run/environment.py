@@ -1,0 +1,118 @@
+"""Where a run was made: written into its folder, and compared when it is resumed or repeated."""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfsup.data import Source
+from selfsup.errors import UsageError
+from selfsup.files import write_text
+
+PACKAGES = ("selfsup", "torch", "torchvision", "pytorch-lightning", "timm", "lightly", "numpy", "pillow")
+FILE = "environment.json"
+_NAMES = 100_000
+
+
+def environment(source: Source, on_gpu: bool, processes: int) -> dict[str, Any]:
+    """This start of a run: command, revision, versions, device, data."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        **revision(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "device": {
+            "name": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
+            "cuda": torch.version.cuda if on_gpu else None,
+            "processes": processes,
+            "threads": torch.get_num_threads(),
+            "system": platform.system(),
+        },
+        "data": {"images": len(source), "fingerprint": fingerprint(source)},
+    }
+
+
+def fingerprint(source: Source) -> str:
+    """Identity of a source: its images if they are in memory, else their names, of at most 100,000."""
+    digest = hashlib.sha256(str(len(source)).encode())
+    if source.images is not None:
+        digest.update(source.images.contiguous().numpy().data)
+    else:
+        for index in torch.linspace(0, len(source) - 1, min(len(source), _NAMES)).long().tolist():
+            # The last part only: the same data may lie elsewhere.
+            digest.update(Path(source.name(index)).name.encode() + b"\n")
+    return digest.hexdigest()[:16]
+
+
+def revision() -> dict[str, Any]:
+    """The commit of the checkout this package runs from, and whether it was changed since; None if none."""
+    here = Path(__file__)
+    try:
+        _git("ls-files", "--error-unmatch", here.name)  # else the checkout is not of this package
+        return {"revision": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"revision": None, "dirty": None}
+
+
+def _git(*arguments: str) -> str:
+    # git looks where these say before it looks around itself.
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=Path(__file__).parent,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def starts(folder: Path) -> list[dict[str, Any]]:
+    """How a run was started and taken up again, the first time first; empty if nothing says so."""
+    path = folder / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.is_file() else []
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"'{path}' is damaged ({error}); remove it to go on without it") from error
+    return list(found)
+
+
+def record(folder: Path, now: Mapping[str, Any]) -> None:
+    """Add this start to ``environment.json``."""
+    write_text(folder / FILE, json.dumps({"starts": [*starts(folder), now]}, indent=2) + "\n")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """``what old -> new`` of revision, versions and device."""
+    pairs = [("revision", before.get("revision"), now["revision"])]
+    for part in ("versions", "device"):
+        was = before.get(part, {})
+        pairs += [(key, was.get(key), value) for key, value in now[part].items()]
+    return [f"{key} {old} -> {new}" for key, old, new in pairs if old != new]
+
+
+def require_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise a UsageError if a run would go on with other images than it began with."""
+    was, is_ = before.get("data"), now["data"]
+    if was is not None and was != is_:
+        raise UsageError(
+            f"the data is not what this run began with ({was['images']} images then, {is_['images']} now, "
+            "or other ones); put it back, or start a new run"
+        )

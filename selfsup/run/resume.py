@@ -1,0 +1,167 @@
+"""Going on with a run, and repeating one: what may change, and what is told about it."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint, step_of
+from selfsup.config import config_root
+from selfsup.errors import UsageError
+
+_MAY_CHANGE = ("logger", "evaluate", "evaluate_precision", "guard", "traceback", "resume")
+# Of the trainer's settings, these decide which images make up a step.
+_MAY_NOT_CHANGE = ("trainer.accumulate_grad_batches", "trainer.sync_batchnorm")
+_ALONE = ("trainer", "logger")  # groups that no other depends on
+_LARGEST_CONFIG = 2**20
+
+
+def resumed(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration a run was started with, with what this command says of the trainer and the logger.
+
+    Raises:
+        UsageError: there is no such run, or a setting that cannot change.
+    """
+    folder = Path(config["resume"])
+    before = read_config(folder, "resume")
+    for key in _keys(config["overrides"]):
+        if key in _MAY_NOT_CHANGE or key.partition(".")[0] not in (*_MAY_CHANGE, "trainer"):
+            raise UsageError(f"{key} cannot change when a run is resumed; start a new run for that")
+    return {**_with(before, config), "resume": str(folder.resolve())}
+
+
+def repeated(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the run in the folder ``from=``, with what this command sets beside it.
+
+    Raises:
+        UsageError: there is no such run, or a whole group is given, which would mix two configurations.
+    """
+    folder = Path(config["from"])
+    before = read_config(folder, "from")
+    for key in _keys(config["overrides"]):
+        if isinstance(config.get(key), dict) and key not in _ALONE:
+            raise UsageError(f"from= repeats the {key} of that run; set single values as {key}.name=value")
+    fresh = {"name": config["name"], "resume": None, "from": str(folder.resolve())}
+    return {**_with(before, config), **fresh}
+
+
+def read_config(folder: Path, word: str) -> dict[str, Any]:
+    """The settings in a run's folder, which may be a stranger's: nothing in them is called that is not ours.
+
+    Raises:
+        UsageError: it is no run's folder, its ``config.yaml`` is damaged, or names code of another package.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{word}: '{folder}' is no run's folder (it has no config.yaml)")
+    if path.stat().st_size > _LARGEST_CONFIG:
+        raise UsageError(f"{word}: '{path}' is larger than any configuration of ours")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{word}: '{path}' is damaged ({str(error).splitlines()[0]})") from error
+    if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
+        raise UsageError(f"{word}: '{path}' is no configuration of a run")
+    for key, value in leaves(config).items():
+        if key.rpartition(".")[2] == "_target_" and value not in _our_targets():
+            raise UsageError(
+                f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
+                "give its settings by hand in a new run if you trust it"
+            )
+    return {str(key): value for key, value in config.items()}
+
+
+def _our_targets() -> set[str]:
+    files = (path.read_text(encoding="utf-8") for path in config_root().glob("*/*.yaml"))
+    return {target for text in files for target in re.findall(r"^\s*_target_: (\S+)", text, re.MULTILINE)}
+
+
+def _keys(overrides: Iterable[str]) -> list[str]:
+    return [override.partition("=")[0] for override in overrides]
+
+
+def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The settings ``before``, with those that the command overrides, and those that are new since."""
+    merged = {**config, **before, "traceback": config["traceback"]}
+    about = ("resume", "from", "traceback")
+    given = [override for override in config["overrides"] if override.partition("=")[0] not in about]
+    merged["overrides"] = [*before.get("overrides", []), *given]
+    for group in _ALONE:
+        if before.get(group, {}).get("name") == config[group].get("name"):
+            merged[group] = {**config[group], **before[group]}
+    for key in _keys(config["overrides"]):
+        *groups, last = key.split(".")
+        try:
+            reduce(dict.__getitem__, groups, merged)[last] = reduce(dict.__getitem__, groups, config)[last]
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"that run has no setting '{key}'") from error
+    return merged
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All values by dotted key.
+
+    Example:
+        >>> leaves({"a": {"b": 1}, "c": [2]})
+        {'a.b': 1, 'c': [2]}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        inside = isinstance(value, Mapping)
+        found |= leaves(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
+    return found
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """``key old -> new`` of every setting that differs, but for those that are about the command itself."""
+    was, is_ = leaves(before), leaves(now)
+    about = ("overrides", "resume", "from", "traceback", "name", "out")
+    return [
+        f"{key} {was.get(key)} -> {value}"
+        for key, value in is_.items()
+        if was.get(key) != value and key not in about
+    ]
+
+
+class Position(NamedTuple):
+    """Where a run is taken up: the checkpoint to load, and what the settings have to agree with."""
+
+    checkpoint: Path | None
+    step: int  # optimizer steps made
+    batches: int  # that each process has seen since the run began
+    total_steps: int  # the length the run had then
+    notes: list[str]
+
+
+def find_position(folder: Path, processes: int) -> Position:
+    """The newest intact checkpoint of a run; step 0 if it was stopped before its first.
+
+    Raises:
+        UsageError: all checkpoints are damaged, or another number of processes wrote them.
+    """
+    checkpoint, damaged = newest_intact(folder)
+    notes = [f"{path} is damaged ({reason}) and is passed over" for path, reason in damaged]
+    if checkpoint is None:
+        if damaged:
+            raise UsageError(
+                f"all {len(damaged)} checkpoints of '{folder}' are damaged, the newest: {damaged[0][1]}; "
+                "remove them to begin this run again at step 0"
+            )
+        return Position(None, 0, 0, 0, [f"{folder} has no checkpoint yet and begins at step 0"])
+    content = read_checkpoint(checkpoint)
+    try:
+        facts = content["callbacks"]["Checkpoints"]
+        progress = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
+        wrote, total, batches = int(facts["processes"]), int(facts["total_steps"]), int(progress["processed"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"'{checkpoint}' is no checkpoint of a training run (no {error})") from error
+    if wrote != processes:
+        raise UsageError(
+            f"this run was trained by {wrote} processes and {processes} would go on, with other batches; "
+            f"set trainer.devices and trainer.num_nodes so that they are {wrote}"
+        )
+    notes.append(f"going on from {checkpoint}")
+    return Position(checkpoint, step_of(checkpoint), batches, total, notes)
