@@ -1,0 +1,144 @@
+"""A run can be taken up from any checkpoint, made longer, and repeated; what cannot be is a sentence."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selfsup.callbacks.checkpoint_files import checkpoint_path, checkpoints, step_of
+from selfsup.commands import main
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import kills
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a checkpoint of every step; an epoch has 4."""
+    out = tmp_path_factory.mktemp("runs")
+    kills.make_photos(out / "photos")
+    given = [f"data.root={out / 'photos'}", *kills.SMALL, f"trainer.max_steps={STEPS}", "evaluate=false"]
+    given += ["trainer.checkpoints_kept=99", "data.workers=0", "method=dino"]
+    assert main(["train", f"out={out}", "name=straight", *given]) == 0
+    return out / "straight"
+
+
+def cut(straight: Path, to: Path, step: int) -> Path:
+    """The run as it was when its checkpoint of ``step`` was the newest."""
+    shutil.copytree(straight, to)
+    shutil.rmtree(to / "encoder")
+    for path in checkpoints(to):
+        if step_of(path) > step:
+            path.unlink()
+    return to
+
+
+def resume(folder: Path, *given: str) -> int:
+    return main(["train", f"resume={folder}", *given])
+
+
+@pytest.mark.parametrize("step", [0, 1, 4, 5, 6])  # none, within an epoch, its end, in the next, the run's
+def test_from_any_checkpoint(step: int, straight: Path, tmp_path: Path) -> None:
+    folder = cut(straight, tmp_path / "cut", step)
+    assert resume(folder) == 0
+    assert kills.differences(straight, folder) == []
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 5)
+    whole = checkpoint_path(folder, 5).read_bytes()
+    checkpoint_path(folder, 5).write_bytes(whole[: len(whole) // 2])
+    changed = bytearray(checkpoint_path(folder, 4).read_bytes())
+    changed[len(changed) // 2] ^= 1
+    checkpoint_path(folder, 4).write_bytes(changed)
+    assert resume(folder) == 0
+    said = capsys.readouterr().out
+    assert f"{checkpoint_path(folder, 5)} is damaged (File is not a zip file)" in said
+    assert f"{checkpoint_path(folder, 4)} is damaged (its record" in said
+    assert f"going on from {checkpoint_path(folder, 3)}" in said
+    assert kills.differences(straight, folder) == []
+
+
+def test_only_damaged_checkpoints(straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = cut(straight, tmp_path / "cut", 2)
+    for path in checkpoints(folder):
+        path.write_bytes(b"")
+    assert resume(folder) == 2
+    assert "all 2 checkpoints" in capsys.readouterr().err
+
+
+def test_a_longer_run_says_what_becomes_of_its_schedule(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    assert resume(folder, "trainer.max_steps=7") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "changed: trainer.max_steps 6 -> 7" in said
+    assert "the run is 7 steps long now instead of 6: its schedules are stretched" in said
+    # It holds for the next start, too.
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["max_steps"] == 7
+    rows = kills.metrics(folder)
+    assert [int(row["step"]) for row in rows] == list(range(1, 8))
+    starts = json.loads((folder / "environment.json").read_text())["starts"]
+    assert len(starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("trainer.max_steps=3", "has made 4 steps already"), ("trainer.devices=2", "trained by 1 processes")],
+)
+def test_what_makes_no_sense_is_refused(
+    given: str, words: str, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    more = ["trainer.sync_batchnorm=false"] if "devices" in given else []
+    before = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(before | {"trainer": before["trainer"] | {"sync_batchnorm": not more}})
+    )
+    assert resume(folder, given) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_other_images_are_refused(straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    path = folder / "environment.json"
+    path.write_text(path.read_text().replace('"images": 64', '"images": 65'))
+    assert resume(folder) == 2
+    assert "(65 images then, 64 now" in capsys.readouterr().err
+
+
+def test_a_run_is_repeated_with_any_number_of_workers(
+    straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = straight / "environment.json"
+    environment.write_text(environment.read_text().replace('"timm": "', '"timm": "0.'))
+    assert main(["train", f"from={straight}", "name=again", "data.workers=2"]) == 0
+    assert "not as it was: timm 0." in capsys.readouterr().out
+    assert kills.differences(straight, straight.with_name("again")) == []
+    assert (straight.parent / "latest").resolve().name == "again"
+
+
+def test_a_strangers_run_calls_nothing(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for target in ("os.system", "selfsup.run.folder.os.system", "selfsup.files.remove_parts"):
+        config["data"]["source"] = {"_target_": target, "command": f"touch {tmp_path / 'called'}"}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        for word in ("resume", "from"):
+            assert main(["train", f"{word}={folder}"]) == 2
+            assert f"would call {target}" in capsys.readouterr().err
+    (folder / "config.yaml").write_text("!!python/object/apply:os.system ['false']")
+    assert resume(folder) == 2
+    assert "is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "called").exists()
