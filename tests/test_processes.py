@@ -21,6 +21,7 @@ SETTINGS = (
     "trainer.max_steps=3",
     "trainer.log_every_n_steps=1",
     "evaluate=false",
+    "report=false",
 )
 
 

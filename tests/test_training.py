@@ -20,6 +20,7 @@ SMALL = (
     "backbone.model_args.embed_dim=32",
     "backbone.model_args.num_heads=2",
     "trainer.log_every_n_steps=1",
+    "report=false",
 )
 
 

@@ -17,8 +17,10 @@ COMMANDS = {
     "train": "learn an encoder from images without labels",
     "views": "show what a training command would see of the images, as one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
+    "report": "show what came of a run, or of several side by side, as one HTML file",
 }
-
+# Settings that a command's bare arguments, those without "=", are the values of.
+_BARE = {"report": "runs"}
 _CONFIGS = {"views": "views-command"}  # configs/views/ holds the view plans
 
 
@@ -47,7 +49,10 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         from selfsup.config import load_config
 
-        config = load_config(config_name(name), rest)
+        bare = [argument for argument in rest if name in _BARE and "=" not in argument]
+        config = load_config(config_name(name), [argument for argument in rest if argument not in bare])
+        if bare:
+            config[_BARE[name]] = bare
         keep_freed_memory()
         wait_briefly()
         importlib.import_module(f"selfsup.commands.{name}").run(config)

@@ -25,13 +25,9 @@ def run(config: Mapping[str, Any]) -> None:
     if out is not None and Path(out).exists():
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
 
-    import torch
+    from selfsup.commands.devices import find_device
 
-    device = config["device"]
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device={device} was asked for, but torch sees no GPU here; use device=auto")
+    device = find_device(config["device"])
 
     from selfsup.data import load_data
     from selfsup.encoder import load_encoder

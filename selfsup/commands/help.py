@@ -19,11 +19,16 @@ _EXAMPLES = {
         "selfsup evaluate encoder=timm:resnet18 data=folder data.root=my/images",
         "selfsup evaluate encoder=runs/latest/encoder protocols=[knn,logistic] protocols.knn.k=[10]",
     ],
+    "report": [
+        "selfsup report runs/latest",
+        "selfsup report runs/one runs/another out=compared.html",
+    ],
 }
 _GROUPS = {
     "train": ["method", "backbone", "data", "views", "trainer", "logger", "experiment"],
     "views": ["method", "backbone", "data", "views", "experiment"],
     "evaluate": ["data", "protocols"],
+    "report": [],
 }
 
 

@@ -80,6 +80,18 @@ class Method(pl.LightningModule):
         """
         return {"backbone": self.learned_encoder()(views[0])}
 
+    def pictures(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What the method makes of images, for a person to look at, without gradients; {} if nothing.
+
+        Args:
+            views: of a few images, each ``(N, 3, size, size)``.
+
+        Returns:
+            By title: normalised images ``(N, 3, size, size)``, or maps of patches ``(N, rows, columns)`` in
+            [0, 1], not-a-number where there is nothing to tell.
+        """
+        return {}
+
     def marks(self) -> dict[str, float]:
         """The loss's value where nothing is learned, ``trivial``, and the least it can be, ``floor``.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightly.models.modules.ijepa_timm import IJEPAPredictorTIMM
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, layer_norm
 
 from selfsup.encoder import Encoder, take
 from selfsup.errors import UsageError
@@ -104,6 +105,29 @@ class JEPA(Method):
             "backbone": teacher.mean(dim=1),
             "target_std": teacher.std(dim=0).mean(),
             "context_gain": another / own - 1,
+        }
+
+    def pictures(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        images, (rows, columns) = views[0], self.encoder.grid
+        context, targets = block_masks(
+            len(images), (rows, columns), torch.Generator().manual_seed(0), **self.masks
+        )
+        context, targets = context.to(images.device), targets.to(images.device)
+        teacher = self.teacher.tokens(images).float()
+        prediction = self.predictor(self.encoder.tokens(images, keep=context), [context], list(targets))
+        seen = images.new_zeros(len(images), rows * columns).scatter(1, context, 1.0)
+        alike = images.new_full((len(images), rows * columns), torch.nan)
+        for block, predicted in zip(targets, prediction.float().chunk(len(targets)), strict=True):
+            target = layer_norm(take(teacher, block), teacher.shape[-1:])
+            alike.scatter_(1, block, cosine_similarity(predicted, target, dim=-1))
+        shape, side = (rows, columns), self.encoder.patch_size
+        mask = seen.unflatten(1, shape).repeat_interleave(side, 1).repeat_interleave(side, 2)
+        return {
+            "The image": images,
+            "What the encoder sees": images * mask.unsqueeze(1),
+            "Predicted tokens: light where they are like the true ones, grey where none was asked for": (
+                alike.unflatten(1, shape)
+            ),
         }
 
     def marks(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from lightly.models.modules.masked_vision_transformer_decoder_timm import Masked
 from torch import Tensor, nn
 
 from selfsup.methods.base import Method, require_full_size
-from selfsup.objectives import floors, masked_reconstruction, patchify, random_mask
+from selfsup.objectives import floors, masked_reconstruction, patchify, random_mask, unpatchify
 
 
 class MAE(Method):
@@ -65,6 +65,25 @@ class MAE(Method):
         # Of a quarter of the patches, as in training, at a quarter of the cost.
         keep, _ = random_mask(len(views[0]), self.patches, self.mask_ratio, torch.Generator().manual_seed(0))
         return {"backbone": self.encoder.tokens(views[0], keep.to(views[0].device)).mean(dim=1)}
+
+    def pictures(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+        images, patch = views[0], self.encoder.patch_size
+        keep, hidden = random_mask(
+            len(images), self.patches, self.mask_ratio, torch.Generator().manual_seed(0)
+        )
+        keep, hidden = keep.to(images.device), hidden.to(images.device).unsqueeze(-1)
+        target = patchify(images, patch)
+        prediction = self.decode(self.encoder.sequence(images, keep), keep)
+        if self.normalize:
+            prediction = prediction * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(
+                -1, keepdim=True
+            )
+        note = ", each patch with its own mean and contrast" if self.normalize else ""
+        return {
+            "The image": images,
+            "What the encoder sees": unpatchify(target.where(~hidden, 0), patch),
+            f"What it paints in{note}": unpatchify(target.where(~hidden, prediction), patch),
+        }
 
     def marks(self) -> dict[str, float]:
         values = self.predict.out_features

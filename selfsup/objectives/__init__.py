@@ -15,7 +15,7 @@ from selfsup.objectives.masks import (
     random_mask,
     target_shapes,
 )
-from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify
+from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, vicreg
 from selfsup.objectives.spread import koleo, sigreg
 
@@ -38,5 +38,6 @@ __all__ = [
     "random_mask",
     "sigreg",
     "target_shapes",
+    "unpatchify",
     "vicreg",
 ]

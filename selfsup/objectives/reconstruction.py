@@ -28,6 +28,31 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     return squares.reshape(n, rows * columns, patch * patch * channels)
 
 
+def unpatchify(patches: Tensor, patch: int) -> Tensor:
+    """Squares put together to square images, the inverse of :func:`patchify`.
+
+    Args:
+        patches: (N, L, patch * patch * C), L a square number.
+
+    Returns:
+        (N, C, H, W) of H = W = patch * sqrt(L).
+
+    Raises:
+        ValueError: patches that do not make a square.
+
+    >>> images = torch.arange(48.0).reshape(1, 3, 4, 4)
+    >>> torch.equal(unpatchify(patchify(images, 2), 2), images)
+    True
+    """
+    check_dimensions("N L P", patches=patches)
+    n, length, values = patches.shape
+    side, channels = round(length**0.5), values // patch**2
+    if side**2 != length or channels * patch**2 != values:
+        raise ValueError(f"patches {tuple(patches.shape)} of {patch} a side do not make a square image")
+    squares = patches.reshape(n, side, side, patch, patch, channels).permute(0, 5, 1, 3, 2, 4)
+    return squares.reshape(n, channels, side * patch, side * patch)
+
+
 @full_precision
 def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True) -> Tensor:
     """Mean squared error on hidden patches (MAE, He et al. 2022, arXiv:2111.06377, section 3).

@@ -24,6 +24,7 @@ from selfsup.data.workers import loss_of_a_worker_told, worker_count
 from selfsup.errors import RunStopped, UsageError
 from selfsup.files import write_text
 from selfsup.methods.base import Method
+from selfsup.report import write_report
 from selfsup.run.build import (
     count_devices,
     count_steps,
@@ -91,6 +92,9 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         if trainer.is_global_zero:
             minutes = (time.perf_counter() - started) / 60
             hand_over(config, method, source, test, folder, console, minutes)
+            if config["report"]:
+                path = write_report([folder], sources=(source, test), device=str(trainer.strategy.root_device))
+                console.print(f"Report: {path}", highlight=False, soft_wrap=True)
     return folder
 
 

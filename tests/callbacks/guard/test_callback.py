@@ -28,6 +28,7 @@ TINY = (
     "backbone.model_args.num_heads=2",
     "batch_size=32",
     "evaluate=false",
+    "report=false",
     "trainer.accelerator=cpu",
     "trainer.log_every_n_steps=1",
     "guard.every=2",

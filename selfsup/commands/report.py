@@ -1,0 +1,32 @@
+"""``selfsup report RUN [RUN ...]``: what came of runs, as one HTML file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsup.config import require_positive
+from selfsup.errors import UsageError
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Write the report of ``config["runs"]``.
+
+    Args:
+        config: of ``configs/report.yaml``, composed, resolved and checked for unknown keys.
+
+    Raises:
+        UsageError: before torch is imported, if a run is not there or the file is.
+    """
+    require_positive(config, "images", "gflops")
+    for folder in config["runs"]:
+        if not Path(str(folder)).is_dir():
+            raise UsageError(f"there is no run '{folder}'; a run leaves a folder in runs/")
+    if config["out"] is not None and Path(str(config["out"])).exists():
+        raise UsageError(f"'{config['out']}' exists and is not overwritten; name another file with out=")
+
+    from selfsup.commands.devices import find_device
+    from selfsup.report import write_report
+
+    settings = {key: config[key] for key in ("out", "images", "gflops", "pictures")}
+    path = write_report(config["runs"], **settings, device=find_device(config["device"]))
+    print(f"Report: {path}")

@@ -1,0 +1,45 @@
+"""What a run cost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from selfsup.report.folder import Run
+
+
+def cost(run: Run, gflops: float | None) -> list[tuple[str, str]]:
+    """Names and amounts, of what is known.
+
+    Args:
+        gflops: of encoding one image (:func:`selfsup.report.gallery.gflops_an_image`).
+    """
+    found: list[tuple[str, str]] = []
+    last = run.metrics[-1] if run.metrics else {}
+    steps, batch = last.get("step"), _batch(run.config)
+    if run.card.get("minutes") is not None:
+        found.append(("training", f"{run.card['minutes']:.1f} min"))
+    elif "seconds" in last:
+        found.append(("training, up to the last logged step", f"{last['seconds'] / 60:.1f} min"))
+    if steps:
+        found.append(("optimizer steps", f"{steps:,.0f}"))
+        if batch:
+            found.append(("images seen", f"{steps * batch:,.0f} ({batch} a step)"))
+    if last.get("images_per_second"):
+        found.append(("throughput", f"{last['images_per_second']:,.0f} images a second"))
+    if memory := max((row.get("memory_gib", 0.0) for row in run.metrics), default=0.0):
+        found.append(("memory, at most", f"{memory:.2f} GiB"))
+    if gflops:
+        found.append(("encoding an image", f"{gflops:.3g} GFLOPs"))
+    recipe = run.card.get("recipe", {})
+    if recipe:
+        found.append(("encoder", f"{recipe.get('name')}, {recipe.get('image_size')} px"))
+    return found
+
+
+def _batch(config: Mapping[str, Any]) -> int | None:
+    """Images a step; devices that were found on the day ("auto") count as one."""
+    trainer = config.get("trainer", {})
+    try:
+        devices = trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1
+        return int(config["batch_size"] * devices * trainer["num_nodes"] * trainer["accumulate_grad_batches"])
+    except (KeyError, TypeError):
+        return None

@@ -1,0 +1,82 @@
+"""The curves of a run: what was logged, by step, thinned to what a screen shows."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from selfsup.callbacks.guard.signals import SIGNALS
+
+POINTS = 400  # of a curve, about
+
+# Charts that are always shown, in order: title, what it says, series, and how its axis is scaled.
+CHARTS: tuple[dict[str, Any], ...] = (
+    {"title": "Loss", "says": "Should fall, then flatten. Its height says nothing across methods.",
+     "series": ["loss"], "scale": "auto"},
+    {"title": "Accuracy on training images, while it learns", "unit": "%", "scale": "linear",
+     "says": "kNN on a held-back part of the training images. Should rise.", "series": ["online/knn"]},
+    {"title": "Effective rank of the features (RankMe)", "scale": "linear",
+     "says": "How many dimensions are in use. A fall towards 1 is a collapse.",
+     "series": ["online/rankme", "guard/backbone_rankme", "guard/embedding_rankme"]},
+    {"title": "Learning rate", "says": "Rises in the warm-up, then falls.", "series": ["lr"],
+     "scale": "linear"},
+    {"title": "Throughput", "says": "Images a second, averaged over the run so far.",
+     "series": ["images_per_second"], "scale": "linear"},
+    {"title": "Waiting for data", "says": "Share of the time in which training waited for images.",
+     "unit": "%", "series": ["waiting"], "scale": "linear"},
+    {"title": "Memory", "says": "GiB in use: the GPU's, or the process's without one.",
+     "series": ["memory_gib"], "scale": "linear"},
+)  # fmt: skip
+_OF_NO_CHART = ("step", "epoch", "seconds")
+
+
+def curves(rows: Iterable[Mapping[str, float]]) -> dict[str, dict[str, list[float]]]:
+    """Series by name, each with ``step`` and ``value``; values that are not finite are left out.
+
+    >>> curves([{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan"), "lr": 0.5}])
+    {'loss': {'step': [1], 'value': [2.0]}, 'lr': {'step': [2], 'value': [0.5]}}
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name in _OF_NO_CHART or not math.isfinite(value):
+                continue
+            series = found.setdefault(name, {"step": [], "value": []})
+            series["step"].append(row["step"])
+            series["value"].append(value)
+    return {name: thinned(series) for name, series in found.items()}
+
+
+def thinned(series: Mapping[str, list[float]], points: int = POINTS) -> dict[str, list[float]]:
+    """Some ``points`` of a series; of each stretch its lowest and highest, so that no spike is lost.
+
+    >>> thinned({"step": [*range(100)], "value": [0.0] * 50 + [9.0] + [0.0] * 49}, 10)["value"].count(9.0)
+    1
+    """
+    steps, values = series["step"], series["value"]
+    if len(steps) <= points:
+        return {"step": list(steps), "value": list(values)}
+    stretches = points // 2
+    kept: set[int] = set()
+    for i in range(stretches):
+        stretch = range(i * len(steps) // stretches, (i + 1) * len(steps) // stretches)
+        kept |= {min(stretch, key=values.__getitem__), max(stretch, key=values.__getitem__)}
+    order = sorted(kept | {0, len(steps) - 1})
+    return {"step": [steps[i] for i in order], "value": [values[i] for i in order]}
+
+
+def charts(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The charts to draw of series of these names: those everybody looks at, and one for each other."""
+    main = [{**chart, "series": [name for name in chart["series"] if name in names]} for chart in CHARTS]
+    main = [chart for chart in main if chart["series"]]
+    taken = {name for chart in CHARTS for name in chart["series"]}
+    more = [
+        {
+            "title": name,
+            "says": SIGNALS.get(name.removeprefix("guard/"), ""),
+            "series": [name],
+            "scale": "linear",
+        }
+        for name in sorted(names)
+        if name not in taken
+    ]
+    return main, more

@@ -1,0 +1,143 @@
+"""What a run's folder holds, read as far as it can be; what cannot is a sentence in ``missing``."""
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selfsup.errors import UsageError
+
+_SIGNS = ("config.yaml", "metrics.csv", "results.json", "encoder")
+
+
+@dataclass
+class Run:
+    """A run as its folder tells it.
+
+    Attributes:
+        name: the folder's.
+        config: the resolved configuration; empty if it cannot be read.
+        metrics, online: rows of ``metrics.csv`` and ``online.csv``, their numbers as floats.
+        warnings: rows of ``warnings.csv``: what the collapse guard named.
+        results: ``results.json``, or None.
+        card: the newest encoder's ``card.json``; empty if there is none.
+        encoder: the newest encoder's folder, or None.
+        checkpoint: the newest checkpoint, or None.
+        skipped: names and reasons of the images that could not be read.
+        missing: what is not there or cannot be read, a sentence each.
+    """
+
+    name: str
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    online: list[dict[str, float]] = field(default_factory=list)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    results: dict[str, Any] | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+    encoder: Path | None = None
+    checkpoint: Path | None = None
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        UsageError: it is not there, or nothing in it is a run's.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"there is no run '{folder}'; a run leaves a folder in runs/")
+    if not any((folder / sign).exists() for sign in _SIGNS):
+        raise UsageError(f"'{folder}' is no run's folder: it has none of {', '.join(_SIGNS)}")
+    run = Run(folder.resolve().name, folder)
+    run.config = _config(folder / "config.yaml", run.missing)
+    run.metrics = _numbers(folder / "metrics.csv", run.missing)
+    if not run.metrics:
+        run.missing.append("No step was logged (metrics.csv): the run stopped before its first one.")
+    run.online = _numbers(folder / "online.csv", run.missing)
+    run.warnings = _rows(folder / "warnings.csv", run.missing)
+    run.skipped = [row for path in sorted(folder.glob("skipped*.csv")) for row in _rows(path, run.missing)]
+    run.encoder = _newest(path for path in folder.glob("encoder*") if (path / "config.json").is_file())
+    run.checkpoint = _newest((folder / "checkpoints").glob("*.ckpt"))
+    if run.encoder is not None:
+        run.card = _json(run.encoder / "card.json", run.missing) or {}
+    else:
+        run.missing.append("The run has not handed over an encoder; it did not come to its end.")
+    run.results = _results(folder, run)
+    return run
+
+
+def _config(path: Path, missing: list[str]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        missing.append(f"The settings cannot be read (config.yaml: {_reason(error)}).")
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _results(folder: Path, run: Run) -> dict[str, Any] | None:
+    """Of the results beside the encoder, the newest of the encoder that was handed over last."""
+    found = [
+        results
+        for path in sorted(folder.glob("results*.json"), key=lambda path: path.stat().st_mtime)
+        if (results := _json(path, run.missing)) and results.get("rows")
+    ]
+    own = [results for results in found if results.get("encoder") == run.card.get("fingerprint")]
+    if not found:
+        run.missing.append("The encoder was not judged (results.json); 'selfsup evaluate' does it.")
+        return None
+    return (own or found)[-1]
+
+
+def _json(path: Path, missing: list[str]) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        missing.append(f"{path.name} cannot be read ({_reason(error)}).")
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _rows(path: Path, missing: list[str]) -> list[dict[str, str]]:
+    """The whole rows of a CSV file; the last one of a run that was killed may be half a row."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        missing.append(f"{path.name} cannot be read ({_reason(error)}).")
+        return []
+
+
+def _numbers(path: Path, missing: list[str]) -> list[dict[str, float]]:
+    """Rows with a step, in its order, of what in them is a number."""
+    rows = [
+        {name: number for name, text in row.items() if (number := _number(text)) is not None}
+        for row in _rows(path, missing)
+    ]
+    return sorted((row for row in rows if "step" in row), key=lambda row: row["step"])
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _newest(paths: Any) -> Path | None:
+    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be opened"
+    return str(error).splitlines()[0]

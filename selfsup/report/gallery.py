@@ -1,0 +1,109 @@
+"""The test images that a report is made of: their features, labels, names and small pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from selfsup.data import Source, subset
+from selfsup.encoder import Encoder
+from selfsup.evaluation.features import Job, Look, evaluating, evenly, extract_each, pooled
+from selfsup.evaluation.images import fit
+
+LARGEST_TILE = 64  # pixels a side of the small pictures
+
+
+@dataclass
+class Gallery:
+    """Images of the test split that could be read.
+
+    Attributes:
+        tiles: uint8 ``(N, 3, T, T)``, small pictures of what the encoder sees.
+        x: its pooled features ``(N, D)``.
+        untrained: those of the same architecture untrained.
+        labels: int64 ``(N,)``, or None.
+        classes: the classes' names.
+        names: what a person calls each image: the end of its path.
+    """
+
+    tiles: Tensor
+    x: Tensor
+    untrained: Tensor
+    labels: Tensor | None
+    classes: list[str]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def make_gallery(encoder: Encoder, source: Source, images: int, gflops: float, workers: int = 0) -> Gallery:
+    """Features and small pictures of evenly spaced images of a source.
+
+    Args:
+        encoder: on the device it is to run on.
+        source: test images.
+        images: how many, of a source that has as many.
+        gflops: that encoding them may take; a large encoder gets fewer images.
+        workers: processes that decode.
+    """
+    affordable = max(16, int(gflops / max(gflops_an_image(encoder), 1e-9)))
+    rows = evenly(len(source), min(images, affordable)).nonzero().flatten()
+    some = subset(source, rows)
+    control = encoder.untrained().to(next(encoder.parameters()).device)
+    tile = min(encoder.input_size, LARGEST_TILE)
+    with evaluating(encoder, control):
+        look = Look(encoder, encoder.mean, encoder.std)
+        jobs = [
+            Job(look, pooled),
+            Job(Look(control, encoder.mean, encoder.std), pooled),
+            Job(look, lambda _, batch, __: fit(batch, tile)),
+        ]
+        (own, other, small), _ = extract_each(jobs, some, encoder.input_size, 128, workers)
+    kept = own.samples
+    return Gallery(
+        tiles=small.x,
+        x=own.x,
+        untrained=other.x,
+        labels=None if some.labels is None else some.labels[kept],
+        classes=class_names(source),
+        names=["/".join(Path(some.name(i)).parts[-2:]) for i in kept.tolist()],
+    )
+
+
+def class_names(source: Source) -> list[str]:
+    """The classes' names, or their numbers; empty without labels."""
+    if source.labels is None:
+        return []
+    numbers = range(int(source.labels.max()) + 1)
+    return list(source.classes or [str(number) for number in numbers])
+
+
+@torch.inference_mode()
+def gflops_an_image(encoder: Encoder) -> float:
+    """Multiplications and additions, in 10⁹, of encoding one image."""
+    image = next(encoder.parameters()).new_zeros(1, 3, encoder.input_size, encoder.input_size)
+    with evaluating(encoder), FlopCounterMode(display=False) as counter:
+        encoder(image)
+    return float(counter.get_total_flops()) / 1e9
+
+
+def sample(source: Source, count: int, size: int) -> tuple[Tensor, list[int]]:
+    """``count`` evenly spaced readable images fitted to ``size``: uint8 ``(n, 3, size, size)``, and where."""
+    from selfsup.evaluation.images import batches
+
+    rows = evenly(len(source), count).nonzero().flatten()
+    found = list(batches(source, rows, size, count))
+    if not found:
+        return torch.empty(0, 3, size, size, dtype=torch.uint8), []
+    return torch.cat([images for _, images in found]), torch.cat([index for index, _ in found]).tolist()
+
+
+def denormalised(images: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """uint8 ``(N, 3, H, W)`` of images normalised with the ``mean`` and ``std`` in ``settings``."""
+    mean, std = (torch.tensor(settings[name], dtype=torch.float32).view(3, 1, 1) for name in ("mean", "std"))
+    return ((images.float().cpu() * std + mean).clamp(0, 1) * 255).round().byte()

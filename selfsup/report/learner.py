@@ -1,0 +1,91 @@
+"""A run's method, rebuilt from its settings and its newest checkpoint, and what it makes of images."""
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.data import Source
+from selfsup.data.batches import Batches
+from selfsup.errors import UsageError
+from selfsup.evaluation.features import evenly
+from selfsup.methods.base import Method
+from selfsup.report.folder import Run
+from selfsup.report.gallery import denormalised
+from selfsup.report.pictures import coloured, enlarged, figure
+from selfsup.run.build import make_encoder, make_method
+
+IMAGES = 4
+_OF_ANOTHER_VERSION = (UsageError, KeyError, TypeError, AttributeError, ValueError, ImportError)
+
+
+def rebuild(run: Run) -> Method | None:
+    """The method with the weights of the newest checkpoint, or untrained without one; None if it cannot be.
+
+    What is wrong becomes a sentence in ``run.missing``.
+    """
+    if not run.config:
+        return None
+    try:
+        method = make_method(run.config, make_encoder(run.config), devices=1)
+    except _OF_ANOTHER_VERSION as error:
+        run.missing.append(f"The settings are not of this version ({type(error).__name__}: {error}).")
+        return None
+    if run.checkpoint is None:
+        run.missing.append("There is no checkpoint, so that what the method makes of images is not shown.")
+        return method
+    try:
+        state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        method.load_state_dict(state)
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        run.missing.append(f"{run.checkpoint.name} cannot be read ({str(error).splitlines()[0]}).")
+        run.checkpoint = None
+    return method.eval()
+
+
+def views_seen(method: Method, source: Source, data: dict[str, Any]) -> list[dict[str, Any]]:
+    """A few training images, each with its views as the network gets them.
+
+    Returns:
+        One a kind of view and image: ``name``, and ``views``, figures.
+    """
+    rows, views = _batch(method, source)
+    shown = [denormalised(view, data) for view in views]
+    return [
+        {
+            "name": source.name(i),
+            "views": [
+                figure(
+                    view[row],
+                    f"view {number + 1} of training image {row + 1}, {view.shape[-1]} pixels a side",
+                )
+                for number, view in enumerate(shown)
+            ],
+        }
+        for row, i in enumerate(rows)
+    ]
+
+
+@torch.inference_mode()
+def made_of(method: Method, source: Source, data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the method makes of a few training images (:meth:`Method.pictures`): rows of figures by title."""
+    _, views = _batch(method, source)
+    rows = []
+    for title, tensor in method.pictures(views).items():
+        side = views[0].shape[-1]
+        shown = denormalised(tensor, data) if tensor.ndim == 4 else enlarged(coloured(tensor, 0, 1), side)
+        rows.append(
+            {
+                "title": title,
+                "figures": [figure(image, f"{title}, image {i + 1}") for i, image in enumerate(shown)],
+            }
+        )
+    return rows
+
+
+def _batch(method: Method, source: Source) -> tuple[list[int], Sequence[Tensor]]:
+    rows = evenly(len(source), IMAGES).nonzero().flatten().tolist()
+    batch = Batches(source, method.views)[(0, rows)]
+    return batch["index"].tolist(), method.views(batch, 0)

@@ -1,0 +1,150 @@
+"""From what is known of runs to one HTML file that needs nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from selfsup import __version__
+from selfsup.report.curves import charts, curves
+from selfsup.report.embedding import VOTING
+from selfsup.report.folder import Run
+from selfsup.report.scores import scores_table
+from selfsup.report.verdict import verdict
+
+_PAGE = Path(__file__).parent / "page"
+_SIGNS = {"good": "✓", "mixed": "≈", "bad": "✗", "unknown": "?"}
+# Sections of a run's pictures: where the page has them, what they are called, and what a run has for them.
+_SECTIONS = (
+    ("neighbours", "Neighbours", "queries"),
+    ("map", "Map", "map"),
+    ("views", "Views", "views"),
+    ("method", "The method", "made"),
+    ("attention", "Attention", "insight"),
+    ("spectrum", "Spectrum", "spectrum"),
+)
+
+
+def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
+    """The page of runs, and of what was seen of each: any of ``queries``, ``map``, ``views``, ``made``,
+    ``insight``, ``spectrum`` and ``cost``, as the modules of this package give them."""
+    series = [curves([*run.metrics, *run.online]) for run in runs]
+    main, more = charts(list(dict.fromkeys(name for each in series for name in each)))
+    told = [
+        {
+            "name": run.name,
+            "index": i,
+            "about": _about(run),
+            "verdict": verdict(run),
+            "missing": run.missing,
+            "warnings": run.warnings,
+            "skipped": run.skipped,
+            "typed": " ".join(["selfsup train", *map(str, run.config.get("overrides") or ())])
+            if run.config
+            else "",
+            "settings": _readable(run.config),
+            "map_says": _map_says(part.get("map")),
+            **{key: part.get(key) for _, _, key in _SECTIONS},
+        }
+        for i, (run, part) in enumerate(zip(runs, seen, strict=True))
+    ]
+    shown = {name: title for name, title, key in _SECTIONS if any(part.get(key) for part in seen)}
+    scores = scores_table(runs)
+    sections = {"scores": "Scores"} if scores["rows"] else {}
+    sections |= {"curves": "Curves"} if main else {}
+    data = {
+        "runs": [
+            {
+                "name": run.name,
+                "curves": each,
+                "warnings": [{"step": float(row["step"])} for row in run.warnings if row.get("step")],
+                "map": part.get("map"),
+                "spectrum": part.get("spectrum"),
+            }
+            for run, each, part in zip(runs, series, seen, strict=True)
+        ],
+        "charts": main,
+        "more": more,
+    }
+    script = "".join((_PAGE / name).read_text(encoding="utf-8") for name in ("charts.js", "map.js"))
+    environment = Environment(
+        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment.get_template("page.html").render(
+        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs side by side",
+        version=__version__,
+        runs=told,
+        signs=_SIGNS,
+        scores=scores,
+        charts=main,
+        more=more,
+        any_warnings=any(run.warnings for run in runs),
+        labelled=any((part.get("map") or {}).get("kind") == "label" for part in seen),
+        voting=VOTING,
+        shown_ids=shown,
+        sections=[*(sections | shown | {"cost": "Cost and settings"}).items()],
+        costs=_costs([part.get("cost", ()) for part in seen]),
+        differences=_differences([run.config for run in runs]),
+        data=data,
+        style=(_PAGE / "style.css").read_text(encoding="utf-8"),
+        script=script,
+    )
+
+
+def _about(run: Run) -> str:
+    config = run.config
+    names = [(config.get(part) or {}).get("name") for part in ("method", "data", "backbone")]
+    method, data, backbone = (str(name) if name else "?" for name in names)
+    judged = run.results or {}
+    images = (
+        f", {judged['n_train']} training and {judged['n_test']} test images" if "n_test" in judged else ""
+    )
+    return f"{method} on {data}, backbone {backbone}{images}"
+
+
+def _map_says(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    if found["kind"] == "cluster":
+        return f"{found['count']} test images without labels; the colours are clusters of like features."
+    return (
+        f"{found['count']} test images. Of {100 * found['share_right']:.1f} % of them, most of the {VOTING} "
+        f"nearest have the same label; of {100 * found['same']:.1f} %, the nearest one has."
+    )
+
+
+def _costs(parts: Sequence[Sequence[tuple[str, str]]]) -> dict[str, list[str]]:
+    names = dict.fromkeys(name for part in parts for name, _ in part)
+    return {name: [dict(part).get(name, "") for part in parts] for name in names}
+
+
+def _differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Settings whose values are not the same in all runs."""
+    flat = [dict(_leaves(_without_names(config))) for config in configs]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    rows = {key: [json.dumps(each[key]) if key in each else "–" for each in flat] for key in keys}
+    return {key: values for key, values in rows.items() if len(set(values)) > 1}
+
+
+def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("overrides", "name", "out", "resume")}
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        found += (
+            _leaves(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping) and value
+            else [(f"{prefix}{key}", value)]
+        )
+    return found
+
+
+def _readable(config: Mapping[str, Any]) -> str:
+    """The settings as YAML, without the name of the user's own folder."""
+    return yaml.safe_dump(dict(config), sort_keys=False).replace(str(Path.home()), "~") if config else ""

@@ -1,0 +1,85 @@
+"""Pictures inside a page: images as data URIs, and maps of numbers as colours."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+LOSSLESS = 64  # pixels a side up to which PNG is no larger than a JPEG worth looking at
+
+# Dark to light in steps that look equal, also to colour-blind eyes and in grey: five colours of "cividis"
+# (Nuñez et al. 2018, arXiv:1712.01662).
+_RAMP = ((0, 32, 76), (61, 77, 107), (124, 123, 120), (188, 174, 108), (255, 233, 69))
+
+
+def data_uri(image: Tensor, quality: int = 85) -> str:
+    """A ``data:`` URI of an image, uint8 ``(3, H, W)``: PNG of a small one, else JPEG.
+
+    >>> data_uri(torch.zeros(3, 2, 2, dtype=torch.uint8))[:22]
+    'data:image/png;base64,'
+    """
+    small = max(image.shape[1:]) <= LOSSLESS
+    buffer = io.BytesIO()
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
+    if small:
+        picture.save(buffer, "PNG", optimize=True)
+    else:
+        picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    return f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def figure(image: Tensor, alt: str, **more: Any) -> dict[str, Any]:
+    """An image for the page, with the text that stands for it where it cannot be seen."""
+    return {"src": data_uri(image), "alt": alt, "side": image.shape[-1], **more}
+
+
+def sheet(tiles: Tensor, quality: int = 78) -> dict[str, Any]:
+    """Tiles uint8 ``(N, 3, T, T)`` in one picture of about as many rows as columns.
+
+    Returns:
+        ``src``, ``tile`` (T), ``columns`` and ``rows``.
+    """
+    count, side = len(tiles), tiles.shape[-1]
+    columns = max(1, math.ceil(math.sqrt(count)))
+    rows = max(1, math.ceil(count / columns))
+    full = F.pad(tiles, (0, 0, 0, 0, 0, 0, 0, rows * columns - count))
+    whole = full.view(rows, columns, 3, side, side).permute(2, 0, 3, 1, 4)
+    whole = whole.reshape(3, rows * side, columns * side)
+    return {"src": data_uri(whole, quality), "tile": side, "columns": columns, "rows": rows}
+
+
+def coloured(values: Tensor, low: float, high: float) -> Tensor:
+    """Numbers ``(..., H, W)`` as colours, uint8 ``(..., 3, H, W)``: dark at ``low``, light at ``high``.
+
+    Not-a-number is mid-grey.
+    """
+    ramp = torch.tensor(_RAMP, dtype=torch.float32)
+    at = ((values.float() - low) / max(high - low, 1e-12)).clamp(0, 1) * (len(_RAMP) - 1)
+    floor = at.nan_to_num(0).long().clamp(max=len(_RAMP) - 2)
+    mixed = ramp[floor].lerp(ramp[floor + 1], (at.nan_to_num(0) - floor).unsqueeze(-1))
+    mixed = torch.where(at.isnan().unsqueeze(-1), torch.tensor(128.0), mixed)
+    return mixed.movedim(-1, -3).round().byte()
+
+
+def enlarged(image: Tensor, side: int) -> Tensor:
+    """uint8 ``(..., 3, h, w)`` as ``(..., 3, side, side)``, each value a square."""
+    shape = image.shape[:-3]
+    flat = image.reshape(-1, *image.shape[-3:]).float()
+    return F.interpolate(flat, (side, side), mode="nearest-exact").byte().view(*shape, 3, side, side)
+
+
+def over(images: Tensor, heat: Tensor) -> Tensor:
+    """Images uint8 ``(N, 3, S, S)`` lit by a heat ``(N, h, w)`` in [0, 1]: dark where it is 0."""
+    light = F.interpolate(heat[:, None].float(), images.shape[-2:], mode="bilinear")
+    return (images.float() * (0.15 + 0.85 * light.clamp(0, 1))).round().byte()
+
+
+def names(items: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

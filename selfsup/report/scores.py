@@ -1,0 +1,79 @@
+"""The evaluation as a table: encoders and controls, with their intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfsup.report.folder import Run
+
+CONTROLS = ("untrained", "pixels", "pca")
+_ROLES = {
+    "untrained": "the same architecture, untrained",
+    "pixels": "raw pixels",
+    "pca": "principal components of the pixels",
+}
+
+
+def scores_table(runs: Sequence[Run]) -> dict[str, Any]:
+    """Columns, one a protocol, and rows: the encoder of every run, then the controls.
+
+    Runs that were judged on the same images share their pixels; untrained architectures differ.
+
+    Returns:
+        ``columns``, titles by protocol; ``rows``, each with name, role, run and cells by protocol; and
+        ``notes``, what to mind and where.
+    """
+    columns: dict[str, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    notes: dict[str, list[str]] = {}
+    judged = [(run, row) for run in runs if run.results for row in run.results["rows"]]
+    for run, row in sorted(judged, key=lambda pair: row_role(pair[1]) != "encoder"):
+        name, cells = _name(run, row, len(runs) > 1), {}
+        for key, score in row["scores"].items():
+            if score.get("shown", True):
+                columns.setdefault(key, {"title": score.get("title") or key})
+                cells[key] = cell(score)
+                for note in filter(None, [score.get("reason"), *score.get("flags", ())]):
+                    notes.setdefault(note, []).append(f"{name}, {columns[key]['title']}")
+        line = {"name": name, "role": row_role(row), "cells": cells}
+        # Runs that were judged on the same images have the same pixels.
+        if line not in [{key: each[key] for key in line} for each in rows]:
+            rows.append({**line, "run": run.name})
+    return {"columns": columns, "rows": rows, "notes": notes}
+
+
+def row_role(row: Mapping[str, Any]) -> str:
+    """The row's role; results of older versions tell it by the name only."""
+    if "role" in row:
+        return str(row["role"])
+    name = str(row.get("name", ""))
+    return "pca" if "PCA" in name else next((role for role in CONTROLS if name.startswith(role)), "encoder")
+
+
+def is_accuracy(score: Mapping[str, Any]) -> bool:
+    """Whether a score is a share of right answers; older records have an interval only then."""
+    return bool(score.get("accuracy", score.get("interval") is not None))
+
+
+def cell(score: Mapping[str, Any]) -> dict[str, Any]:
+    """A score as text, with what a bar needs: value and interval in percent of the longest bar."""
+    value, interval = score.get("value"), score.get("interval")
+    blank = {"value": value, "small": "", "bar": None, "low": None, "high": None}
+    if value is None:
+        return {**blank, "text": "–"}
+    if not is_accuracy(score):
+        top = score.get("top") or score.get("settings", {}).get("width")
+        part = {"small": f"of {top:g}", "bar": 100 * value / top} if top else {}
+        return {**blank, "text": f"{value:.3g}", **part}
+    found: dict[str, Any] = {**blank, "text": f"{100 * value:.1f}", "bar": 100 * value}
+    if interval:
+        low, high = (100 * end for end in interval)
+        found |= {"small": f"{low:.1f} to {high:.1f}", "low": low, "high": high}
+    return found
+
+
+def _name(run: Run, row: Mapping[str, Any], several: bool) -> str:
+    role = row_role(row)
+    if role == "encoder":
+        return run.name if several else "this encoder"
+    name = _ROLES.get(role, str(row.get("name", role)))
+    return f"{name} ({run.name})" if role == "untrained" and several else name

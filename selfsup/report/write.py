@@ -1,0 +1,128 @@
+"""Reports: of a run, or of several side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from selfsup.data import Source, UnreadableImage, load_data
+from selfsup.encoder import Encoder, load_encoder
+from selfsup.errors import UsageError
+from selfsup.report.cost import cost
+from selfsup.report.embedding import eigenvalues, embedding_map, queries
+from selfsup.report.folder import Run, read_run
+from selfsup.report.gallery import gflops_an_image, make_gallery
+from selfsup.report.insight import insight
+from selfsup.report.learner import made_of, rebuild, views_seen
+from selfsup.report.page import render
+
+Sources = tuple[Source, Source]
+
+
+def write_report(
+    folders: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    images: int = 1000,
+    gflops: float = 1000.0,
+    pictures: bool = True,
+    device: str = "cpu",
+    sources: Sources | None = None,
+) -> Path:
+    """Write the report of one run or several as one HTML file, which needs neither network nor other files.
+
+    What a run lacks (it crashed early, its images are gone) is said in the report, which shows the rest.
+
+    Args:
+        folders: of the runs.
+        out: the file. None: ``report.html`` in the folder of a single run, in place of an older one; of
+            several runs ``report-NAME-NAME.html`` in the working directory.
+        images: test images on the map, at most.
+        gflops: billions of operations that encoding them may take; large encoders get fewer images.
+        pictures: whether to show anything for which images have to be read.
+        device: that the encoder runs on.
+        sources: training and test images, if they are loaded already.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UsageError: a folder is no run's, or ``out`` is taken.
+    """
+    runs = [read_run(folder) for folder in folders]
+    path = _path(runs, out)
+    seen = [_seen(run, images, gflops, pictures, device, sources) for run in runs]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(runs, seen), encoding="utf-8")
+    return path
+
+
+def _path(runs: Sequence[Run], out: str | Path | None) -> Path:
+    if not runs:
+        raise UsageError("no run to report on; name its folder, such as runs/latest")
+    if out is None and len(runs) == 1:
+        return runs[0].folder / "report.html"
+    path = Path(out) if out is not None else Path(f"report-{'-'.join(run.name for run in runs)}.html")
+    if path.exists():
+        raise UsageError(f"'{path}' exists and is not overwritten; name another file with out=")
+    return path
+
+
+def _seen(
+    run: Run, images: int, gflops: float, pictures: bool, device: str, sources: Sources | None
+) -> dict[str, Any]:
+    """What there is to see of a run (:func:`selfsup.report.page.render`)."""
+    method = rebuild(run) if pictures else None
+    encoder = _encoder(run, method)
+    found: dict[str, Any] = {"cost": cost(run, gflops_an_image(encoder) if encoder is not None else None)}
+    if not pictures:
+        run.missing.append("Pictures were switched off (pictures=false).")
+        return found
+    both = sources or _sources(run)
+    if both is None:
+        return found
+    train, test = both
+    data = run.config["data"]
+    try:
+        if method is not None:
+            found["views"] = views_seen(method, train, data)
+            found["made"] = made_of(method, train, data) if run.checkpoint is not None else []
+        if encoder is not None:
+            encoder = encoder.to(device)
+            gallery = make_gallery(encoder, test, images, gflops, int(data.get("workers", 0)))
+            found |= {
+                "map": embedding_map(gallery),
+                "queries": queries(gallery),
+                "spectrum": eigenvalues(gallery),
+                "insight": insight(encoder, test),
+            }
+            if found["map"] is None:
+                run.missing.append(f"{len(gallery)} test images are too few for a map and neighbours.")
+    except UnreadableImage as error:
+        run.missing.append(f"An image cannot be read ({error}).")
+    return found
+
+
+def _encoder(run: Run, method: Any) -> Encoder | None:
+    """The encoder that was handed over; of a run that was not finished, that of its newest checkpoint."""
+    if run.encoder is not None:
+        try:
+            return load_encoder(run.encoder).eval()
+        except UsageError as error:
+            run.missing.append(f"The encoder cannot be loaded: {error}.")
+            return None
+    if method is None or run.checkpoint is None:
+        return None
+    run.missing.append("What is shown of the encoder is of the newest checkpoint.")
+    encoder: Encoder = method.learned_encoder().eval()
+    return encoder
+
+
+def _sources(run: Run) -> Sources | None:
+    if not run.config.get("data"):
+        return None
+    try:
+        # Few of the images are looked at.
+        return load_data({**run.config["data"], "in_memory": False})
+    except (UsageError, KeyError, OSError) as error:
+        run.missing.append(f"The images cannot be shown: {error}.")
+        return None
