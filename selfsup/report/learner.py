@@ -88,4 +88,6 @@ def made_of(method: Method, source: Source, data: dict[str, Any]) -> list[dict[s
 def _batch(method: Method, source: Source) -> tuple[list[int], Sequence[Tensor]]:
     rows = evenly(len(source), IMAGES).nonzero().flatten().tolist()
     batch = Batches(source, method.views)[(0, rows)]
+    if isinstance(batch, Exception):
+        raise batch
     return batch["index"].tolist(), method.views(batch, 0)

@@ -97,8 +97,8 @@ def _seen(
             }
             if found["map"] is None:
                 run.missing.append(f"{len(gallery)} test images are too few for a map and neighbours.")
-    except UnreadableImage as error:
-        run.missing.append(f"An image cannot be read ({error}).")
+    except (UsageError, UnreadableImage) as error:
+        run.missing.append(f"Images cannot be read: {error}.")
     return found
 
 
