@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.data import Source, UnreadableImage, load_data
+from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder, load_encoder
 from selfsup.errors import UsageError
 from selfsup.report.cost import cost
@@ -87,8 +88,8 @@ def _seen(
             found["views"] = views_seen(method, train, data)
             found["made"] = made_of(method, train, data) if run.checkpoint is not None else []
         if encoder is not None:
-            encoder = encoder.to(device)
-            gallery = make_gallery(encoder, test, images, gflops, int(data.get("workers", 0)))
+            encoder, workers = encoder.to(device), worker_count(data.get("workers", 0), test)
+            gallery = make_gallery(encoder, test, images, gflops, workers)
             found |= {
                 "map": embedding_map(gallery),
                 "queries": queries(gallery),
