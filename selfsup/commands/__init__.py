@@ -18,6 +18,9 @@ COMMANDS = {
     "views": "show what a training command would see of the images, as one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
     "report": "show what came of a run, or of several side by side, as one HTML file",
+    "embed": "write the features of all images to a Parquet file",
+    "search": "find the images that are most like one",
+    "export": "write an encoder for other programs: timm and the Hub, ONNX, TorchScript, torch.export",
 }
 # Settings that a command's bare arguments, those without "=", are the values of.
 _BARE = {"report": "runs"}

@@ -19,6 +19,17 @@ _EXAMPLES = {
         "selfsup evaluate encoder=timm:resnet18 data=folder data.root=my/images",
         "selfsup evaluate encoder=runs/latest/encoder protocols=[knn,logistic] protocols.knn.k=[10]",
     ],
+    "embed": [
+        "selfsup embed encoder=runs/latest/encoder data=folder data.root=my/images out=features.parquet",
+    ],
+    "search": [
+        "selfsup search encoder=runs/latest/encoder data=folder data.root=my/images query=photo.jpg",
+        "selfsup search encoder=runs/latest/encoder features=features.parquet query=photo.jpg k=20",
+    ],
+    "export": [
+        "selfsup export encoder=runs/latest/encoder format=onnx",
+        "selfsup export encoder=timm:resnet18.a1_in1k format=pt2 out=resnet18.pt2",
+    ],
     "report": [
         "selfsup report runs/latest",
         "selfsup report runs/one runs/another out=compared.html",
@@ -28,6 +39,9 @@ _GROUPS = {
     "train": ["method", "backbone", "data", "views", "trainer", "logger", "experiment"],
     "views": ["method", "backbone", "data", "views", "experiment"],
     "evaluate": ["data", "protocols"],
+    "embed": ["data"],
+    "search": ["data"],
+    "export": [],
     "report": [],
 }
 

@@ -5,6 +5,7 @@ Saved, it is a directory that timm reads without this package::
     encoder/config.json         timm's architecture, arguments and preprocessing
     encoder/model.safetensors   timm's own parameter names
     encoder/card.json           where it comes from: method, data, settings, features of a fixed input
+    encoder/README.md           the same for people and the Hugging Face Hub
 
 Example:
     >>> from selfsup.encoder import build_encoder
@@ -16,6 +17,7 @@ Example:
 
 from selfsup.encoder.folder import add_to_card, load_encoder, save_encoder
 from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, take
+from selfsup.encoder.model_card import model_card, write_model_card
 from selfsup.encoder.positions import fix_positions, sincos_positions
 
 __all__ = [
@@ -26,7 +28,9 @@ __all__ = [
     "build_encoder",
     "fix_positions",
     "load_encoder",
+    "model_card",
     "save_encoder",
     "sincos_positions",
     "take",
+    "write_model_card",
 ]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from selfsup.config import load_config
 from selfsup.data import Source
-from selfsup.encoder import add_to_card, save_encoder
+from selfsup.encoder import add_to_card, save_encoder, write_model_card
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.files import remove_parts
 from selfsup.methods.base import Method
@@ -49,6 +49,7 @@ def hand_over(
             write_results(results, None, str(target))
         add_to_card(target, {"scores": results["rows"][0]["scores"]})
         print_table(results, console)
+    write_model_card(target)
     for line in (
         f"Encoder: {target}   ({minutes:.1f} min of training). Next:",
         f"  selfsup evaluate encoder={target} data=...",

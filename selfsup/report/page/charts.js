@@ -9,7 +9,7 @@ const LINE = (x1, y1, x2, y2, kind) => `<line class="${kind}" x1="${x1}" y1="${y
 function number(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size >= 1e5 || size < 1e-3) return value.toExponential(1).replace("e+", "e");
+  if (size >= 1e5 || size < 1e-3) return value.toExponential(1).replace("e+", "e").replace(".0e", "e");
   return String(Number(value.toPrecision(size >= 1000 ? 4 : 3)));
 }
 

@@ -1,0 +1,58 @@
+"""``selfsup search encoder=PATH data=NAME query=FILE``: the images that are most like one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsup.commands.embed import check, tell_skipped
+from selfsup.config import require_positive
+from selfsup.errors import UsageError
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Print the ``config["k"]`` images nearest to ``config["query"]``, by cosine, nearest first.
+
+    Args:
+        config: of ``configs/search.yaml``, composed, resolved and checked for unknown keys.
+
+    Raises:
+        UsageError: before any image is encoded, if something in the configuration cannot be.
+    """
+    features, query = config["features"], Path(str(config["query"])).expanduser()
+    check(config if features is None else {**config, "data": {}})
+    require_positive(config, "k")
+    if not query.is_file():
+        raise UsageError(f"query: there is no file '{query}'")
+    if features is not None and not Path(str(features)).is_file():
+        raise UsageError(f"features: there is no file '{features}'; 'selfsup embed' writes one")
+
+    import torch
+
+    from selfsup.commands.devices import find_device
+    from selfsup.data import ImageFiles, UnreadableImage
+    from selfsup.data.load import chosen
+    from selfsup.encoder import load_encoder
+    from selfsup.evaluation.embeddings import embed, read_embeddings
+    from selfsup.evaluation.neighbours import neighbours
+
+    encoder = load_encoder(str(config["encoder"])).to(find_device(config["device"]))
+    settings: dict[str, Any] = {"batch_size": config["batch_size"], "precision": config["precision"]}
+    unread: list[tuple[str, str]] = []
+    asked = list(embed(encoder, {"query": ImageFiles([str(query)])}, **settings, skipped=unread))
+    if not asked:
+        raise UsageError(f"query: {UnreadableImage(*unread[0])}")
+    if features is not None:
+        names, bank = read_embeddings(features, encoder)
+    else:
+        skipped: list[tuple[str, str]] = []
+        sources = dict(zip(("train", "test"), chosen(config["data"]), strict=True))
+        settings |= {"workers": config["data"]["workers"], "skipped": skipped}
+        blocks = list(embed(encoder, sources, **settings))
+        tell_skipped(skipped)
+        if not blocks:
+            raise UsageError("none of the images can be read")
+        names = [name for block in blocks for name in block["names"]]
+        bank = torch.cat([block["x"] for block in blocks])
+    similarity, index = neighbours(bank, asked[0]["x"], min(config["k"], len(bank)))
+    for value, i in zip(similarity[0].tolist(), index[0].tolist(), strict=True):
+        print(f"{value:.4f}  {names[i]}")

@@ -1,0 +1,113 @@
+"""The encoder's ``README.md``: a model card in the Hugging Face Hub's format."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+_TEXT = """{front}
+# {title}
+
+An image encoder{origin}, saved by `selfsup`. It maps RGB images of
+{size} x {size} pixels to {dim} features.
+
+## Use
+
+```python
+import timm{registers}
+
+encoder = timm.create_model("hf-hub:USER/NAME", pretrained=True).eval()  # or "local-dir:FOLDER"
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(encoder), is_training=False)
+features = encoder(transform(image).unsqueeze(0))  # (1, {dim})
+```
+
+With selfsup: `selfsup.load_encoder(FOLDER)`.
+
+{training}{scores}## Limits
+
+It was trained without labels, on the images named above and no others; how it does on other images is for
+`selfsup evaluate` to say. Whoever publishes the weights chooses their licence: `license:` at the top of this
+file.
+"""
+
+
+def write_model_card(folder: str | Path) -> Path:
+    """Write ``README.md`` into an encoder's folder, from its ``config.json`` and ``card.json``.
+
+    The front matter is what the Hub reads: library, task, tags and results. An existing file is replaced.
+
+    Returns:
+        The file.
+    """
+    folder = Path(folder)
+    config, card = (json.loads((folder / name).read_text()) for name in ("config.json", "card.json"))
+    path = folder / "README.md"
+    path.write_text(model_card(config, card), encoding="utf-8")
+    return path
+
+
+def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
+    """The card's text, of an encoder's ``config.json`` and ``card.json``."""
+    method, data = card.get("method"), card.get("data")
+    architecture = str(config["architecture"])
+    title = "-".join(str(part) for part in (method, architecture, data) if part)
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=str(data),
+            dataset_name=str(data),
+            metric_type="accuracy",
+            metric_name=f"{score.get('title') or name} accuracy",
+            metric_value=round(score["value"], 4),
+        )
+        for name, score in _accuracies(card)
+    ]
+    front = ModelCardData(
+        library_name="timm",
+        pipeline_tag="image-feature-extraction",
+        tags=["timm", "selfsup", "self-supervised-learning", *([str(method)] if method else [])],
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+    return _TEXT.format(
+        front=f"---\n{front.to_yaml()}\n---",
+        title=title,
+        origin=f" trained without labels by `{method}` on `{data}`" if method else "",
+        size=config["pretrained_cfg"]["input_size"][-1],
+        dim=config["num_features"],
+        registers="\nimport selfsup  # registers its architecture" if "_small" in architecture else "",
+        training=_training(card),
+        scores=_scores(card),
+    )
+
+
+def _accuracies(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [
+        (name, score)
+        for name, score in card.get("scores", {}).items()
+        if score.get("accuracy") and score.get("shown", True) and score.get("value") is not None
+    ]
+
+
+def _training(card: Mapping[str, Any]) -> str:
+    facts = {
+        name: card[name] for name in ("method", "data", "steps", "minutes", "revision") if card.get(name)
+    }
+    if not facts:
+        return ""
+    lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return f"## Training\n\n| | |\n| --- | --- |\n{lines}\n\nAll settings are in `card.json`.\n\n"
+
+
+def _scores(card: Mapping[str, Any]) -> str:
+    rows = []
+    for name, score in _accuracies(card):
+        interval = score.get("interval")
+        bounds = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}" if interval else ""
+        rows.append(f"| {score.get('title') or name} | {100 * score['value']:.1f} | {bounds} |")
+    if not rows:
+        return ""
+    head = "| protocol | accuracy, % | 95 % interval |\n| --- | ---: | --- |\n"
+    return "## Scores on test images, of frozen features\n\n" + head + "\n".join(rows) + "\n\n"

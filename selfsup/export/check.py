@@ -1,0 +1,34 @@
+"""Whether an exported model gives the original's features, on photographs."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from selfsup.evaluation.images import fit
+
+TOLERANCE = 1e-4  # of the largest feature, and of 1
+
+
+def photographs(size: int) -> Tensor:
+    """scikit-learn's two photographs, a temple and a flower: uint8 ``(2, 3, size, size)``.
+
+    >>> photographs(64).shape
+    torch.Size([2, 3, 64, 64])
+    """
+    from sklearn.datasets import load_sample_images
+
+    images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images]
+    return torch.cat([fit(image[None], size) for image in images])
+
+
+@torch.inference_mode()
+def difference(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """Largest difference of two models' features of ``images``, and of each of them alone.
+
+    In units of the largest feature where that is above 1.
+    """
+    expected = one(images)
+    found = torch.cat([other(images), *(other(image[None]) for image in images)])
+    twice = torch.cat([expected, expected])
+    return float((found - twice).abs().max() / expected.abs().max().clamp(min=1))

@@ -1,0 +1,162 @@
+"""The formats that an encoder is exported to.
+
+All but timm's hold the normalisation: they take uint8 RGB images ``(N, 3, S, S)`` and give features
+``(N, D)``, for any N. Resizing stays outside, as decoding does; :func:`preprocessing` says how.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from torch import Tensor, nn
+
+from selfsup.encoder import Encoder, save_encoder, write_model_card
+from selfsup.errors import UsageError
+from selfsup.export.check import TOLERANCE, difference, photographs
+
+Reader = Callable[[Tensor], Tensor]  # uint8 images (N, 3, S, S) -> features (N, D)
+
+
+class Preprocessed(nn.Module):
+    """An encoder that takes uint8 RGB images ``(N, 3, S, S)``.
+
+    >>> from selfsup import build_encoder
+    >>> model = Preprocessed(build_encoder("resnet18", image_size=32)).eval()
+    >>> model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape
+    torch.Size([2, 512])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.model = encoder.model
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (encoder.mean, encoder.std))
+        self.register_buffer("mean", 255 * mean)
+        self.register_buffer("std", 255 * std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.model((images.float() - self.mean) / self.std)
+        return features
+
+
+def preprocessing(encoder: Encoder) -> dict[str, Any]:
+    """What has to be done to an image before an exported model, in words and numbers."""
+    return {
+        "image_size": encoder.input_size,
+        "resize": "shorter side to image_size, bilinear, antialiased; centre crop",
+        "input": "uint8 RGB (N, 3, image_size, image_size); normalised inside",
+        "output": f"float32 (N, {encoder.dim})",
+        "mean": list(encoder.mean),
+        "std": list(encoder.std),
+    }
+
+
+def export(encoder: Encoder, format: str, out: str | Path) -> float:
+    """Write an encoder in a format, read it back, and compare its features of two photographs.
+
+    Args:
+        encoder: on the CPU.
+        format: one of :data:`FORMATS`.
+        out: the file, or for ``timm`` the folder, which must not be there.
+
+    Returns:
+        The largest difference from the original's features.
+
+    Raises:
+        UsageError: unknown format, ``out`` is taken, the format cannot hold the model, or what was
+            written gives other features; it is then left for inspection.
+    """
+    out = Path(out)
+    if format not in FORMATS:
+        raise UsageError(f"no format '{format}'; there are {', '.join(FORMATS)}")
+    if out.exists():
+        raise UsageError(f"'{out}' exists and is not overwritten; name another with out=")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    reader = FORMATS[format](encoder.eval(), out)
+    found = difference(Preprocessed(encoder).eval(), reader, photographs(encoder.input_size))
+    if not found <= TOLERANCE:
+        raise UsageError(
+            f"what was written to '{out}' gives features that differ by {found:.2g} from the encoder's, "
+            f"more than {TOLERANCE:g}; use another format"
+        )
+    return found
+
+
+def _timm(encoder: Encoder, out: Path) -> Reader:
+    card = {key: value for key, value in encoder.card.items() if key not in _OF_THE_ENCODER}
+    save_encoder(encoder, out, card)
+    write_model_card(out)
+    plain = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+    data = resolve_model_data_config(plain)
+    mean, std = (torch.tensor(data[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    return lambda images: plain((images.float() / 255 - mean) / std)
+
+
+def _torchscript(encoder: Encoder, out: Path) -> Reader:
+    model = Preprocessed(encoder).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of every shape that timm asserts
+        traced = torch.jit.trace(model, _images(encoder))
+        torch.jit.save(traced, str(out), {"preprocessing.json": json.dumps(preprocessing(encoder))})
+        loaded = torch.jit.load(str(out))
+    return lambda images: loaded(images)
+
+
+def _pt2(encoder: Encoder, out: Path) -> Reader:
+    program = _exported(encoder)
+    extra = {"preprocessing.json": json.dumps(preprocessing(encoder))}
+    torch.export.save(program, out, extra_files=extra)
+    return torch.export.load(out).module()
+
+
+def _onnx(encoder: Encoder, out: Path) -> Reader:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  (torch's exporter needs it)
+    except ImportError as error:
+        raise UsageError("format=onnx needs more packages: pip install 'selfsup[export]'") from error
+    program = torch.onnx.export(
+        _exported(encoder),
+        (_images(encoder),),
+        dynamo=True,
+        input_names=["images"],
+        output_names=["features"],
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {"preprocessing": json.dumps(preprocessing(encoder))})
+    onnx.save(model, str(out))
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _exported(encoder: Encoder) -> torch.export.ExportedProgram:
+    model = Preprocessed(encoder).eval()
+    shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
+    try:
+        return torch.export.export(model, (_images(encoder),), dynamic_shapes=shapes)
+    except (RuntimeError, ValueError, TypeError, torch._dynamo.exc.UserError) as error:
+        name, reason = encoder.recipe["name"], str(error).strip().splitlines()[0]
+        raise UsageError(f"torch.export cannot trace '{name}' ({reason}); use format=torchscript") from error
+
+
+def _images(encoder: Encoder) -> Tensor:
+    return torch.zeros(2, 3, encoder.input_size, encoder.input_size, dtype=torch.uint8)
+
+
+_OF_THE_ENCODER = ("recipe", "fingerprint", "features_of_fixed_input")
+FORMATS: dict[str, Callable[[Encoder, Path], Reader]] = {
+    "timm": _timm,
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "pt2": _pt2,
+}
