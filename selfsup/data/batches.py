@@ -1,5 +1,6 @@
 """Batches of a source, and the DataLoader that hands them over."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,10 +69,22 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
 
 
 class TrainingLoader(DataLoader[Any]):
-    """A DataLoader that raises what a worker could only hand over."""
+    """A DataLoader that raises what a worker could only hand over.
+
+    Attributes:
+        waited: seconds that were spent in waiting for batches.
+    """
+
+    waited = 0.0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - started
+            if batch is None:
+                return
             if isinstance(batch, UsageError):
                 raise batch
             yield batch
