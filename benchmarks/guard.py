@@ -50,7 +50,8 @@ def train(settings: list[str], steps: int = STEPS) -> dict[str, Any]:
             raise Enough
 
     with tempfile.TemporaryDirectory() as out:
-        typed = ["train", *settings, f"out={out}", "name=run", "evaluate=false", "traceback=true"]
+        quick = ("evaluate=false", "report=false", "traceback=true")
+        typed = ["train", *settings, f"out={out}", "name=run", *quick]
         MetricsFile.on_train_batch_end = until  # type: ignore[method-assign]
         try:
             selfsup([*typed, "trainer.log_every_n_steps=50"])

@@ -24,6 +24,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["selfsup.run.train", "selfsup.commands.train", "kills"])
 
 SMALL = (
+    "report=false",
     "data=folder",
     "data.image_size=24",
     "data.workers=1",
@@ -38,7 +39,7 @@ SMALL = (
     "trainer.log_every_n_steps=1",
 )
 STEPS = 6  # an epoch has 4
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "waiting", "memory_gib")
 
 
 def make_photos(folder: Path, number: int = 80) -> None:

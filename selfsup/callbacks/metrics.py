@@ -64,6 +64,8 @@ class MetricsFile(pl.Callback):
             "epoch": trainer.current_epoch,
             "seconds": round(self.before + time.perf_counter() - self.started, 2),
             "images_per_second": round(getattr(pl_module, "images_per_second", 0.0), 1),
+            "waiting": round(getattr(pl_module, "waiting", 0.0), 4),
+            "memory_gib": round(getattr(pl_module, "memory_gib", 0.0), 3),
             **scalars,
         }
         new = not self.columns

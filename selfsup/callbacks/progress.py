@@ -52,6 +52,7 @@ class ProgressReport(pl.Callback):
         step, seconds = trainer.global_step, time.perf_counter() - self.started
         pl_module.images_per_second = rate = (step - self.first) * self.images_a_step / max(seconds, 1e-9)
         pl_module.waiting = getattr(trainer.train_dataloader, "waited", 0.0) / max(seconds, 1e-9)
+        pl_module.memory_gib = memory_gib(pl_module.device)
         if not trainer.is_global_zero:
             return
         if self.live is not None:
@@ -88,7 +89,7 @@ def told(trainer: pl.Trainer, module: Any) -> list[str]:
     if "guard/backbone_rankme" in seen:
         scores.setdefault("rankme", float(seen["guard/backbone_rankme"]))
     words += [text.format(scores[name]) for name, text in _NEWEST.items() if name in scores]
-    return [*words, f"{module.waiting:.0%} waiting for data", f"{memory_gib(module.device):.1f} GiB"]
+    return [*words, f"{module.waiting:.0%} waiting for data", f"{module.memory_gib:.1f} GiB"]
 
 
 def memory_gib(device: torch.device) -> float:

@@ -7,6 +7,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from selfsup.files import write_text
+
 _TEXT = """{front}
 # {title}
 
@@ -44,7 +46,7 @@ def write_model_card(folder: str | Path) -> Path:
     folder = Path(folder)
     config, card = (json.loads((folder / name).read_text()) for name in ("config.json", "card.json"))
     path = folder / "README.md"
-    path.write_text(model_card(config, card), encoding="utf-8")
+    write_text(path, model_card(config, card))
     return path
 
 

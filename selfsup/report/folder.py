@@ -2,13 +2,14 @@
 
 import csv
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from selfsup.callbacks.checkpoint_files import newest_intact
 from selfsup.errors import UsageError
+from selfsup.run.resume import read_config
 
 _SIGNS = ("config.yaml", "metrics.csv", "results.json", "encoder")
 
@@ -56,30 +57,27 @@ def read_run(folder: str | Path) -> Run:
     if not any((folder / sign).exists() for sign in _SIGNS):
         raise UsageError(f"'{folder}' is no run's folder: it has none of {', '.join(_SIGNS)}")
     run = Run(folder.resolve().name, folder)
-    run.config = _config(folder / "config.yaml", run.missing)
+    try:
+        run.config = read_config(folder, "report")
+    except UsageError as error:
+        run.missing.append(f"The settings cannot be read: {error}.")
     run.metrics = _numbers(folder / "metrics.csv", run.missing)
     if not run.metrics:
         run.missing.append("No step was logged (metrics.csv): the run stopped before its first one.")
     run.online = _numbers(folder / "online.csv", run.missing)
     run.warnings = _rows(folder / "warnings.csv", run.missing)
     run.skipped = [row for path in sorted(folder.glob("skipped*.csv")) for row in _rows(path, run.missing)]
-    run.encoder = _newest(path for path in folder.glob("encoder*") if (path / "config.json").is_file())
-    run.checkpoint = _newest((folder / "checkpoints").glob("*.ckpt"))
+    saved = [path for path in folder.iterdir() if re.fullmatch(r"encoder(-\d+)?", path.name)]
+    whole = [path for path in saved if (path / "config.json").is_file()]
+    run.encoder = max(whole, key=lambda path: path.stat().st_mtime, default=None)
+    run.checkpoint, damaged = newest_intact(folder)
+    run.missing += [f"{path.name} is damaged ({reason})." for path, reason in damaged]
     if run.encoder is not None:
         run.card = _json(run.encoder / "card.json", run.missing) or {}
     else:
         run.missing.append("The run has not handed over an encoder; it did not come to its end.")
     run.results = _results(folder, run)
     return run
-
-
-def _config(path: Path, missing: list[str]) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        missing.append(f"The settings cannot be read (config.yaml: {_reason(error)}).")
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _results(folder: Path, run: Run) -> dict[str, Any] | None:
@@ -131,10 +129,6 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _newest(paths: Any) -> Path | None:
-    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _reason(error: Exception) -> str:

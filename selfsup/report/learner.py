@@ -1,12 +1,12 @@
 """A run's method, rebuilt from its settings and its newest checkpoint, and what it makes of images."""
 
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from selfsup.callbacks.checkpoint_files import read_checkpoint
 from selfsup.data import Source
 from selfsup.data.batches import Batches
 from selfsup.errors import UsageError
@@ -37,10 +37,9 @@ def rebuild(run: Run) -> Method | None:
         run.missing.append("There is no checkpoint, so that what the method makes of images is not shown.")
         return method
     try:
-        state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        method.load_state_dict(state)
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        run.missing.append(f"{run.checkpoint.name} cannot be read ({str(error).splitlines()[0]}).")
+        method.load_state_dict(read_checkpoint(run.checkpoint)["state_dict"])
+    except (UsageError, RuntimeError) as error:
+        run.missing.append(f"{run.checkpoint.name} does not fit ({str(error).splitlines()[0]}).")
         run.checkpoint = None
     return method.eval()
 

@@ -8,6 +8,7 @@ from selfsup.data import Source, UnreadableImage, load_data
 from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder, load_encoder
 from selfsup.errors import UsageError
+from selfsup.files import write_text
 from selfsup.report.cost import cost
 from selfsup.report.embedding import eigenvalues, embedding_map, queries
 from selfsup.report.folder import Run, read_run
@@ -53,7 +54,7 @@ def write_report(
     path = _path(runs, out)
     seen = [_seen(run, images, gflops, pictures, device, sources) for run in runs]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(runs, seen), encoding="utf-8")
+    write_text(path, render(runs, seen))
     return path
 
 

@@ -93,7 +93,8 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
             minutes = (time.perf_counter() - started) / 60
             hand_over(config, method, source, test, folder, console, minutes)
             if config["report"]:
-                path = write_report([folder], sources=(source, test), device=str(trainer.strategy.root_device))
+                device = str(trainer.strategy.root_device)
+                path = write_report([folder], sources=(source, test), device=device)
                 console.print(f"Report: {path}", highlight=False, soft_wrap=True)
     return folder
 

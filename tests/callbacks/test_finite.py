@@ -25,6 +25,7 @@ SETTINGS = (
     "trainer.checkpoint_steps=1",
     "trainer.max_steps=5",
     "evaluate=false",
+    "report=false",
     "guard.enabled=false",  # it would call the plan too
 )
 

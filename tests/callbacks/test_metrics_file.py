@@ -12,6 +12,8 @@ import torch
 from selfsup.callbacks import metrics
 from selfsup.callbacks.metrics import MetricsFile
 
+MEASURED = ("images_per_second", "waiting", "memory_gib")
+
 
 @pytest.fixture(autouse=True)
 def _a_second_each_time_one_looks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +29,7 @@ def train(
     trainer: Any = SimpleNamespace(
         global_step=steps[0] - 1, current_epoch=0, is_global_zero=rank == 0, callback_metrics={}
     )
-    module: Any = SimpleNamespace(images_per_second=123.4)
+    module: Any = SimpleNamespace(images_per_second=123.4, waiting=0.25, memory_gib=1.5)
     callback.on_train_start(trainer, module)
     for step in steps:
         for part in range(accumulate):
@@ -55,8 +57,8 @@ def test_a_row_at_the_first_step_and_every_few(tmp_path: Path) -> None:
     assert [int(row["step"]) for row in rows] == [1, 10, 20]
     assert [float(row["loss"]) for row in rows] == pytest.approx([1, 0.1, 0.05])
     assert [int(row["epoch"]) for row in rows] == [0, 2, 4]
-    assert list(rows[0]) == ["step", "epoch", "seconds", "images_per_second", "loss", "lr"]
-    assert rows[0]["images_per_second"] == "123.4"
+    assert list(rows[0]) == ["step", "epoch", "seconds", *MEASURED, "loss", "lr"]
+    assert [rows[0][name] for name in MEASURED] == ["123.4", "0.25", "1.5"]
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

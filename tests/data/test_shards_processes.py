@@ -48,7 +48,7 @@ def test_two_processes_see_each_sample_of_the_shards_once(tmp_path: Path) -> Non
             "trainer.max_epochs=2",
             "trainer.precision=32-true",
         ),
-        *("trainer.sync_batchnorm=false", "guard.enabled=false", "evaluate=false"),
+        *("trainer.sync_batchnorm=false", "guard.enabled=false", "evaluate=false", "report=false"),
         *(f"out={tmp_path / 'runs'}", "name=one"),
     ]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
