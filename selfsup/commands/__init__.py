@@ -79,8 +79,11 @@ def keep_freed_memory() -> None:
     """Have the C library keep the memory that tensors free, instead of giving it back after each.
 
     Every step needs the same again, and fresh pages cost a fault each: on two CPU cores training is 5 to 15 %
-    faster. Only the GNU library has these two settings (``mallopt``, malloc.h); others are left alone.
+    faster. Only the GNU library has these two settings (``mallopt``, malloc.h); others are left alone. Blocks
+    beyond 32 MiB it gives back all the same. For them torch, which looks when it first needs memory, is told
+    to ask for pages of 2 MiB, 512 times fewer, unless the environment says otherwise.
     """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,15 +94,42 @@ class Picture:
         """
         if isinstance(self._file, Tensor):
             return self._file
-        with _readable(self._name), self._image as file:
-            image: Image.Image = file
-            if file.format in _JPEG:
-                # To the smallest of the sizes that are 1, 1/2, 1/4 and 1/8 and at least as large as this.
-                file.draft(file.mode, (max(1, int(file.width / shrink)), max(1, int(file.height / shrink))))
-            elif shrink >= 2 and file.width * file.height > LARGE and file.mode in _SHRINKABLE:
-                image = file.reduce(int(shrink))
-            image.load()
-            return torch.from_numpy(_array(_upright(image))).permute(2, 0, 1)
+        with _readable(self._name), self._image:
+            return _tensor(_array(self._load(shrink)))
+
+    def around(self, boxes: Sequence[Sequence[int]], shrink: float = 1) -> tuple[Tensor, list[list[int]]]:
+        """Decode, once, and convert only the smallest part that has some boxes in it.
+
+        Args:
+            boxes: each (top, left, height, width) in the whole picture.
+            shrink: as for `pixels`, and with the same errors.
+
+        Returns:
+            The part, as `pixels` gives it, and the boxes in that part, to the nearest of its pixels.
+        """
+        if isinstance(self._file, Tensor):
+            return self._file, [list(box) for box in boxes]
+        with _readable(self._name), self._image:
+            image = self._load(shrink)
+            boxes = [_scaled(box, image.height / self.height, image.width / self.width) for box in boxes]
+            top, left = min(box[0] for box in boxes), min(box[1] for box in boxes)
+            bottom, right = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)
+            if image.mode[0] in "IF":  # whose conversion looks at all values
+                pixels = _array(image)[top:bottom, left:right]
+            else:
+                pixels = _array(image.crop((left, top, right, bottom)))
+        return _tensor(pixels), [[box[0] - top, box[1] - left, *box[2:]] for box in boxes]
+
+    def _load(self, shrink: float) -> Image.Image:
+        image: Image.Image = self._image
+        if self._image.format in _JPEG:
+            # To the smallest of the sizes that are 1, 1/2, 1/4 and 1/8 and at least as large as this.
+            size = max(1, int(image.width / shrink)), max(1, int(image.height / shrink))
+            self._image.draft(image.mode, size)
+        elif shrink >= 2 and image.width * image.height > LARGE and image.mode in _SHRINKABLE:
+            image = image.reduce(int(shrink))
+        image.load()
+        return _upright(image)
 
 
 def decode(file: str | Path | bytes, name: str) -> Tensor:
@@ -147,6 +174,19 @@ def _upright(image: Image.Image) -> Image.Image:
     """`PIL.ImageOps.exif_transpose` that does not write EXIF anew, which fails on odd but harmless tags."""
     turn = ORIENTATION.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _scaled(box: Sequence[int], down: float, across: float) -> list[int]:
+    """The box in a picture that was decoded smaller, to the nearest pixel of it."""
+    if down == across == 1:
+        return list(box)
+    top, bottom = round(box[0] * down), round((box[0] + box[2]) * down)
+    left, right = round(box[1] * across), round((box[1] + box[3]) * across)
+    return [top, left, max(1, bottom - top), max(1, right - left)]
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -13,7 +13,8 @@ from torch import Tensor
 from selfsup.data.paths import did_you_mean
 from selfsup.data.source import ImageFiles, Source, subset
 from selfsup.data.split import held_out_count, hold_out
-from selfsup.data.tar_index import ShardIndex, TarImages, index_shards
+from selfsup.data.tar_images import TarImages
+from selfsup.data.tar_index import ShardIndex, index_shards
 from selfsup.errors import UsageError
 
 UNLABELLED = "pass data.labels=false to learn without labels"
@@ -80,7 +81,7 @@ def shards(
         shared := set(map(os.path.realpath, learn.paths)) & set(map(os.path.realpath, held.paths))
     ):
         raise UsageError(f"{min(shared)!r} is in data.train and in data.test, which must be apart")
-    if labels is True or (labels == "auto" and any((split.index.labels >= 0).any() for split in splits)):
+    if labels is True or (labels == "auto" and any(split.index.classes for split in splits)):
         for split in splits:
             split.number(learn.index.classes)
     if held is not None:
@@ -121,10 +122,10 @@ class _Split:
     def number(self, classes: list[str]) -> None:
         """Take the labels, numbered by the training split's classes."""
         found = self.index
-        if (found.labels < 0).any():
+        if not found.classes or (found.labels < 0).any():
             images = self.source().files
             assert isinstance(images, TarImages)
-            missing = images.name(int((found.labels < 0).argmax()))
+            missing = images.name(int((found.labels < 0).argmax()) if found.classes else 0)
             raise UsageError(f"{missing!r} has no label; label every image (.cls or .json), or {UNLABELLED}")
         unknown = sorted(set(found.classes) - set(classes))
         if unknown:
@@ -144,7 +145,8 @@ class _Split:
             rows = [self.labels[firsts[s] : firsts[s] + counts[s]] for s in chosen]
             labels, classes = torch.from_numpy(np.concatenate(rows)).long(), self.classes
         source = ShardImages(images, labels, classes)
-        source.skipped = [(path, why) for path, why in self.index.problems if path in set(images.paths)]
+        own = set(images.paths)
+        source.skipped = [(path, why) for path, why in self.index.problems if path in own]
         return source
 
 

@@ -1,4 +1,4 @@
-"""Where the images of tar shards begin: found once, kept in a cache, read in place."""
+"""Where the images of tar shards begin: found once, kept in a cache."""
 
 import hashlib
 import json
@@ -7,18 +7,17 @@ import tarfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from selfsup.data.tree import EXTENSIONS
 
-OPEN = 256  # shards that a process keeps open
 AT_ONCE = 64  # shards from which on several processes look for images
-_FORM = "1"  # of the cached files
+_FORM = "2"  # of the cached files
 
 
 class ShardIndex(NamedTuple):
@@ -27,7 +26,7 @@ class ShardIndex(NamedTuple):
     Attributes:
         starts: int64 (N,), where each image's header begins in its shard.
         counts: int64 (S,), images of each shard.
-        labels: int32 (N,), places in ``classes``; -1 for an image without a label.
+        labels: int32 (N,), places in ``classes``, -1 for an image without a label; empty if none has one.
         classes: the labels as text, each once.
         problems: (shard, what is wrong with it) of the shards that were not read to their end.
     """
@@ -53,95 +52,23 @@ def index_shards(paths: Sequence[str], label_key: str, cache: Path | None = None
     facts = [(os.path.abspath(path), _version(path)) for path in paths]
     digest = hashlib.sha256(json.dumps([_FORM, label_key, facts]).encode("utf-8", "surrogateescape"))
     stem = cache / digest.hexdigest()[:32]
-    if stem.with_suffix(".npz").is_file():
-        return _load(stem)
-    index = _joined(paths, list(_each(paths, label_key)))
-    try:
-        _save(index, stem)
-    except OSError as error:
-        warnings.warn(f"the index of the shards is not kept for the next run: {error}", stacklevel=2)
-        return index
+    with ExitStack() as stack:
+        if not stem.with_suffix(".npz").is_file():
+            _lock(stem, stack)
+        if not stem.with_suffix(".npz").is_file():
+            index = _joined(paths, list(_each(paths, label_key)))
+            try:
+                _save(index, stem)
+            except OSError as error:
+                warnings.warn(f"the index of the shards is not kept for the next run: {error}", stacklevel=2)
+                return index
     return _load(stem)
 
 
-class TarImages:
-    """The encoded images of shards as a sequence of bytes; can be pickled, and read in any order.
-
-    Args:
-        paths, counts: of the shards.
-        firsts: place in ``starts`` of each shard's first image.
-        starts: as in `ShardIndex`; stays on the disk if it is mapped from there.
-    """
-
-    def __init__(self, paths: Sequence[str], counts: np.ndarray, firsts: np.ndarray, starts: np.ndarray):
-        self.paths, self.counts, self.firsts, self.starts = list(paths), counts, firsts, starts
-        self.ends = counts.cumsum()
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
-
-    def __getitem__(self, i: int, /) -> bytes:
-        """The encoded image.
-
-        Raises:
-            OSError: if its shard is not there any more, was changed, or cannot be read.
-        """
-        path, tar, info = self._member(i)
-        assert tar.fileobj is not None
-        tar.fileobj.seek(info.offset_data)
-        data: bytes = tar.fileobj.read(info.size)
-        if len(data) < info.size:
-            raise OSError(f"{path!r} ends within it")
-        return data
-
-    def name(self, i: int) -> str:
-        """What a person calls the image, such as "0003.tar 00017.jpg"."""
-        try:
-            path, _, info = self._member(i)
-        except OSError:
-            shard, nth = self._place(i)
-            return f"{self.paths[shard]} image {nth}"
-        return f"{path} {info.name}"
-
-    def _place(self, i: int) -> tuple[int, int]:
-        """Image i's shard, and its number in there."""
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        shard = int(np.searchsorted(self.ends, i, side="right"))
-        return shard, i - int(self.ends[shard] - self.counts[shard])
-
-    def _member(self, i: int) -> tuple[str, tarfile.TarFile, tarfile.TarInfo]:
-        shard, nth = self._place(i)
-        path, start = self.paths[shard], int(self.starts[int(self.firsts[shard]) + nth])
-        try:
-            # A file that two processes share would be read by both from where the other left it.
-            tar = _opened(path, os.getpid())
-            assert tar.fileobj is not None
-            tar.fileobj.seek(start)
-            return path, tar, tarfile.TarInfo.fromtarfile(tar)
-        except tarfile.TarError as error:
-            raise OSError(f"{path!r} was changed or damaged since it was indexed ({error})") from error
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        if isinstance(self.starts, np.memmap):
-            state["starts"] = Path(str(self.starts.filename))  # its content stays where it is
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        starts = state["starts"]
-        self.__dict__.update(state)
-        self.starts = np.load(starts, mmap_mode="r") if isinstance(starts, Path) else starts
-
-
-@lru_cache(maxsize=OPEN)
-def _opened(path: str, process: int) -> tarfile.TarFile:
-    return tarfile.open(path, "r:")
-
-
 class _Shard(NamedTuple):
-    starts: list[int]
-    labels: list[str | None]
+    starts: np.ndarray
+    labels: np.ndarray  # places in classes, or -1
+    classes: list[str]
     problem: str | None
 
 
@@ -183,7 +110,10 @@ def _index_shard(path: str, label_key: str) -> _Shard:
         problem = problem or f"it cannot be read as a tar file ({error})"
     if problem is None and not starts:
         problem = "it holds no images"
-    return _Shard(starts, labels, problem)
+    classes = list(dict.fromkeys(label for label in labels if label is not None))
+    number = {label: place for place, label in enumerate(classes)}
+    codes = [number.get(label or "", -1) for label in labels]
+    return _Shard(np.array(starts, np.int64), np.array(codes, np.int32), classes, problem)
 
 
 def _members(tar: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo | str]:
@@ -232,12 +162,15 @@ def _each(paths: Sequence[str], label_key: str) -> Iterable[_Shard]:
 
 
 def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:
-    classes = sorted({label for shard in shards for label in shard.labels if label is not None}, key=_order)
+    classes = sorted({label for shard in shards for label in shard.classes}, key=_order)
     number = {label: place for place, label in enumerate(classes)}
+    # A shard's own places and, last of them, -1.
+    places = [np.array([*(number[label] for label in shard.classes), -1], np.int32) for shard in shards]
+    labels = [own[shard.labels] for own, shard in zip(places, shards, strict=True)] if classes else []
     return ShardIndex(
-        np.concatenate([np.array(shard.starts, np.int64) for shard in shards]),
+        np.concatenate([shard.starts for shard in shards]),
         np.array([len(shard.starts) for shard in shards]),
-        np.array([number.get(label or "", -1) for shard in shards for label in shard.labels], np.int32),
+        np.concatenate([np.zeros(0, np.int32), *labels]),
         classes,
         [(path, shard.problem) for path, shard in zip(paths, shards, strict=True) if shard.problem],
     )
@@ -246,6 +179,18 @@ def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:
 def _order(label: str) -> tuple[int, str]:
     """Numbers by their value, before text."""
     return (len(label), label) if label.isdecimal() else (2**31, label)
+
+
+def _lock(stem: Path, stack: ExitStack) -> None:
+    """Let one process of several do the work, and the others wait for it; where that cannot be, all do it."""
+    try:
+        import fcntl
+
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        file = stack.enter_context(stem.with_suffix(".lock").open("w"))
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        return
 
 
 def _save(index: ShardIndex, stem: Path) -> None:

@@ -177,6 +177,29 @@ def test_a_jpeg_is_decoded_no_smaller_than_asked(mode, shrink, factor):
     assert abs(small.float().mean() - full.mean()) < 3
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "I;16", "F", "turned", "made"])
+def test_the_part_around_some_boxes_is_cut_from_the_whole(mode):
+    image = noise(0, 60, 40)
+    if mode == "made":
+        file = torch.from_numpy(pixels(image).copy())
+    elif mode == "turned":
+        exif = Image.Exif()
+        exif[274] = 6
+        file = encoded(image, "JPEG", exif=exif)
+    elif mode in ("I;16", "F"):
+        values = np.random.default_rng(0).random((60, 40), dtype=np.float32)
+        file = encoded(Image.fromarray(values if mode == "F" else (65535 * values).astype(np.uint16)), "TIFF")
+    else:
+        file = encoded(image.convert(mode), "TIFF")
+    whole = decode(file, "whole") if mode != "made" else file
+    boxes = [[7, 3, 20, 10], [15, 8, 12, 25], [30, 5, 3, 1]]
+    part, inside = Picture(file, "part").around(boxes)
+    assert part.shape[1:] == whole.shape[1:] if mode == "made" else part.shape == (3, 26, 30)
+    for (top, left, height, width), (y, x, h, w) in zip(boxes, inside, strict=True):
+        assert (h, w) == (height, width)
+        assert torch.equal(part[:, y : y + h, x : x + w], whole[:, top : top + height, left : left + width])
+
+
 def test_huge_images_are_shrunk_and_converted_in_strips_to_what_small_ones_are(monkeypatch):
     image = noise(3, 60, 40).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize((40, 60)))

@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import tarfile
+import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import webdataset
 
+from selfsup.data import tar_index
 from selfsup.data.batches import make_order
 from selfsup.data.order import EpochOrder, ShardOrder
 from selfsup.data.shards import ShardImages, expand_braces, find_shards, shards
@@ -278,3 +281,32 @@ def test_json_that_is_none_is_no_label(tmp_path: Path) -> None:
     members += [("c.png", encoded(picture(2))), ("c.json", json.dumps({"label": 3}).encode())]
     with pytest.raises(UsageError, match=r"a.png' has no label"):
         load(write_tar(tmp_path / "x.tar", members))
+
+
+def test_processes_that_start_together_index_once(tmp_path: Path) -> None:
+    """What one of them finds is what the other reads, though both ask at the same time."""
+    folder = write_shards(tmp_path / "shards")
+    paths = [str(path) for path in sorted(folder.glob("*.tar"))]
+    context = get_context("fork")
+    both, looks = context.Barrier(2), context.Queue()
+
+    def start() -> None:
+        each = tar_index._each
+
+        def watched(*arguments: Any) -> Any:
+            looks.put(os.getpid())
+            time.sleep(0.2)
+            return each(*arguments)
+
+        tar_index._each = watched
+        both.wait()
+        assert len(index_shards(paths, "label", tmp_path / "index").starts) == 23
+
+    processes = [context.Process(target=start) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert looks.get() in [process.pid for process in processes]
+    assert looks.empty()
