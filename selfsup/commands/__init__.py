@@ -24,6 +24,10 @@ COMMANDS = {
 }
 # Settings that a command's bare arguments, those without "=", are the values of.
 _BARE = {"report": "runs"}
+_ENDING = (
+    "'selfsup COMMAND --help' lists a command's settings, --list what there is to choose from.",
+    "'source <(selfsup completion)' has bash and zsh complete them.",
+)
 _CONFIGS = {"views": "views-command"}  # configs/views/ holds the view plans
 
 
@@ -41,6 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     name, *rest = arguments
     traceback = "traceback=true" in rest
     try:
+        if name == "completion":
+            from selfsup.commands.completion import script
+
+            print(script())
+            return 0
         if name not in COMMANDS:
             from selfsup.config import near
 
@@ -49,6 +58,11 @@ def main(argv: list[str] | None = None) -> int:
             from selfsup.commands.help import describe
 
             print(describe(name, [argument for argument in rest if not argument.startswith("-")]))
+            return 0
+        if "--list" in rest:
+            from selfsup.commands.help import choices
+
+            print(choices(name))
             return 0
         from selfsup.config import load_config
 
@@ -105,4 +119,4 @@ def wait_briefly() -> None:
 def _overview() -> str:
     lines = [f"  {name:10} {text}" for name, text in COMMANDS.items()]
     head = ["Self-supervised learning from images.", "", "usage: selfsup COMMAND [key=value ...]", ""]
-    return "\n".join([*head, *lines, "", "'selfsup COMMAND --help' lists a command's settings."])
+    return "\n".join([*head, *lines, "", *_ENDING])

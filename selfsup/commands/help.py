@@ -46,18 +46,37 @@ _GROUPS = {
 }
 
 
+def choices(command: str) -> str:
+    """The text of ``selfsup COMMAND --list``: what a command's groups offer, each in a line."""
+    parts = []
+    for group in _GROUPS[command]:
+        names = options(group)
+        width = max(map(len, names))
+        lines = [f"  {name:{width}}  {summary(group, name)}" for name in names]
+        if group == "backbone":
+            lines.append("  and any name that timm knows")
+        parts.append("\n".join([f"{group}=", *lines]))
+    return "\n\n".join(parts) or f"{command} has no groups to choose from; --help lists its settings"
+
+
+def words() -> dict[str, list[str]]:
+    """What can be typed after each command: its groups with their options, and the names of its settings."""
+    found = {}
+    for command, groups in _GROUPS.items():
+        chosen = [f"{group}={name}" for group in groups for name in options(group)]
+        lines = (config_root() / f"{config_name(command)}.yaml").read_text(encoding="utf-8").splitlines()
+        settings = [line.partition(":")[0] for line in lines if line[:1].isalpha() and ":" in line]
+        keys = [f"{key}=" for key in settings if key not in ("defaults", *groups)]
+        found[command] = ["--help", "--list", *chosen, *keys]
+    return found
+
+
 def describe(command: str, overrides: list[str]) -> str:
     """The text of ``selfsup COMMAND [key=value ...] --help``; with choices, also all their settings."""
     parts = [f"usage: selfsup {command} [key=value ...]", "", "examples:"]
     parts += [f"  {example}" for example in _EXAMPLES[command]]
-    for group in _GROUPS[command]:
-        names = options(group)
-        if names:
-            width = max(map(len, names))
-            parts += ["", f"{group}="]
-            parts += [f"  {name:{width}}  {summary(group, name)}" for name in names]
-    if command == "train":
-        parts += ["", "backbone= also takes any name that timm knows."]
+    if _GROUPS[command]:
+        parts += ["", choices(command)]
     parts += ["", "settings:"]
     inside_defaults = False
     for line in (config_root() / f"{config_name(command)}.yaml").read_text(encoding="utf-8").splitlines():

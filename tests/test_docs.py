@@ -1,0 +1,79 @@
+"""The site builds without a warning and asks nothing of the network; what its pages name exists."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from selfsup.commands import COMMANDS, config_name
+from selfsup.config import load_config, options
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+COMMAND = re.compile(rf"(?:^|`)(selfsup (?:{'|'.join(COMMANDS)})\b[^`\n]*)", re.M)
+TYPED = sorted(
+    {typed.partition("#")[0].strip() for page in PAGES for typed in COMMAND.findall(page.read_text())}
+)
+
+
+class Fetched(HTMLParser):
+    """What a browser would fetch to show a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag in ("img", "script", "source", "iframe") and given.get("src"):
+            self.addresses.append(str(given["src"]))
+        if tag == "link" and given.get("rel") in ("stylesheet", "icon", "preconnect", "preload"):
+            self.addresses.append(str(given["href"]))
+
+
+def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    built = list(tmp_path.rglob("*.html"))
+    assert len(built) > len(PAGES)
+    for page in built:
+        assert [a for a in Fetched(page.read_text()).addresses if re.match(r"(https?:)?//", a)] == []
+    api = (tmp_path / "api.html").read_text()
+    assert "masked_reconstruction" in api
+    assert "&gt;&gt;&gt;" in api
+
+
+@pytest.mark.parametrize("command", [command for command in TYPED if not re.search(r"\.\.\.|--help", command)])
+def test_a_command_on_a_page_can_be_typed(command: str) -> None:
+    _, name, *given = command.split()
+    # Capitals stand for something else.
+    settings = [setting for setting in given if re.match(r"(?!resume|from)[\w.]+=(?![A-Z]+$)", setting)]
+    if name in ("train", "views"):
+        load_config(config_name(name), settings)
+    elif not any(setting.startswith("encoder=") for setting in settings) and name != "report":
+        load_config(name, ["encoder=x", *settings])
+    else:
+        load_config(name, settings)
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_a_method_has_a_page_whose_knobs_are_settings(method: str) -> None:
+    page = ROOT / "docs" / "methods" / f"{method}.md"
+    if not page.is_file():
+        pytest.skip(f"no docs/methods/{method}.md yet")
+    text = page.read_text(encoding="utf-8")
+    for heading in ("When to choose it", "Its knobs", "Cost", "Failure signs"):
+        assert f"## {heading}" in text
+    config = load_config("train", [f"method={method}"])
+    for knob in re.findall(r"^\| `([\w.*]+)`", text, re.M):
+        place = config
+        for part in knob.removesuffix(".*").split("."):
+            assert part in place, f"no setting {knob}"
+            place = place[part]
