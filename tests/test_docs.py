@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,9 +16,8 @@ from selfsup.config import load_config, options
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 COMMAND = re.compile(rf"(?:^|`)(selfsup (?:{'|'.join(COMMANDS)})\b[^`\n]*)", re.M)
-TYPED = sorted(
-    {typed.partition("#")[0].strip() for page in PAGES for typed in COMMAND.findall(page.read_text())}
-)
+TEXTS = [re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8")) for page in PAGES]
+TYPED = sorted({typed.partition("#")[0].strip() for text in TEXTS for typed in COMMAND.findall(text)})
 
 
 class Fetched(HTMLParser):
@@ -52,9 +52,9 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) 
 
 @pytest.mark.parametrize("command", [typed for typed in TYPED if not re.search(r"\.\.\.|--help", typed)])
 def test_a_command_on_a_page_can_be_typed(command: str) -> None:
-    _, name, *given = command.split()
-    # Capitals stand for something else.
-    settings = [setting for setting in given if re.match(r"(?!resume|from)[\w.]+=(?![A-Z]+$)", setting)]
+    _, name, *given = shlex.split(command)
+    # A choice in capitals stands for any.
+    settings = [each for each in given if re.match(r"(?!resume|from)([\w.]+\.\w+=|\w+=(?![A-Z]+$))", each)]
     if name in ("train", "views"):
         load_config(config_name(name), settings)
     elif not any(setting.startswith("encoder=") for setting in settings) and name != "report":

@@ -50,7 +50,7 @@ def views_seen(method: Method, source: Source, data: dict[str, Any]) -> list[dic
     Returns:
         One a kind of view and image: ``name``, and ``views``, figures.
     """
-    rows, views = _batch(method, source)
+    rows, views = batch_views(method, source)
     shown = [denormalised(view, data) for view in views]
     return [
         {
@@ -70,7 +70,7 @@ def views_seen(method: Method, source: Source, data: dict[str, Any]) -> list[dic
 @torch.inference_mode()
 def made_of(method: Method, source: Source, data: dict[str, Any]) -> list[dict[str, Any]]:
     """What the method makes of a few training images (:meth:`Method.pictures`): rows of figures by title."""
-    _, views = _batch(method, source)
+    _, views = batch_views(method, source)
     rows = []
     for title, tensor in method.pictures(views).items():
         side = views[0].shape[-1]
@@ -84,7 +84,8 @@ def made_of(method: Method, source: Source, data: dict[str, Any]) -> list[dict[s
     return rows
 
 
-def _batch(method: Method, source: Source) -> tuple[list[int], Sequence[Tensor]]:
+def batch_views(method: Method, source: Source) -> tuple[list[int], Sequence[Tensor]]:
+    """A few training images' places in the source, and their views ``(N, 3, size, size)``, normalised."""
     rows = evenly(len(source), IMAGES).nonzero().flatten().tolist()
     batch = Batches(source, method.views)[(0, rows)]
     if isinstance(batch, Exception):

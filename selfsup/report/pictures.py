@@ -54,6 +54,17 @@ def sheet(tiles: Tensor, quality: int = 78) -> dict[str, Any]:
     return {"src": data_uri(whole, quality), "tile": side, "columns": columns, "rows": rows}
 
 
+def sheet_of(rows: Tensor, gap: int = 2) -> Tensor:
+    """Images uint8 ``(R, C, 3, S, S)`` in R rows, with white between them: uint8 ``(3, H, W)``.
+
+    >>> sheet_of(torch.zeros(2, 3, 3, 8, 8, dtype=torch.uint8)).shape
+    torch.Size([3, 20, 30])
+    """
+    padded = F.pad(rows, (0, gap, 0, gap), value=255)
+    count, columns, _, side, _ = padded.shape
+    return padded.permute(2, 0, 3, 1, 4).reshape(3, count * side, columns * side)
+
+
 def coloured(values: Tensor, low: float, high: float) -> Tensor:
     """Numbers ``(..., H, W)`` as colours, uint8 ``(..., 3, H, W)``: dark at ``low``, light at ``high``.
 
