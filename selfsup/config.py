@@ -29,7 +29,7 @@ _MANY = ("protocols",)  # groups of which several options are chosen at once
 # Settings of data that may name files, and those that a mixture's sources have in common.
 _PATHS = ("root", "train", "test", "files", "indices", "images", "labels_file", "classes")
 _OF_MIXTURES = ("image_size", "mean", "std", "workers", "max_unreadable", "in_memory", "mirror", "colour")
-_MAY_BE_NULL = ("method.optimizer.clip", *_FREE)
+_MAY_BE_NULL = ("method.optimizer.clip", "online.every_epochs", *_FREE)
 
 
 def config_root() -> Path:

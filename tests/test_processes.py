@@ -22,6 +22,9 @@ SETTINGS = (
     "trainer.log_every_n_steps=1",
     "evaluate=false",
     "report=false",
+    "online.every_steps=2",
+    "online.bank=50",
+    "online.queries=25",
 )
 
 
@@ -45,6 +48,14 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     two = run(tmp_path, "two", "trainer.devices=2", "batch_size=32")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    looks = [
+        [dict(row, seconds=None, epoch=None) for row in csv.DictReader((folder / "online.csv").open())]
+        for folder in (one, two)
+    ]
+    assert [row["step"] for row in looks[0]] == ["2"]
+    assert [float(value or 0) for value in looks[1][0].values()] == pytest.approx(
+        [float(value or 0) for value in looks[0][0].values()], rel=1e-3
+    )
     weights, others = (load_file(folder / "encoder" / "model.safetensors") for folder in (one, two))
     for key, value in weights.items():
         torch.testing.assert_close(others[key], value, rtol=1e-3, atol=1e-5)

@@ -1,19 +1,33 @@
 """What judges a saved encoder, ours or anybody's: features, probes, neighbours, spectra."""
 
+from selfsup.evaluation.clid import Clid, clid, clid_scores, intrinsic_dimension
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features import Features, Part, extract, pixels
 from selfsup.evaluation.fewshot import NShot, nshot
 from selfsup.evaluation.intervals import student, wilson
+from selfsup.evaluation.lidar import GroupMoments, group_moments, lidar
+from selfsup.evaluation.metrics import (
+    Alignment,
+    AlphaReq,
+    LiDAR,
+    NESum,
+    ParticipationRatio,
+    RankMe,
+    StableRank,
+    Uniformity,
+)
 from selfsup.evaluation.moments import Moments, moments
 from selfsup.evaluation.neighbours import knn, neighbours
 from selfsup.evaluation.probes import linear_probe, logistic
 from selfsup.evaluation.results import write_results
+from selfsup.evaluation.rotation import Rotation, rotation
 from selfsup.evaluation.score import Score, accuracy
 from selfsup.evaluation.spectra import (
     PowerLaw,
     Spectrum,
     alpha_req,
     nesum,
+    panel,
     participation_ratio,
     rankme,
     spectrum,
@@ -21,35 +35,56 @@ from selfsup.evaluation.spectra import (
 )
 from selfsup.evaluation.suite import SETTINGS, evaluate
 from selfsup.evaluation.table import print_table
+from selfsup.evaluation.uniformity import alignment, uniformity
 
 __all__ = [
     "SETTINGS",
+    "Alignment",
+    "AlphaReq",
+    "Clid",
     "Features",
+    "GroupMoments",
+    "LiDAR",
     "Moments",
+    "NESum",
     "NShot",
     "NoScore",
     "Part",
+    "ParticipationRatio",
     "PowerLaw",
+    "RankMe",
+    "Rotation",
     "Score",
     "Spectrum",
+    "StableRank",
+    "Uniformity",
     "accuracy",
+    "alignment",
     "alpha_req",
+    "clid",
+    "clid_scores",
     "evaluate",
     "extract",
+    "group_moments",
+    "intrinsic_dimension",
     "knn",
+    "lidar",
     "linear_probe",
     "logistic",
     "moments",
     "neighbours",
     "nesum",
     "nshot",
+    "panel",
     "participation_ratio",
     "pixels",
     "print_table",
     "rankme",
+    "rotation",
     "spectrum",
     "stable_rank",
     "student",
+    "uniformity",
     "wilson",
     "write_results",
 ]

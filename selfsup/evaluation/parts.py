@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfsup.evaluation.drawn import whole_views
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features import Look, Pixels
 from selfsup.views import ViewPlan
@@ -66,17 +67,30 @@ def tokens(look: Look, images: Tensor, index: Tensor) -> Tensor:
 
 
 def views(
-    look: Look, images: Tensor, index: Tensor, plan: Mapping[str, Mapping[str, Any]], seed: int = 0
+    look: Look,
+    images: Tensor,
+    index: Tensor,
+    plan: Mapping[str, Mapping[str, Any]],
+    count: int,
+    seed: int = 0,
 ) -> Tensor:
-    """Pooled features of augmented views of each image, ``(B, V, D)``.
+    """Pooled features of ``count`` augmented views of each image, ``(B, count, D)``.
 
     Args:
-        plan: kinds of views by name, each a mapping of :class:`selfsup.views.plan.View`'s attributes.
+        plan: kinds of views by name, each a mapping of :class:`selfsup.views.plan.View`'s attributes;
+            those of the encoder's size are drawn equally often.
+        count: views an image.
         seed: of the draws, which depend on it and the sample's index alone.
     """
-    maker = ViewPlan(plan, images.shape[-1], (0.0,) * 3, (1.0,) * 3, seed)
+    size = images.shape[-1]
+    maker = ViewPlan(whole_views(plan, size, count), size, (0.0,) * 3, (1.0,) * 3, seed)
     made = maker({"image": images.to(look.device), "index": index.to(look.device)}, 0)
     return torch.stack([look(view.clamp(0, 1)) for view in made], dim=1)
+
+
+def turns(look: Look, images: Tensor, index: Tensor) -> Tensor:
+    """Pooled features of each image turned by 0, 90, 180 and 270 degrees, ``(B, 4, D)``."""
+    return torch.stack([look(images.rot90(quarter, (2, 3))) for quarter in range(4)], dim=1)
 
 
 def _encoder(look: Look) -> Any:

@@ -1,5 +1,6 @@
 """What the eigenvalues of features' second moment say without labels."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -231,6 +232,34 @@ def _nothing(centre: bool) -> str:
         if not centre
         else "the features are constant, so that centred their singular values are all zero"
     )
+
+
+def panel(features: Tensor | Moments | Spectrum, eps: float = 1e-7) -> dict[str, float | str]:
+    """All scores of one spectrum by name; a sentence in place of a score that there is none of.
+
+    Example:
+        >>> scores = panel(torch.cat([torch.eye(4), -torch.eye(4)]))
+        >>> round(float(scores["rankme"]), 3), scores["nesum"]
+        (4.0, 4.0)
+        >>> str(scores["alpha-req"])[:44]
+        'the covariance has 4 eigenvalues above round'
+    """
+    shared = spectrum(features)
+    scores: dict[str, Callable[[], float]] = {
+        "rankme": lambda: rankme(shared, eps=eps),
+        "rankme-centred": lambda: rankme(shared, centre=True, eps=eps),
+        "alpha-req": lambda: alpha_req(shared).alpha,
+        "nesum": lambda: nesum(shared),
+        "participation-ratio": lambda: participation_ratio(shared),
+        "stable-rank": lambda: stable_rank(shared),
+    }
+    found: dict[str, float | str] = {}
+    for name, score in scores.items():
+        try:
+            found[name] = score()
+        except NoScore as why:
+            found[name] = str(why)
+    return found
 
 
 def too_few(features: Tensor) -> str | None:

@@ -14,6 +14,7 @@ from selfsup.data import Source
 from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
+from selfsup.evaluation.drawn import choose_views
 from selfsup.evaluation.features import PRECISIONS, Features, evaluating, one_channel
 from selfsup.evaluation.judged import Judged, judged_rows, principal_components
 from selfsup.evaluation.passes import Seen, check_needs, see
@@ -67,10 +68,11 @@ def evaluate(
     """
     if protocols is None:
         protocols = load_config("evaluate", ["encoder=run", f"seed={seed}"])["protocols"]
+    encoders = dict(encoder) if isinstance(encoder, Mapping) else {"encoder": encoder}
     chosen = _chosen(protocols, train, test)
+    choose_views(chosen, encoders, data_config)
     _check_settings(batch_size, precision)
     _check_data(train, test)
-    encoders = dict(encoder) if isinstance(encoder, Mapping) else {"encoder": encoder}
     homes = {name: next(each.parameters()).device for name, each in encoders.items()}
     try:
         rows = judged_rows(encoders, controls, untrained_seeds, seed, precision, device)
@@ -108,7 +110,7 @@ def _chosen(configs: Mapping[str, Mapping[str, Any]], train: Source, test: Sourc
     if not kept:
         raise UsageError(
             f"the images have no labels, which {', '.join(configs)} need; "
-            "choose label-free ones, such as protocols=[rankme]"
+            "choose label-free ones, such as protocols=[spectra]"
         )
     return kept
 

@@ -104,11 +104,11 @@ def test_every_shipped_protocol_can_be_chosen_alone(name):
 
 
 def test_several_are_chosen_in_order_and_a_misspelt_one_is_told():
-    config = load_config("evaluate", ["encoder=x", "protocols=[rankme, knn]", "protocols.knn.k=[3]"])
-    assert list(config["protocols"]) == ["rankme", "knn"]
+    config = load_config("evaluate", ["encoder=x", "protocols=[spectra, knn]", "protocols.knn.k=[3]"])
+    assert list(config["protocols"]) == ["spectra", "knn"]
     assert config["protocols"]["knn"]["k"] == [3]
     with pytest.raises(UsageError, match="no protocols 'kn'; did you mean 'knn'"):
-        load_config("evaluate", ["encoder=x", "protocols=[rankme,kn]"])
+        load_config("evaluate", ["encoder=x", "protocols=[spectra,kn]"])
     with pytest.raises(UsageError, match="nothing to evaluate"):
         protocols({})
 

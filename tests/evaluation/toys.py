@@ -61,6 +61,7 @@ class ToyEncoder(nn.Module):
     """As much of an encoder as the suite asks for."""
 
     input_size, mean, std, dim = 8, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 16
+    card: dict = {}  # noqa: RUF012
 
     def __init__(self, seed: int = 0, output=None):
         super().__init__()
@@ -107,3 +108,12 @@ SPECTRA = {
     "bfloat16": lambda: gaussian(300, 30).bfloat16(),
     "whole numbers": lambda: (gaussian(300, 30) * 4).long(),
 }
+
+
+def views(images: int, count: int, width: int, informative: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Views of images that differ in some directions, amid noise in all: features, and groups by image."""
+    centres = torch.zeros(images, width)
+    centres[:, :informative] = 10 * gaussian(images, informative, seed)
+    features = centres.repeat_interleave(count, dim=0) + gaussian(images * count, width, seed + 1)
+    mixing = torch.linalg.qr(gaussian(width, width, seed + 2))[0] * torch.linspace(1, 2, width)
+    return features @ mixing + 0.5, torch.arange(images).repeat_interleave(count)

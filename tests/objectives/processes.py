@@ -1,7 +1,8 @@
-"""Runs every declared objective on worlds of 4, 2 and 1 gloo processes, once for all tests."""
+"""Worlds of 4, 2 and 1 gloo processes; every declared objective is run on them, once for all tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,12 @@ WORLDS = (4, 2, 1)
 
 def run(folder: Path) -> dict[int, list[dict[str, tuple[Tensor, Tensor]]]]:
     """For each world size, what each rank found: case -> (value, gradient averaged over the processes)."""
-    spawn(_work, args=(folder,), nprocs=max(WORLDS))
+    return on_worlds(folder, _results)
+
+
+def on_worlds(folder: Path, results: Callable[[int, int], Any]) -> dict[int, list[Any]]:
+    """For each world size, what ``results(world, rank)``, a function of a module, gives on each rank."""
+    spawn(_work, args=(folder, results), nprocs=max(WORLDS))
     return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in WORLDS}
 
 
@@ -35,14 +41,14 @@ def collectives(x: Tensor) -> Iterator[tuple[str, Tensor]]:
     yield "mean", all_reduce_mean(x.square().mean(0)).pow(3).sum()
 
 
-def _work(rank: int, folder: Path) -> None:
+def _work(rank: int, folder: Path, results: Callable[[int, int], Any]) -> None:
     torch.set_num_threads(1)
     for world in WORLDS:
         if rank < world:
             dist.init_process_group(
                 "gloo", f"file://{folder}/rendezvous-{world}", rank=rank, world_size=world
             )
-            torch.save(_results(world, rank), folder / f"{world}-{rank}.pt")
+            torch.save(results(world, rank), folder / f"{world}-{rank}.pt")
             dist.barrier()
             dist.destroy_process_group()
 

@@ -1,0 +1,131 @@
+"""RankMe from an accumulated Gram matrix against the singular values of the features: time, error, memory.
+
+    python benchmarks/spectra.py                            # all sizes
+    python benchmarks/spectra.py --sizes 25600x512 --repeats 3
+
+Both sides run in turn in one process and the fastest repeat of each counts. Peak memory is that of one call
+in a process of its own, above what the process held before. The error is relative to singular values in
+float64. Results go to ``benchmarks/results/spectra-cpu.json``.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from origin import origin
+from torch import Tensor
+
+from selfsup.evaluation import panel, rankme, spectrum
+
+RESULT = Path(__file__).parent / "results" / "spectra-cpu.json"
+SIZES = ("25600x512", "50000x512", "25600x2048")
+
+
+def made(size: str) -> Tensor:
+    """Features whose covariance has the eigenvalues 1/k, about a mean."""
+    samples, width = map(int, size.split("x"))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(samples, width, generator=generator) * torch.arange(1, width + 1) ** -0.5 + 0.2
+
+
+def entropy_rank(sigma: Tensor, eps: float = 1e-7) -> float:
+    p = sigma / sigma.sum() + eps
+    return float((-(p * p.log()).sum()).exp())
+
+
+def by_svd(features: Tensor) -> float:
+    return entropy_rank(torch.linalg.svdvals(features))
+
+
+SIDES: dict[str, Callable[[Tensor], Any]] = {
+    "gram": rankme,
+    "svd": by_svd,
+    "panel": lambda z: panel(spectrum(z)),
+}
+
+
+def fastest(size: str, repeats: int) -> dict[str, float]:
+    features = made(size)
+    best = dict.fromkeys(SIDES, float("inf"))
+    for _ in range(repeats):
+        for name, side in SIDES.items():
+            start = time.perf_counter()
+            side(features)
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def peak_mib(size: str, side: str) -> float:
+    """Of one call, in this process, above what it held before."""
+    features = made(size)
+    rankme(features[:100])  # what is loaded once
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    SIDES[side](features)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def in_a_process(size: str, side: str) -> float:
+    command = [sys.executable, __file__, "--peak", size, side]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def few_samples(width: int = 384) -> dict[str, float]:
+    """RankMe by the number of samples: a spectrum's tail takes samples to see."""
+    samples = {n: made(f"{n}x{width}") for n in (128, 512, 2000, 5000, 25600)}
+    return {str(n): rankme(z) for n, z in samples.items()}
+
+
+def rounding(rank: int = 8, width: int = 2048) -> dict[str, float]:
+    """RankMe of features of a low rank, by their precision."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(rank, width, generator=generator)
+    z = torch.randn(4096, rank, generator=generator) @ basis
+    return {str(dtype): rankme(z.to(dtype)) for dtype in (torch.float32, torch.float16, torch.bfloat16)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", nargs="+", default=SIZES)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak", nargs=2)
+    given = parser.parse_args()
+    if given.peak:
+        print(peak_mib(*given.peak))
+        return
+    rows = []
+    for size in given.sizes:
+        seconds = fastest(size, given.repeats)
+        exact = entropy_rank(torch.linalg.svdvals(made(size).double()))
+        row = {
+            "size": size,
+            "rankme": exact,
+            "gram_ms": 1e3 * seconds["gram"],
+            "svd_ms": 1e3 * seconds["svd"],
+            "panel_ms": 1e3 * seconds["panel"],
+            "times_as_fast": seconds["svd"] / seconds["gram"],
+            "relative_error": abs(rankme(made(size)) / exact - 1),
+            "gram_peak_mib": in_a_process(size, "gram"),
+            "svd_peak_mib": in_a_process(size, "svd"),
+        }
+        rows.append(row)
+        print(json.dumps(row))
+    command = " ".join(["python", "benchmarks/spectra.py", *sys.argv[1:]])
+    found = {
+        "command": command,
+        **origin(),
+        "rows": rows,
+        "few_samples": few_samples(),
+        "rounding": rounding(),
+    }
+    RESULT.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

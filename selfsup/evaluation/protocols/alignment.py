@@ -1,0 +1,22 @@
+"""How far apart an image's views lie."""
+
+import torch
+
+from selfsup.evaluation.features import Features
+from selfsup.evaluation.registry import Positive
+from selfsup.evaluation.score import Score
+from selfsup.evaluation.uniformity import alignment
+
+
+def score(train: Features, test: Features, *, alpha: Positive) -> Score:
+    """:func:`selfsup.evaluation.alignment` of views of training images, which are drawn for it."""
+    views = train.parts["views"].x
+    images, count, _ = views.shape
+    return Score(
+        value=alignment(views.flatten(0, 1), torch.arange(images).repeat_interleave(count), alpha),
+        settings={"alpha": alpha, "images": images, "views": count},
+        citation="Wang and Isola 2020, arXiv:2005.10242",
+        n_train=images,
+        n_test=0,
+        higher_is_better=False,
+    )
