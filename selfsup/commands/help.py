@@ -36,7 +36,7 @@ _EXAMPLES = {
     ],
 }
 _GROUPS = {
-    "train": ["method", "backbone", "data", "views", "trainer", "logger", "experiment"],
+    "train": ["method", "backbone", "data", "views", "trainer", "logger", "online", "experiment"],
     "views": ["method", "backbone", "data", "views", "experiment"],
     "evaluate": ["data", "protocols"],
     "embed": ["data"],

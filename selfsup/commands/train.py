@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from selfsup.callbacks.online_settings import check_online
 from selfsup.config import require_paths, require_positive, require_workers
 from selfsup.errors import UsageError
 from selfsup.run.folder import process_rank
@@ -48,6 +49,7 @@ def check(config: dict[str, Any]) -> None:
         raise UsageError(f"method.optimizer.layer_decay is {layer_decay}; it has to be above 0 and at most 1")
     if config["evaluate_precision"] not in ("float32", "bfloat16"):
         raise UsageError(f"evaluate_precision is float32 or bfloat16, not '{config['evaluate_precision']}'")
+    check_online(config["online"])
     if "tokens" in method["requires"] and config["backbone"]["tokens"] is False:
         raise UsageError(
             f"method={method['name']} needs patch tokens, which {config['backbone']['name']} has not; "

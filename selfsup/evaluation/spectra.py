@@ -244,19 +244,22 @@ def panel(features: Tensor | Moments | Spectrum, eps: float = 1e-7) -> dict[str,
         >>> str(scores["alpha-req"])[:44]
         'the covariance has 4 eigenvalues above round'
     """
-    shared = spectrum(features)
-    scores: dict[str, Callable[[], float]] = {
-        "rankme": lambda: rankme(shared, eps=eps),
-        "rankme-centred": lambda: rankme(shared, centre=True, eps=eps),
-        "alpha-req": lambda: alpha_req(shared).alpha,
-        "nesum": lambda: nesum(shared),
-        "participation-ratio": lambda: participation_ratio(shared),
-        "stable-rank": lambda: stable_rank(shared),
+    scores: dict[str, Callable[[Spectrum], float]] = {
+        "rankme": lambda z: rankme(z, eps=eps),
+        "rankme-centred": lambda z: rankme(z, centre=True, eps=eps),
+        "alpha-req": lambda z: alpha_req(z).alpha,
+        "nesum": nesum,
+        "participation-ratio": participation_ratio,
+        "stable-rank": stable_rank,
     }
+    try:
+        shared = spectrum(features)
+    except NoScore as why:
+        return dict.fromkeys(scores, str(why))
     found: dict[str, float | str] = {}
     for name, score in scores.items():
         try:
-            found[name] = score()
+            found[name] = score(shared)
         except NoScore as why:
             found[name] = str(why)
     return found

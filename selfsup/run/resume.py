@@ -12,7 +12,16 @@ from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint, s
 from selfsup.config import config_root
 from selfsup.errors import UsageError
 
-_MAY_CHANGE = ("logger", "evaluate", "evaluate_precision", "report", "guard", "traceback", "resume")
+_MAY_CHANGE = (
+    "logger",
+    "online",
+    "evaluate",
+    "evaluate_precision",
+    "report",
+    "guard",
+    "traceback",
+    "resume",
+)
 # Of the trainer's settings, these decide which images make up a step.
 _MAY_NOT_CHANGE = ("trainer.accumulate_grad_batches", "trainer.sync_batchnorm")
 _ALONE = ("trainer", "logger")  # groups that no other depends on

@@ -16,6 +16,7 @@ from timm.layers.config import set_fused_attn
 from torch import nn
 
 from selfsup.callbacks.checkpoint_files import last_good
+from selfsup.callbacks.online_settings import selecting
 from selfsup.callbacks.signals import StopSignals
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
@@ -70,6 +71,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     method = make_method(config, make_encoder(config), devices)
     check_batch_norm(method, config, world, on_gpu)
     check_trainer(config, devices)
+    selecting(config["online"]["best"], source.labels is not None)
 
     total = count_steps(config, len(order))
     now = environment(source, on_gpu, world)

@@ -15,10 +15,12 @@ from selfsup.callbacks.checkpoints import Checkpoints, WholeFiles
 from selfsup.callbacks.finite import FiniteSteps
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
+from selfsup.callbacks.online import OnlineEvaluation
 from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.signals import StopSignals
 from selfsup.callbacks.skipped import SkippedImages
 from selfsup.data import Source
+from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
 from selfsup.run.build import effective_batch
 
@@ -41,6 +43,7 @@ def make_trainer(
         *make_guard(config, source, folder, console),
         MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
+        *make_online(config, devices, folder, source, console),
         FiniteSteps(folder, settings["max_skipped_steps"], source.name, console),
         Checkpoints(
             folder,
@@ -69,6 +72,18 @@ def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Co
         return []
     path, method = folder / "warnings.csv", config["method"]["name"]
     return [CollapseGuard(source, method, path=path, console=console, seed=config["seed"], **settings)]
+
+
+def make_online(
+    config: Mapping[str, Any], devices: int, folder: Path, source: Source, console: Console
+) -> list[OnlineEvaluation]:
+    """The evaluation while training, unless there is never to be a look."""
+    settings, data = config["online"], config["data"]
+    if settings["every_epochs"] is None and settings["every_steps"] is None:
+        return []
+    card = {"method": config["method"]["name"], "data": data["name"], "config": dict(config)}
+    workers = worker_count(data["workers"], source, devices)
+    return [OnlineEvaluation(source, folder, settings, workers, config["seed"], card, console)]
 
 
 def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:

@@ -1,0 +1,191 @@
+"""A subset of the training images judged while the encoder learns: ``online.csv``, and the best encoder."""
+
+import copy
+import csv
+import io
+import random
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+
+from selfsup.callbacks.online_settings import check_online, selecting
+from selfsup.data import Source
+from selfsup.data.source import subset
+from selfsup.encoder import Encoder, save_encoder
+from selfsup.evaluation import Features, NoScore, extract, knn, panel
+from selfsup.files import write_text
+
+BEST = "encoder-best"
+
+
+class OnlineEvaluation(pl.Callback):
+    """Judges the encoder that would be handed over, on a fixed subset, with the code of the evaluation.
+
+    Training is not touched: the encoder runs in evaluation mode without gradients and is given back in its
+    mode, and random generators are restored; with and without this callback the weights are the same to
+    the bit. Of the images, which are all of the training split, the labels of one part vote on those of the
+    other; the test split is not looked at. Several processes share the images.
+
+    Args:
+        source: the training split.
+        folder: of the run.
+        settings: as in ``configs/online/default.yaml``.
+        workers: processes that decode, for a source that decodes on demand.
+        seed: of the subset.
+        card: what is written into the best encoder's card.
+        console: is told each look in a line.
+
+    Raises:
+        UsageError: settings that cannot be, or ``best`` needs labels that there are not.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        folder: Path,
+        settings: Mapping[str, Any],
+        workers: int,
+        seed: int,
+        card: Mapping[str, Any],
+        console: Console,
+    ) -> None:
+        check_online(settings)
+        self.settings, self.folder, self.card, self.console = settings, folder, card, console
+        self.workers = workers
+        chosen = random.Random(seed).sample(
+            range(len(source)), min(len(source), settings["bank"] + settings["queries"])
+        )
+        # Of few images a third is judged.
+        queries = min(settings["queries"], len(chosen) // 3)
+        # In the order of the source, for shards are read from beginning to end.
+        self.queries, self.bank = (
+            subset(source, torch.tensor(sorted(rows), dtype=torch.int64))
+            for rows in (chosen[:queries], chosen[queries:])
+        )
+        self.by = selecting(settings["best"], source.labels is not None)
+        self.best: float | None = None
+        self.last = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        every = self.settings["every_steps"]
+        if every is not None and trainer.global_step % every == 0:
+            self.look(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        every = self.settings["every_epochs"]
+        if every is not None and (trainer.current_epoch + 1) % every == 0:
+            self.look(trainer, pl_module)
+
+    def look(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Judge the encoder now, unless it was at this step."""
+        step = trainer.global_step
+        if step in (0, self.last):  # a further micro-batch of an accumulated step, or an epoch's end
+            return
+        self.last, started = step, time.perf_counter()
+        encoder: Encoder = pl_module.learned_encoder()
+        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            found = scores(
+                self._features(encoder, self.bank), self._features(encoder, self.queries), **self._knn()
+            )
+            better = self._better(found)
+            if better and trainer.is_global_zero:
+                self._keep(encoder, step, found)
+        row: dict[str, Any] = {
+            "step": step,
+            "epoch": trainer.current_epoch,
+            "seconds": round(time.perf_counter() - started, 2),
+        }
+        row |= {f"online/{name}": value for name, value in found.items()}
+        if trainer.is_global_zero:
+            append(self.folder / "online.csv", row)
+            known = {f"online/{name}": value for name, value in found.items() if value is not None}
+            for logger in trainer.loggers:
+                logger.log_metrics(known, step)
+            self._tell(step, found, better)
+
+    def _features(self, encoder: Encoder, part: Source) -> Features:
+        return extract(
+            encoder,
+            part,
+            encoder.input_size,
+            encoder.mean,
+            encoder.std,
+            precision=self.settings["precision"],
+            workers=self.workers,
+        )
+
+    def _knn(self) -> dict[str, Any]:
+        return {name: self.settings[name] for name in ("k", "temperature")}
+
+    def _better(self, found: Mapping[str, float | None]) -> bool:
+        value = found.get(self.by) if self.by else None
+        if value is None or (self.best is not None and value <= self.best):
+            return False
+        self.best = value
+        return True
+
+    def _keep(self, encoder: Encoder, step: int, found: Mapping[str, float | None]) -> None:
+        """Write the encoder into its folder, so that at any moment there is a whole one."""
+        kept, fresh, old = (self.folder / f"{BEST}{ending}" for ending in ("", ".new", ".old"))
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+        card = {**self.card, "steps": step, "selected_by": self.by, "online": dict(found)}
+        save_encoder(copy.deepcopy(encoder).cpu().eval(), fresh, card)
+        if kept.exists():
+            kept.rename(old)
+        fresh.rename(kept)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _tell(self, step: int, found: Mapping[str, float | None], better: bool) -> None:
+        words = [f"RankMe {found['rankme']:.1f}"] if found["rankme"] is not None else []
+        if found.get("knn") is not None:
+            words.insert(0, f"kNN {100 * found['knn']:.1f} %")  # type: ignore[operator]
+        note = f", the best so far: {BEST}" if better else ""
+        self.console.print(
+            f"step {step}, online: {', '.join(words) or 'no score'}{note}", highlight=False, soft_wrap=True
+        )
+
+
+def scores(bank: Features, queries: Features, k: int, temperature: float) -> dict[str, float | None]:
+    """The scores by name; None where there is none.
+
+    ``knn``, the share of the queries whose label the nearest neighbours tell, only where there are labels.
+    The others are of bank and queries together.
+    """
+    found: dict[str, float | None] = {}
+    if bank.labels is not None and queries.labels is not None:
+        try:
+            votes = knn(bank.x, bank.labels, queries.x, min(k, len(bank)), temperature)
+            found["knn"] = (votes.argmax(1) == queries.labels).double().mean().item()
+        except NoScore:
+            found["knn"] = None
+    spectral = panel(torch.cat([bank.x, queries.x]))
+    return found | {name: None if isinstance(value, str) else value for name, value in spectral.items()}
+
+
+def append(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a CSV file; rows of the same or later steps, which a resumed run comes by again, go."""
+    rows: list[Mapping[str, Any]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = [before for before in csv.DictReader(file) if int(before["step"]) < row["step"]]
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(row))
+    writer.writeheader()
+    writer.writerows([*rows, row])
+    write_text(path, table.getvalue())

@@ -1,0 +1,42 @@
+"""The settings of the evaluation while training, checked without importing torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from selfsup.errors import UsageError
+
+# Scores of which more is better, so that they can choose an encoder.
+SELECTING = ("knn", "rankme", "rankme-centred", "nesum", "participation-ratio", "stable-rank")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def check_online(settings: Mapping[str, Any]) -> None:
+    """Raise a UsageError for a value of ``configs/online`` that cannot be."""
+    for name in ("every_epochs", "every_steps", "bank", "queries", "k", "temperature"):
+        value = settings[name]
+        if value is None and name.startswith("every"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise UsageError(f"online.{name} is {value}; it has to be a number above 0")
+    if settings["every_steps"] is not None and not isinstance(settings["every_steps"], int):
+        raise UsageError(f"online.every_steps is {settings['every_steps']}; it has to be a whole number")
+    if settings["precision"] not in PRECISIONS:
+        raise UsageError(f"online.precision is float32 or bfloat16, not '{settings['precision']}'")
+    if settings["best"] not in (None, "auto", *SELECTING):
+        raise UsageError(
+            f"online.best: no score '{settings['best']}' to choose by; take auto, null or one of "
+            f"{', '.join(SELECTING)}"
+        )
+
+
+def selecting(best: str | None, labels: bool) -> str | None:
+    """The name of the score that chooses the encoder that is kept.
+
+    Raises:
+        UsageError: it needs labels that there are not.
+    """
+    if best == "auto":
+        return "knn" if labels else "rankme"
+    if best == "knn" and not labels:
+        raise UsageError("online.best=knn needs labels, and the images have none; take online.best=rankme")
+    return best
