@@ -37,7 +37,7 @@ def knn(
         Votes ``(M, C)``; ``argmax(1)`` predicts.
 
     Raises:
-        NoScore: k is more than the bank holds.
+        NoScore: k is more than the bank holds, or features are not finite.
 
     Example:
         >>> bank = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
@@ -77,7 +77,7 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         Similarities ``(M, k)``, descending, and int64 indices ``(M, k)`` into the bank.
 
     Raises:
-        NoScore: k is not in 1..N.
+        NoScore: k is not in 1..N, or features are not finite.
     """
     if not 1 <= k <= len(bank):
         raise NoScore(f"k={k} neighbours were asked of a bank of {len(bank)}; choose k from 1 to {len(bank)}")
@@ -96,4 +96,7 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
             merged, order = torch.cat([best[block], found], dim=1).topk(k, dim=1)
             best[block] = merged
             where[block] = torch.cat([where[block], column + start], dim=1).gather(1, order)
+    # A similarity that is no number is taken for the largest, so that none is overlooked.
+    if best.isnan().any():
+        raise NoScore("the features are not finite")
     return best, where

@@ -87,3 +87,12 @@ def test_classes_beyond_the_bank_get_no_votes():
     votes = knn(bank, labels, bank[:1], k=3, classes=6)
     assert votes.shape == (1, 6)
     assert votes[:, 2:].sum() == 0
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("of_bank", [True, False])
+def test_features_that_are_not_finite_have_no_neighbours(value, of_bank):
+    bank, queries = torch.randn(50, 4), torch.randn(9, 4)
+    (bank if of_bank else queries)[3, 1] = value
+    with pytest.raises(NoScore, match="not finite"):
+        neighbours(bank, queries, k=2)
