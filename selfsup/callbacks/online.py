@@ -22,6 +22,7 @@ from selfsup.evaluation import Features, NoScore, extract, knn, panel
 from selfsup.files import write_text
 
 BEST = "encoder-best"
+FEWEST = 3  # images, of which one is judged
 
 
 class OnlineEvaluation(pl.Callback):
@@ -33,7 +34,7 @@ class OnlineEvaluation(pl.Callback):
     other; the test split is not looked at. Several processes share the images.
 
     Args:
-        source: the training split.
+        source: the training split, of at least 3 images.
         folder: of the run.
         settings: as in ``configs/online/default.yaml``.
         workers: processes that decode, for a source that decodes on demand.

@@ -11,11 +11,11 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
+from selfsup.callbacks import online
 from selfsup.callbacks.checkpoints import Checkpoints, WholeFiles
 from selfsup.callbacks.finite import FiniteSteps
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
-from selfsup.callbacks.online import OnlineEvaluation
 from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.signals import StopSignals
 from selfsup.callbacks.skipped import SkippedImages
@@ -76,14 +76,17 @@ def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Co
 
 def make_online(
     config: Mapping[str, Any], devices: int, folder: Path, source: Source, console: Console
-) -> list[OnlineEvaluation]:
-    """The evaluation while training, unless there is never to be a look."""
+) -> list[online.OnlineEvaluation]:
+    """The evaluation while training, unless there is never to be a look or too few images to judge by."""
     settings, data = config["online"], config["data"]
     if settings["every_epochs"] is None and settings["every_steps"] is None:
         return []
+    if len(source) < online.FEWEST:
+        console.print(f"nothing is judged while training: {len(source)} images are too few")
+        return []
     card = {"method": config["method"]["name"], "data": data["name"], "config": dict(config)}
     workers = worker_count(data["workers"], source, devices)
-    return [OnlineEvaluation(source, folder, settings, workers, config["seed"], card, console)]
+    return [online.OnlineEvaluation(source, folder, settings, workers, config["seed"], card, console)]
 
 
 def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from selfsup import load_encoder
 from selfsup.callbacks.checkpoint_files import checkpoints, read_checkpoint
-from selfsup.callbacks.online import OnlineEvaluation, append
+from selfsup.callbacks.online import FEWEST, OnlineEvaluation, append
 from selfsup.callbacks.online_settings import check_online, selecting
 from selfsup.commands import main
 from selfsup.config import load_config
@@ -24,6 +24,7 @@ VIT = ("depth=1", "embed_dim=32", "num_heads=2")
 SMALL = (
     "trainer.log_every_n_steps=1",
     "evaluate=false",
+    "report=false",
     "traceback=true",
 )
 LOOKS = ("online.every_steps=2", "online.bank=60", "online.queries=30")
@@ -179,6 +180,14 @@ def test_images_on_disk_without_labels(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["train", f"out={tmp_path}", "name=two", *data, "online.best=knn"]) == 2
     assert "needs labels" in capsys.readouterr().err
     assert not (tmp_path / "two").exists()
+
+
+def test_three_images_are_enough(tmp_path: Path) -> None:
+    picture = torch.arange(FEWEST * 3 * 64, dtype=torch.uint8).view(FEWEST, 3, 8, 8)
+    judge = callback(tmp_path, ImageArray(picture, torch.arange(FEWEST)))
+    judge.look(Here(), Learner())  # type: ignore[arg-type]
+    (row,) = looks(tmp_path)
+    assert row["online/knn"] == "0.0"
 
 
 def test_features_that_diverged_leave_gaps_and_do_not_end_the_run(tmp_path: Path) -> None:
