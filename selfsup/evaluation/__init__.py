@@ -7,6 +7,7 @@ from selfsup.evaluation.fewshot import NShot, nshot
 from selfsup.evaluation.intervals import student, wilson
 from selfsup.evaluation.lidar import GroupMoments, group_moments, lidar
 from selfsup.evaluation.metrics import (
+    KNN,
     Alignment,
     AlphaReq,
     LiDAR,
@@ -38,6 +39,7 @@ from selfsup.evaluation.table import print_table
 from selfsup.evaluation.uniformity import alignment, uniformity
 
 __all__ = [
+    "KNN",
     "SETTINGS",
     "Alignment",
     "AlphaReq",

@@ -1,7 +1,8 @@
 """The label-free scores as torchmetrics: fed batch by batch, exact on any number of processes.
 
 The spectral ones and LiDAR keep float64 moments, which processes add up; never scores, whose mean is
-something else. Uniformity and kNN compare every sample with every other and keep the features.
+something else. Uniformity and kNN compare every sample with every other and keep the features. CLID has no
+class: its clusters and halves depend on the order of the samples, which processes do not keep.
 """
 
 from typing import Any
@@ -13,6 +14,7 @@ from torchmetrics import Metric
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.lidar import GroupMoments, group_moments, lidar
 from selfsup.evaluation.moments import Moments, moments
+from selfsup.evaluation.neighbours import knn
 from selfsup.evaluation.spectra import (
     FIRST,
     LAST,
@@ -191,6 +193,52 @@ class Uniformity(Metric):
     def compute(self) -> Tensor:
         """The score, a scalar."""
         return torch.tensor(uniformity(_joined(self.features), self.t))
+
+
+class KNN(Metric):
+    """Accuracy of :func:`selfsup.evaluation.knn` on all queries seen, by the bank seen, on all processes.
+
+    Args:
+        k, temperature: as there.
+
+    Example:
+        >>> metric = KNN(k=1)
+        >>> metric.update(torch.eye(2), torch.tensor([4, 7]), bank=True)
+        >>> metric.update(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), torch.tensor([4, 7]), bank=False)
+        >>> float(metric.compute())
+        0.5
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    bank: list[Tensor]
+    bank_labels: list[Tensor]
+    queries: list[Tensor]
+    query_labels: list[Tensor]
+
+    def __init__(self, k: int = 20, temperature: float = 0.07, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.k, self.temperature = k, temperature
+        for name in ("bank", "bank_labels", "queries", "query_labels"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, features: Tensor, labels: Tensor, bank: bool) -> None:
+        """Add features ``(N, D)`` and int64 labels ``(N,)`` to the bank that votes, or to the queries."""
+        (self.bank if bank else self.queries).append(features)
+        (self.bank_labels if bank else self.query_labels).append(labels)
+
+    def compute(self) -> Tensor:
+        """The accuracy, a scalar from 0 to 1."""
+        if not len(self.bank) or not len(self.queries):
+            raise NoScore("kNN compares queries with a bank, and one of the two is empty")
+        votes = knn(
+            _joined(self.bank),
+            _joined(self.bank_labels),
+            _joined(self.queries),
+            self.k,
+            self.temperature,
+        )
+        return (votes.argmax(1) == _joined(self.query_labels)).double().mean()
 
 
 def _joined(parts: list[Tensor] | Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from objectives.processes import WORLDS, on_worlds
 
 from selfsup.evaluation import (
+    KNN,
     Alignment,
     AlphaReq,
     LiDAR,
@@ -18,6 +19,7 @@ from selfsup.evaluation import (
     Uniformity,
     alignment,
     alpha_req,
+    knn,
     lidar,
     moments,
     nesum,
@@ -27,7 +29,7 @@ from selfsup.evaluation import (
     uniformity,
 )
 
-from .toys import SPECTRA, gaussian, views
+from .toys import SPECTRA, clusters, gaussian, views
 
 OF_MOMENTS = {
     "rankme": (RankMe, rankme),
@@ -53,6 +55,19 @@ def spectral(score, features):
     return metric(samples.shape[1]), function, (samples,)
 
 
+class Votes(KNN):
+    """Told of each sample whether it asks or votes, so that bank and queries come in one batch."""
+
+    def update(self, features, labels, asks):
+        for bank, rows in ((True, ~asks), (False, asks)):
+            super().update(features[rows], labels[rows], bank)
+
+
+def knn_accuracy(features, labels, asks):
+    votes = knn(features[~asks], labels[~asks], features[asks], k=5)
+    return (votes.argmax(1) == labels[asks]).double().mean()
+
+
 # The metric, the function, and the arguments of both, whose rows belong together.
 CASES = {
     f"{score} of {features}": partial(spectral, score, features)
@@ -62,6 +77,7 @@ CASES = {
     "lidar": lambda: (LiDAR(24), lidar, views(240, 3, 24, 6)),
     "alignment": lambda: (Alignment(), alignment, views(240, 3, 24, 6)),
     "uniformity": lambda: (Uniformity(), uniformity, (gaussian(240, 24),)),
+    "knn": lambda: (Votes(k=5), knn_accuracy, (*clusters(240, 8, 4, spread=2.0), torch.arange(240) % 5 == 0)),
 }
 
 
@@ -122,3 +138,5 @@ def test_nothing_seen():
         RankMe(width=3).compute()
     with pytest.warns(UserWarning, match="before"), pytest.raises(NoScore, match="two views"):
         Alignment().compute()
+    with pytest.warns(UserWarning, match="before"), pytest.raises(NoScore, match="one of the two is empty"):
+        KNN().compute()
