@@ -54,6 +54,10 @@ function startMap(root) {
     return [pad + x[i] * (canvas.clientWidth - 2 * pad), pad + (1 - y[i]) * (canvas.clientHeight - 2 * pad)];
   };
   function draw() {
+    if (state.at >= 0 && !visible(state.at)) {
+      state.at = -1;
+      card.innerHTML = "<p>Point at an image.</p>";
+    }
     const ratio = devicePixelRatio || 1, style = getComputedStyle(document.documentElement);
     const colours = [...Array(8).keys()].map((i) => style.getPropertyValue(`--c${i}`));
     canvas.width = canvas.clientWidth * ratio;
