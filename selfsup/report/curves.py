@@ -16,7 +16,12 @@ CHARTS: tuple[dict[str, Any], ...] = (
      "says": "kNN on a held-back part of the training images. Should rise.", "series": ["online/knn"]},
     {"title": "Effective rank of the features (RankMe)", "scale": "linear",
      "says": "How many dimensions are in use. A fall towards 1 is a collapse.",
-     "series": ["online/rankme", "guard/backbone_rankme", "guard/embedding_rankme"]},
+     "series": ["online/rankme", "guard/backbone_rankme", "guard/embedding_rankme"],
+     "names": {
+         "online/rankme": "features, held-back images",
+         "guard/backbone_rankme": "features, the guard's images",
+         "guard/embedding_rankme": "what the objective compares",
+     }},
     {"title": "Learning rate", "says": "Rises in the warm-up, then falls.", "series": ["lr"],
      "scale": "linear"},
     {"title": "Throughput", "says": "Images a second, averaged over the run so far.",

@@ -38,24 +38,26 @@ def _scores(run: Run, role: str) -> dict[str, dict[str, Any]]:
 
 def _against_controls(run: Run) -> tuple[str, str]:
     own = {name: s for name, s in _scores(run, "encoder").items() if is_accuracy(s)}
-    name = next((name for name in ("knn", "linear", *own) if name in own), None)
-    untrained = _scores(run, "untrained").get(name or "")
-    if name is None or untrained is None:
+    control = _scores(run, "untrained")
+    names = [name for name in dict.fromkeys(("knn", "linear", *own)) if name in own and name in control]
+    if not names:
         return "unknown", "There is no untrained encoder to compare with, so its scores say little"
+    # The first that shows a gain: masked methods show theirs in linear classifiers, not in neighbours.
+    name = next((name for name in names if _above(own[name], control[name])), names[0])
+    untrained = control[name]
     better, worse = _above(own[name], untrained), _above(untrained, own[name])
     gain = 100 * (own[name]["value"] - untrained["value"])
-    said = (
-        f"{_percent(own[name])} of the test images by {USES.get(name, name)}, {_percent(untrained)} untrained"
-    )
+    said = f"{_percent(own[name])} right by {USES.get(name, name)}, {_percent(untrained)} untrained"
     if worse:
         return "bad", f"Training made it worse: {said}"
     if not better:
         return "bad", f"Training made no difference that shows: {said}"
     pixels = _scores(run, "pixels").get(name)
     if pixels is not None and not _above(own[name], pixels):
+        how = "better" if _above(pixels, own[name]) else "as well"
         return (
             "mixed",
-            f"It learned ({gain:+.1f} points), but raw pixels do as well here: {said}, "
+            f"It learned ({gain:+.1f} points), but raw pixels do {how} here: {said}, "
             f"{_percent(pixels)} by raw pixels",
         )
     return "good", f"It learned: {said}" + (f", {_percent(pixels)} by raw pixels" if pixels else "")

@@ -66,8 +66,8 @@ function chart(figure, spec, lines, marks) {
   const keys = lines.length > 1
     ? `<div class="keys">${lines.map((l) => `<span><svg viewBox="0 0 26 8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke-width="2.5" style="stroke:${l.colour}" stroke-dasharray="${l.dash}"/></svg>${escape(l.name)}</span>`).join("")}</div>` : "";
   const told = lines.map((l) => `${l.name}: from ${number(l.y[0] * unit)} to ${number(l.y.at(-1) * unit)}${spec.unit ? " " + spec.unit : ""}`).join("; ");
-  figure.innerHTML = `<figcaption>${escape(spec.title)}${spec.unit ? ` (${spec.unit})` : ""}<small>${escape(spec.says || "")}</small></figcaption>`
-    + `<svg viewBox="0 0 ${width} ${height}" height="${height}" role="img" aria-label="${escape(spec.title + ". " + told)}">${drawn}<line class="cursor" y1="${box.top}" y2="${box.bottom}" visibility="hidden"/></svg>${keys}`;
+  figure.innerHTML = `<figcaption>${escape(spec.title)}${spec.unit ? ` (${spec.unit})` : ""}<small>${escape(spec.says || "")}</small></figcaption>${keys}`
+    + `<svg viewBox="0 0 ${width} ${height}" height="${height}" role="img" aria-label="${escape(spec.title + ". " + told)}">${drawn}<line class="cursor" y1="${box.top}" y2="${box.bottom}" visibility="hidden"/></svg>`;
 
   const svg = figure.querySelector("svg"), cursor = figure.querySelector(".cursor");
   const steps = [...new Set(xs)].sort((a, b) => a - b);
@@ -108,7 +108,8 @@ function curveLines(spec) {
   return DATA.runs.flatMap((run, r) => spec.series.flatMap((name, s) => {
     const series = run.curves[name];
     if (!series) return [];
-    const called = several && spec.series.length > 1 ? `${run.name}, ${name}` : several ? run.name : name;
+    const own = (spec.names || {})[name] || name;
+    const called = several && spec.series.length > 1 ? `${run.name}, ${own}` : several ? run.name : own;
     return [{ name: called, x: series.step, y: series.value, colour: colour(several ? r : s), dash: DASHES[(several && spec.series.length > 1 ? s : several ? r : s) % 4] }];
   }));
 }

@@ -1,0 +1,72 @@
+"""The verdict: what scores, controls, warnings and losses are said to mean."""
+
+from pathlib import Path
+
+import pytest
+
+from selfsup.report.folder import Run
+from selfsup.report.verdict import verdict
+
+
+def score(value: float, half: float = 0.02, accuracy: bool = True) -> dict:
+    interval = [value - half, value + half] if accuracy else None
+    return {"value": value, "accuracy": accuracy, "interval": interval, "title": "", "shown": True}
+
+
+def judged(labels: bool = True, **roles: dict[str, dict]) -> Run:
+    rows = [{"name": role, "role": role, "scores": scores} for role, scores in roles.items()]
+    return Run("run", Path(), results={"labels": labels, "rows": rows})
+
+
+@pytest.mark.parametrize(
+    ("encoder", "untrained", "pixels", "tone", "words"),
+    [
+        (0.9, 0.6, 0.7, "good", "It learned: 90.0 % right by finding similar images (kNN), 60.0 % untrained"),
+        (0.9, 0.6, 0.89, "mixed", "raw pixels do as well"),
+        (0.9, 0.6, 0.98, "mixed", "raw pixels do better"),
+        (0.61, 0.6, 0.3, "bad", "no difference that shows"),
+        (0.4, 0.6, 0.3, "bad", "made it worse"),
+    ],
+)
+def test_against_controls(encoder: float, untrained: float, pixels: float, tone: str, words: str) -> None:
+    values = {"encoder": encoder, "untrained": untrained, "pixels": pixels}
+    found = verdict(judged(**{role: {"knn": score(value)} for role, value in values.items()}))
+    assert found["tone"] == tone
+    assert words in found["headline"]
+
+
+def test_a_gain_in_linear_classifiers_counts_where_neighbours_show_none() -> None:
+    found = verdict(
+        judged(
+            encoder={"knn": score(0.5), "linear": score(0.8)},
+            untrained={"knn": score(0.5), "linear": score(0.6)},
+            pixels={"knn": score(0.3), "linear": score(0.4)},
+        )
+    )
+    assert found["tone"] == "good"
+    assert "linear layer" in found["headline"]
+    assert "Good for classifying with a linear layer on frozen features: 80.0 %" in found["lines"][0]
+    assert "No better than the best control at finding similar images (kNN): 50.0 %" in found["lines"][1]
+
+
+def test_a_warning_takes_the_shine_off() -> None:
+    run = judged(**{role: {"knn": score(value)} for role, value in (("encoder", 0.9), ("untrained", 0.5))})
+    run.warnings = [{"step": "7", "name": "dimensional collapse", "value": "1", "message": "…"}] * 2
+    found = verdict(run)
+    assert found["tone"] == "mixed"
+    assert any("warned of: dimensional collapse." in line for line in found["lines"])
+
+
+@pytest.mark.parametrize(("rank", "tone"), [(1.2, "bad"), (40.0, "unknown")])
+def test_without_labels_rank_is_what_there_is(rank: float, tone: str) -> None:
+    ranks = {"encoder": rank, "untrained": 30.0}
+    scores = {role: {"rankme": score(value, accuracy=False)} for role, value in ranks.items()}
+    assert verdict(judged(labels=False, **scores))["tone"] == tone
+
+
+def test_of_a_run_that_was_not_judged() -> None:
+    rows = [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": float("nan")}]
+    found = verdict(Run("run", Path(), metrics=rows))
+    assert found["tone"] == "unknown"
+    assert "not finite at step 2" in " ".join(found["lines"])
+    assert verdict(Run("run", Path(), warnings=[{"name": "x"}]))["tone"] == "bad"
