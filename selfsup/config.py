@@ -24,7 +24,8 @@ OmegaConf.register_new_resolver(
     "probability", lambda *factors: min(1.0, float(math.prod(factors))), replace=True
 )
 
-_FREE = ("backbone.model_args.", "data.sources.")  # settings that something else checks
+_FREE = ("backbone.model_args.", "data.sources.", "bank.", "query.")  # settings that something else checks
+_OTHER_DATA = ("bank", "query")  # settings that name a data configuration, as data does
 _MANY = ("protocols",)  # groups of which several options are chosen at once
 # Settings of data that may name files, and those that a mixture's sources have in common.
 _PATHS = ("root", "train", "test", "files", "indices", "images", "labels_file", "classes")
@@ -69,6 +70,7 @@ def load_config(
     """
     groups, settings = _sort_overrides(overrides)
     bare = _compose(command, groups)
+    settings = _with_kinds(bare, settings)
     for key, override in settings.items():
         _require_key(bare, key, override)
     config = _compose(command, [*groups, *(_quoted(bare, *setting) for setting in settings.items())])
@@ -91,6 +93,7 @@ def written(command: str, overrides: Iterable[str]) -> str:
     """The configuration as YAML, as it is written: references unresolved, nothing required."""
     groups, settings = _sort_overrides(overrides)
     bare = _compose(command, groups)
+    settings = _with_kinds(bare, settings)
     quoted = [_quoted(bare, key, override) for key, override in settings.items()]
     return OmegaConf.to_yaml(_compose(command, [*groups, *quoted]))
 
@@ -126,6 +129,21 @@ def _chosen(group: str, value: str) -> list[str]:
         if name not in options(group):
             raise UsageError(f"no {group} '{name}'{near(name, options(group))}")
     return names
+
+
+def _with_kinds(config: DictConfig, settings: Mapping[str, str]) -> dict[str, str]:
+    """``bank=NAME``, of a command that has a bank, as ``bank.data=NAME``."""
+    kinds = {key for key in _OTHER_DATA if key in settings and _is_group(config, key)}
+    return {
+        f"{key}.data" if key in kinds else key: override.replace("=", ".data=", 1)
+        if key in kinds
+        else override
+        for key, override in settings.items()
+    }
+
+
+def _is_group(config: DictConfig, key: str) -> bool:
+    return isinstance(_value(config, key), DictConfig)
 
 
 def near(word: str, known: Iterable[str]) -> str:
@@ -167,17 +185,24 @@ def _quoted(config: DictConfig, key: str, override: str) -> str:
     """An override in Hydra's grammar, in which text such as a path needs quotes."""
     value = override.partition("=")[2]
     text = isinstance(_value(config, key), str) or _value(config, key) is None
+    if key == "encoder" and value.startswith("["):
+        names = [name.strip() for name in value.strip("[]").split(",")]
+        return f"{key}=[{','.join(_text(name) for name in names if name)}]"
     if text and re.search(r"[^\w.+-]", value) and value[0] not in "[{'\"":
-        # Backslashes stand for themselves, but for those before a quote.
-        escaped = re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + ("\\'" if end[2] else ""), value)
-        override = f"{key}='{escaped}'"
+        override = f"{key}={_text(value)}"
     known = key in set(_leaves(config)) and not f"{key}.".startswith(_FREE)
     return override if known else f"++{override}"
 
 
+def _text(value: str) -> str:
+    """A text in quotes: backslashes stand for themselves, but for those before a quote."""
+    escaped = re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + ("\\'" if end[2] else ""), value)
+    return f"'{escaped}'"
+
+
 def _require_key(config: DictConfig, key: str, override: str) -> None:
     known = list(_leaves(config))
-    if key in known or key.startswith(_FREE):
+    if key in known or (key.startswith(_FREE) and _is_group(config, key.partition(".")[0])):
         return
     group, _, last = key.rpartition(".")
     siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
@@ -247,17 +272,29 @@ def data_config(name: str, settings: Any) -> dict[str, Any]:
     """
     if not isinstance(settings, Mapping):
         raise UsageError(f"data.sources.{name} holds settings, such as weight=1, not '{settings}'")
-    chosen = str(settings.get("data", name))
-    rest = {key: value for key, value in settings.items() if key not in ("data", "weight")}
+    rest = {key: value for key, value in settings.items() if key != "weight"}
     if common := [key for key in rest if key in _OF_MIXTURES]:
         raise UsageError(
             f"data.sources.{name}.{common[0]} belongs to the whole mixture; set data.{common[0]}"
         )
-    overrides = [f"data.{key}={value}" for key, value in _flat(rest)]
+    return other_data(f"data.sources.{name}", rest, name)
+
+
+def other_data(where: str, settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The configuration that ``settings`` make of ``data=KIND``, or of the kind in their ``data``.
+
+    Raises:
+        UsageError: which begins with ``where``, if there is no such data, or no such setting of it.
+
+    >>> other_data("bank", {"data": "digits", "test_fraction": 0.5}, "folder")["name"]
+    'digits'
+    """
+    overrides = [f"data.{key}={value}" for key, value in _flat(settings) if key != "data"]
     try:
-        return dict(load_config("evaluate", ["encoder=none", f"data={chosen}", *overrides])["data"])
+        chosen = f"data={settings.get('data', kind)}"
+        return dict(load_config("evaluate", ["encoder=none", chosen, *overrides])["data"])
     except UsageError as error:
-        raise UsageError(f"data.sources.{name}: {error}") from error
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -1,16 +1,20 @@
-"""``selfsup evaluate encoder=PATH data=NAME``: judge a saved encoder, ours or timm's."""
+"""``selfsup evaluate encoder=PATH data=NAME``: judge a saved encoder, ours or timm's, or rank several."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from selfsup.backbones.names import require_timm_name
-from selfsup.config import require_paths, require_workers
+from selfsup.config import other_data, require_paths, require_positive, require_workers
 from selfsup.errors import UsageError
 
 
 def run(config: Mapping[str, Any]) -> None:
     """Evaluate ``config["encoder"]`` on ``config["data"]``, print the table and write the results.
+
+    Started by ``torchrun``, processes share the images; the first prints and writes.
 
     Args:
         config: of ``configs/evaluate.yaml``, composed, resolved and checked for unknown keys.
@@ -18,27 +22,100 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before any image is encoded, if something in the configuration cannot be.
     """
-    out, name = config["out"], str(config["encoder"])
-    require_encoder(name)
-    require_paths(config["data"])
-    require_workers(config["data"])
+    out, named = config["out"], encoder_names(config["encoder"])
+    data, sources = data_configs(config)
+    require_positive(config, "cache_gb")
     if out is not None and Path(out).exists():
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
 
     from selfsup.commands.devices import find_device
 
     device = find_device(config["device"])
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
 
     from selfsup.data import load_data
     from selfsup.encoder import load_encoder
-    from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
+    from selfsup.evaluation import SETTINGS, Cache, default_folder, evaluate, print_table, write_results
+    from selfsup.evaluation.classes import same_classes
 
-    encoder = load_encoder(name)
-    train, test = load_data(config["data"])
+    encoders = {called: load_encoder(name) for called, name in named.items()}
+    cache = None
+    if config["cache"] is not None:
+        folder = default_folder() if config["cache"] == "auto" else Path(config["cache"]).expanduser()
+        cache = Cache(folder, float(config["cache_gb"]))
+        # What is in the cache need not be decoded; what is not will be, once.
+        sources = {split: {**source, "in_memory": False} for split, source in sources.items()}
+    train, test = load_data(sources["bank"])
+    if sources["query"] != sources["bank"]:
+        test = same_classes(train, load_data(sources["query"])[1])
+    judged = encoders if len(encoders) > 1 else next(iter(encoders.values()))
     settings = {key: value for key, value in config.items() if key in SETTINGS}
-    results = evaluate(encoder, train, test, config["data"], **settings, device=device, progress=True)
-    print_table(results)
-    print(f"Results are in {write_results(results, out, name)}")
+    with sharing_processes() as first:
+        results = evaluate(judged, train, test, data, **settings, device=device, progress=first, cache=cache)
+        if first:
+            print_table(results)
+            name = next(iter(named.values())) if len(named) == 1 else "comparison"
+            print(f"Results are in {write_results(results, out, name)}")
+
+
+def encoder_names(setting: Any) -> dict[str, str]:
+    """What each encoder is called in the table, and its folder or name as given.
+
+    Raises:
+        UsageError: none, the same twice, or one that is not there.
+    """
+    names = [str(name) for name in setting] if isinstance(setting, list) else [str(setting)]
+    if not names:
+        raise UsageError("encoder=[] names no encoder; give at least one")
+    for name in names:
+        require_encoder(name)
+        if names.count(name) > 1:
+            raise UsageError(f"the encoder '{name}' is named twice; name each once")
+    short = [_short(name) for name in names]
+    return {call if short.count(call) == 1 else name: name for call, name in zip(short, names, strict=True)}
+
+
+def _short(name: str) -> str:
+    """The run's name of ``runs/NAME/encoder``, else the last part."""
+    if name.startswith("timm:"):
+        return name.removeprefix("timm:")
+    path = Path(name)
+    return path.parent.name if path.name == "encoder" and path.parent.name else path.name
+
+
+def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The data's configuration under the name of what is judged on what, and those of bank and query.
+
+    Raises:
+        UsageError: one of them names what is not there.
+    """
+    data = config["data"]
+    sources = {
+        split: other_data(split, config[split], data["name"]) if config[split] else dict(data)
+        for split in ("bank", "query")
+    }
+    for source in sources.values():
+        require_paths(source)
+        require_workers(source)
+    names = [source["name"] for source in sources.values()]
+    name = names[0] if sources["bank"] == sources["query"] else f"{names[0]}-to-{names[1]}"
+    return {**sources["bank"], "name": name}, sources
+
+
+@contextmanager
+def sharing_processes() -> Iterator[bool]:
+    """A process group inside, if ``torchrun`` started several; gives whether this is the first."""
+    import torch.distributed as dist
+
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+        yield True
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield dist.get_rank() == 0
+    finally:
+        dist.destroy_process_group()
 
 
 def require_encoder(name: str) -> None:

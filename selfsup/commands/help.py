@@ -16,7 +16,7 @@ _EXAMPLES = {
     ],
     "evaluate": [
         "selfsup evaluate encoder=runs/latest/encoder",
-        "selfsup evaluate encoder=timm:resnet18 data=folder data.root=my/images",
+        "selfsup evaluate encoder=[runs/a/encoder,timm:resnet18] data=folder data.root=my/images",
         "selfsup evaluate encoder=runs/latest/encoder protocols=[knn,logistic] protocols.knn.k=[10]",
     ],
     "embed": [

@@ -15,6 +15,8 @@ from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_en
 from selfsup.errors import UsageError
 from selfsup.files import part_of, sync_folder, write_text, written_whole
 
+RANDOM_SEED = 2024  # of timm's random weights: the same at every load, and other than those of controls
+
 
 def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | None = None) -> Path:
     """Write the encoder's directory, whole or not at all; an existing one is never overwritten.
@@ -132,7 +134,7 @@ def _timm_encoder(name: str) -> Encoder:
     cfg = published or timm.get_pretrained_cfg(base)
     size = cfg.input_size[-1] if cfg else 224
     mean, std = (cfg.mean, cfg.std) if cfg else (IMAGENET_MEAN, IMAGENET_STD)
-    encoder = build_encoder(base, size, mean=mean, std=std)
+    encoder = build_encoder(base, size, mean=mean, std=std, seed=RANDOM_SEED)
     if tag:
         encoder.model = build_encoder(name, size, pretrained=True).model
     return encoder

@@ -1,6 +1,8 @@
 """What judges a saved encoder, ours or anybody's: features, probes, neighbours, spectra."""
 
+from selfsup.evaluation.cache import Cache, default_folder
 from selfsup.evaluation.clid import Clid, clid, clid_scores, intrinsic_dimension
+from selfsup.evaluation.comparison import compare, paired, spearman
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features import Features, Part, extract, pixels
 from selfsup.evaluation.fewshot import NShot, nshot
@@ -43,6 +45,7 @@ __all__ = [
     "SETTINGS",
     "Alignment",
     "AlphaReq",
+    "Cache",
     "Clid",
     "Features",
     "GroupMoments",
@@ -65,6 +68,8 @@ __all__ = [
     "alpha_req",
     "clid",
     "clid_scores",
+    "compare",
+    "default_folder",
     "evaluate",
     "extract",
     "group_moments",
@@ -77,12 +82,14 @@ __all__ = [
     "neighbours",
     "nesum",
     "nshot",
+    "paired",
     "panel",
     "participation_ratio",
     "pixels",
     "print_table",
     "rankme",
     "rotation",
+    "spearman",
     "spectrum",
     "stable_rank",
     "student",

@@ -114,7 +114,7 @@ def sweep(
         {"input": name, "rate": rate, "decay": decay},
         {f"{n} rate={r:g} decay={d:g}": value for (n, r, d), value in table.items()},
         len(check),
-        edge(rate, rates, "largest rate"),
+        edge(rate, {r: table[name, r, decay] for r, d in grid if d == decay}, "largest rate"),
     )
 
 

@@ -1,12 +1,16 @@
 """What every row sees of a split: one pass over the images for each size that is asked of them."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from selfsup.data import Source
+from selfsup.data.source import in_memory
+from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
+from selfsup.evaluation.cache import Cache, Skipped, entry_name, identity, load, save
 from selfsup.evaluation.features import (
     Extracted,
     Features,
@@ -18,6 +22,7 @@ from selfsup.evaluation.features import (
     with_parts,
 )
 from selfsup.evaluation.judged import Judged
+from selfsup.evaluation.processes import gathered, processes
 from selfsup.evaluation.registry import Protocol, load_function
 
 POOLED = {"_target_": "selfsup.evaluation.features.pooled"}
@@ -43,22 +48,79 @@ def see(
     source: Source,
     split: str,
     batch_size: int,
-    workers: int,
+    data_config: Mapping[str, Any],
     tell: Callable[[int], None] = lambda images: None,
+    cache: Cache | None = None,
 ) -> list[Seen]:
-    """Features and parts of a split for each row, in the rows' order."""
+    """Features and parts of a split for each row, in the rows' order; out of the cache where they are in it.
+
+    Of the data's configuration ``workers`` and ``in_memory`` are read.
+    """
     specs = {key(spec): spec for spec in [POOLED, *needed(chosen, split)]}
+    images = None if cache is None else identity(source)
+    ready = source
     seen: list[Seen | None] = [None] * len(rows)
     for size in dict.fromkeys(row.size for row in rows):
         mine = [i for i, row in enumerate(rows) if row.size == size]
-        jobs = [_job(rows[i], spec) for i in mine for spec in specs.values()]
-        found, skipped = extract_each(jobs, source, size, batch_size, workers, tell)
+        wanted = [(rows[i], spec) for i in mine for spec in specs.values()]
+        names = [_entry(*each, images, source) for each in wanted]
+        kept = _kept(cache, names)
+        missing = [place for place, entry in enumerate(kept) if entry is None]
+        if missing:
+            ready = _decoded(source) if data_config.get("in_memory") else source
+            workers = worker_count(data_config.get("workers", 0), ready)
+            jobs = [_job(*wanted[place]) for place in missing]
+            found, skipped = extract_each(jobs, ready, size, batch_size, workers, tell)
+            for place, extracted in zip(missing, found, strict=True):
+                kept[place] = extracted, skipped
+                _keep(cache, names[place], extracted, skipped)
+        else:
+            tell(len(source))
+        whole = [entry for entry in kept if entry is not None]
+        workers = worker_count(data_config.get("workers", 0), ready)
         for place, i in enumerate(mine):
-            own = found[place * len(specs) : (place + 1) * len(specs)]
-            features = features_of(own[0], source, skipped)
-            features.images = Images(source, size, rows[i].encoder, rows[i].look, workers)
-            seen[i] = Seen(features, dict(zip(specs, own, strict=True)))
+            own = whole[place * len(specs) : (place + 1) * len(specs)]
+            features = features_of(own[0][0], source, own[0][1])
+            features.images = Images(ready, size, rows[i].encoder, rows[i].look, workers)
+            seen[i] = Seen(features, {name: each for name, (each, _) in zip(specs, own, strict=True)})
     return [each for each in seen if each is not None]
+
+
+def _decoded(source: Source) -> Source:
+    """The source in memory, if it is small and no image is unreadable, which would shift the others."""
+    decoded = in_memory(source)
+    return decoded if len(decoded) == len(source) else source
+
+
+def _entry(row: Judged, spec: dict[str, Any], images: str | None, source: Source) -> str | None:
+    """The name of an entry of the cache; None without one, and of pixels in memory, which cost nothing."""
+    if images is None or (row.encoder is None and source.images is not None):
+        return None
+    return entry_name(
+        {
+            "encoder": row.fingerprint,
+            "recipe": None if row.encoder is None else row.encoder.recipe,
+            "timm": version("timm"),  # may change what a recipe means
+            "images": images,
+            "preprocessing": row.preprocessing(),
+            "precision": str(row.look.dtype),
+            "part": key(spec),
+        }
+    )
+
+
+def _kept(cache: Cache | None, names: Sequence[str | None]) -> list[tuple[Extracted, Skipped] | None]:
+    """What is in the cache of each; of several processes, what all of them have found there."""
+    if cache is None:
+        return [None] * len(names)
+    kept = [None if name is None else load(cache, name) for name in names]
+    absent = set(gathered([place for place, entry in enumerate(kept) if entry is None]))
+    return [None if place in absent else entry for place, entry in enumerate(kept)]
+
+
+def _keep(cache: Cache | None, name: str | None, found: Extracted, skipped: Skipped) -> None:
+    if cache is not None and name is not None and processes()[0] == 0:
+        save(cache, name, found, skipped)
 
 
 def needed(chosen: Iterable[Protocol], split: str) -> list[dict[str, Any]]:

@@ -160,6 +160,20 @@ def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     return tuple((x - mean) * scale for x in (train, *others))
 
 
+def spanned(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """All inputs in coordinates of the directions that ``train`` spans, if it has fewer rows than dimensions.
+
+    Inner products with rows of ``train`` stay as they are, and so does every classifier whose weights are a
+    sum of such rows; decompositions get as small as there are samples.
+    """
+    if len(train) >= train.shape[1]:
+        return train, *others
+    values, vectors = torch.linalg.eigh(train.double() @ train.double().t())
+    kept = values > 1e-9 * values[-1].clamp(min=torch.finfo(torch.float64).tiny)
+    turn = (train.double().t() @ vectors[:, kept] * values[kept].rsqrt()).to(train.dtype)
+    return tuple(x @ turn for x in (train, *others))
+
+
 def whiten(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """All inputs standardised and turned so that dimensions of ``train`` are uncorrelated, of variance 1.
 
@@ -168,12 +182,13 @@ def whiten(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     no direction is flat. What is added keeps directions that few samples say little about from being
     blown up: with fewer samples than dimensions some do not vary at all in ``train``, but do in the others.
     """
-    standard = standardise(train, *others)
-    gram = torch.zeros(train.shape[1], train.shape[1], dtype=torch.float64)
+    standard = spanned(*standardise(train, *others))
+    width = standard[0].shape[1]
+    gram = torch.zeros(width, width, dtype=torch.float64)
     for block in standard[0].split(4096):
         gram += block.t() @ block
     values, vectors = torch.linalg.eigh(gram / len(train))
-    scale = (values.clamp(min=0) + train.shape[1] / len(train) * values.mean()).rsqrt()
+    scale = (values.clamp(min=0) + values.sum() / len(train)).rsqrt()
     turn = (vectors * scale).to(train.dtype)
     return tuple(x @ turn for x in standard)
 

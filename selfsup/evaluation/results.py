@@ -16,7 +16,7 @@ def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: s
     Args:
         results: of :func:`selfsup.evaluation.evaluate`.
         out: the file, or None for a default name (:func:`default_paths`).
-        encoder: what was judged, as given: an encoder's folder or ``timm:NAME``.
+        encoder: what was judged, as given: an encoder's folder or ``timm:NAME``, or ``"comparison"``.
 
     Returns:
         The path written.

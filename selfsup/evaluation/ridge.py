@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.probes import standardise, stratified
+from selfsup.evaluation.probes import spanned, standardise, stratified
 
 BLOCK = 4096
 
@@ -17,7 +17,7 @@ class RidgeProbe(NamedTuple):
 
     predictions: Tensor
     strength: float
-    holdout: dict[str, float]
+    holdout: dict[float, float]
     samples: int
 
 
@@ -52,7 +52,7 @@ def ridge_probe(
     held = stratified(target, holdout, seed)
     if not held.any():
         raise NoScore("no class has two training samples, of which one could be held out")
-    x, test = standardise(train, test)
+    x, test = spanned(*standardise(train, test))
     fit, check = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
     sums = [_sums(x, target, rows, len(present)) for rows in (fit, check)]
     ordered = sorted(strengths, reverse=True)
@@ -66,7 +66,7 @@ def ridge_probe(
     return RidgeProbe(
         present[torch.cat([_classes(rows, final)[0] for rows in test.split(BLOCK)])],
         ordered[best],
-        {f"{strength:g}": hit / len(check) for strength, hit in zip(ordered, hits.tolist(), strict=True)},
+        {strength: hit / len(check) for strength, hit in zip(ordered, hits.tolist(), strict=True)},
         len(check),
     )
 

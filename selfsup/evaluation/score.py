@@ -1,7 +1,7 @@
 """What a protocol returns."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,9 +81,16 @@ def absent(labels: Tensor, truth: Tensor) -> list[str]:
     return [f"{count} of {len(truth)} test samples count as wrong, being of classes absent from training"]
 
 
-def edge(chosen: float, tried: Sequence[float], what: str) -> list[str]:
-    """A flag if the chosen of several settings is the largest, beyond which there may be a better one."""
-    if len(tried) == 1 or chosen != max(tried):
+def edge(chosen: float, tried: Mapping[float, float], what: str) -> list[str]:
+    """A flag if the largest of several settings was chosen, beyond which there may be a better one.
+
+    Args:
+        chosen: the setting.
+        tried: what each scored; where others scored as much as the chosen, there is nothing beyond.
+        what: the setting's name with its superlative, such as "strongest penalty".
+    """
+    equals = sum(score == tried[chosen] for score in tried.values())
+    if len(tried) == 1 or chosen != max(tried) or equals > 1:
         return []
     return [f"the {what} tried, {chosen:g}, was best; perhaps one beyond is better"]
 

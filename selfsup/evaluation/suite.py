@@ -11,9 +11,10 @@ from rich.progress import Progress
 
 from selfsup.config import load_config
 from selfsup.data import Source
-from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
+from selfsup.evaluation.cache import Cache
+from selfsup.evaluation.comparison import compare
 from selfsup.evaluation.drawn import choose_views
 from selfsup.evaluation.features import PRECISIONS, Features, evaluating, one_channel
 from selfsup.evaluation.judged import Judged, judged_rows, principal_components
@@ -39,6 +40,7 @@ def evaluate(
     precision: str = "float32",
     device: str | torch.device = "cpu",
     progress: bool = False,
+    cache: Cache | None = None,
 ) -> dict[str, Any]:
     """Scores of an encoder or of several by name, of their architectures untrained, and of raw pixels.
 
@@ -49,7 +51,7 @@ def evaluate(
         encoder: judged; comes back in its mode and on its device.
         train: classifiers are fitted and settings selected on it.
         test: accuracies are taken on it, and nothing else.
-        data_config: ``name``, ``workers`` and ``max_unreadable`` are read, each optional.
+        data_config: ``name``, ``workers``, ``in_memory`` and ``max_unreadable`` are read, each optional.
         protocols: by name, as in ``configs/protocols``; None takes the command's.
         seed: of the first untrained encoder.
         controls: whether to add the controls.
@@ -57,11 +59,13 @@ def evaluate(
         batch_size, precision: of the encoder's passes.
         device: that the encoder runs on.
         progress: show a bar.
+        cache: of features, to read and to add to.
 
     Returns:
         Plain JSON types. ``rows``: one for each encoder with ``name``, ``encoder`` (its fingerprint),
         ``dim`` and ``scores``, records by protocol (:func:`selfsup.evaluation.registry.record`);
-        accuracies are from 0 to 1. Beside them the data, preprocessing, seed and versions.
+        accuracies are from 0 to 1. Beside them the data, preprocessing, seed and versions, the fingerprint
+        of a single encoder, and of several a ``comparison`` (:func:`selfsup.evaluation.compare`).
 
     Raises:
         UsageError: no test images, one class, settings out of range, or too many unreadable images.
@@ -77,7 +81,7 @@ def evaluate(
     try:
         rows = judged_rows(encoders, controls, untrained_seeds, seed, precision, device)
         with evaluating(*(row.encoder for row in rows if row.encoder is not None)):
-            seen = _see(rows, chosen, train, test, data_config, batch_size, progress)
+            seen = _see(rows, chosen, train, test, data_config, batch_size, progress, cache)
             if controls:
                 rows, seen = _with_principal(rows, seen)
             scored = [_row(row, chosen, *both, precision) for row, both in zip(rows, seen, strict=True)]
@@ -86,7 +90,7 @@ def evaluate(
             each.to(homes[name])
     bank, query = (part.features for part in seen[0])
     return {
-        "encoder": rows[0].fingerprint,
+        "encoder": rows[0].fingerprint if len(encoders) == 1 else None,
         "data": str(data_config.get("name", "")),
         "labels": train.labels is not None and test.labels is not None,
         "classes": int(train.labels.unique().numel()) if train.labels is not None else None,
@@ -96,6 +100,7 @@ def evaluate(
         "seed": seed,
         "preprocessing": scored[0]["preprocessing"],
         "rows": scored,
+        **({"comparison": compare(scored)} if len(encoders) > 1 else {}),
         "versions": {name: _version(name) for name in ("selfsup", "torch", "timm")},
     }
 
@@ -123,13 +128,13 @@ def _see(
     data_config: Mapping[str, Any],
     batch_size: int,
     progress: bool,
+    cache: Cache | None,
 ) -> list[tuple[Seen, Seen]]:
     """What each row sees of both splits."""
-    workers = data_config.get("workers", 0)
     passes = len({row.size for row in rows})
     with _bar(progress, passes * (len(train) + len(test))) as tell:
         banks, queries = (
-            see(rows, chosen, source, split, batch_size, worker_count(workers, source), tell)
+            see(rows, chosen, source, split, batch_size, data_config, tell, cache)
             for split, source in (("train", train), ("test", test))
         )
     for part in (banks[0].features, queries[0].features):

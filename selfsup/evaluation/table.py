@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from selfsup.evaluation.comparison_table import print_comparison, table_under
 
 FILE_WIDTH = 120
 
@@ -23,12 +23,11 @@ def print_table(results: Mapping[str, Any], console: Console | None = None) -> N
         console = Console(file=console.file, width=FILE_WIDTH, no_color=True, highlight=False)
     scores = {name: score for row in results["rows"] for name, score in row["scores"].items()}
     titles = {name: score["title"] or name for name, score in scores.items() if score["shown"]}
-    table = Table(box=SIMPLE, title=_title(results), title_justify="left", title_style="bold")
-    table.add_column("")
+    table = table_under(_title(results), console)
     for title in titles.values():
         table.add_column(title, justify="right", no_wrap=True)
     notes: dict[str, list[str]] = {}
-    for row in results["rows"]:
+    for row in _ranked(results):
         cells = []
         for name, title in titles.items():
             if name not in row["scores"]:
@@ -44,6 +43,8 @@ def print_table(results: Mapping[str, Any], console: Console | None = None) -> N
     console.print(Text(f"{accuracies}; RankMe: effective rank of the width."))
     for note, places in notes.items():
         console.print(Text(f"* {', '.join(places)}: {note}."))
+    if "comparison" in results:
+        print_comparison(results["comparison"], titles, console)
     for split, names in results["skipped"].items():
         for name, reason in names[:10]:
             console.print(Text(f"* skipped {split} image '{name}': {reason}."))
@@ -51,11 +52,22 @@ def print_table(results: Mapping[str, Any], console: Console | None = None) -> N
             console.print(Text(f"* and {len(names) - 10} more {split} images skipped."))
 
 
+def _ranked(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Encoders from best to worst, if several were compared, then the controls."""
+    order = results.get("comparison", {}).get("ranking", [])
+    place = {name: number for number, name in enumerate(order)}
+    return sorted(results["rows"], key=lambda row: place.get(row["name"], len(order)))
+
+
 def _title(results: Mapping[str, Any]) -> str:
     classes = f", {results['classes']} classes" if results["labels"] else ""
+    several = "comparison" in results
+    judged = (
+        f"{len(results['comparison']['ranking'])} encoders" if several else f"encoder {results['encoder']}"
+    )
     return (
         f"{results['data']}: {results['n_train']} training and {results['n_test']} test images{classes}; "
-        f"encoder {results['encoder']}"
+        f"{judged}"
     )
 
 

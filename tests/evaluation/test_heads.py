@@ -5,8 +5,9 @@ from sklearn.linear_model import Ridge
 
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.heads import Training, cosine, predict, sweep, train_heads
-from selfsup.evaluation.probes import linear_probe, standardise, stratified, whiten
+from selfsup.evaluation.probes import linear_probe, spanned, standardise, stratified, whiten
 from selfsup.evaluation.ridge import ridge_probe
+from selfsup.evaluation.score import edge
 from selfsup.optim import LARS
 from tests.evaluation.toys import clusters
 
@@ -105,6 +106,28 @@ def test_few_samples_do_not_blow_up_what_they_say_nothing_about():
     assert (found.predictions == truth).double().mean() > 0.9
 
 
+def test_directions_that_samples_span_are_all_that_a_decomposition_needs():
+    x, _ = clusters(30, 80, 2)
+    test, _ = clusters(10, 80, 2, seed=1)
+    train, asked = spanned(x, test)
+    assert train.shape == (30, 30)
+    torch.testing.assert_close(train @ train.t(), x @ x.t(), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(asked @ train.t(), test @ x.t(), rtol=1e-4, atol=1e-3)
+    assert all(torch.equal(a, b) for a, b in zip(spanned(x.t(), x.t()), (x.t(), x.t()), strict=True))
+
+
+def test_a_setting_at_the_edge_is_told_unless_others_were_as_good():
+    assert edge(1.0, {0.1: 0.5, 1.0: 0.6}, "largest rate") == [
+        "the largest rate tried, 1, was best; perhaps one beyond is better"
+    ]
+    assert (
+        edge(1.0, {0.1: 0.6, 1.0: 0.6}, "")
+        == edge(0.1, {0.1: 0.6, 1.0: 0.5}, "")
+        == edge(1, {1: 0.6}, "")
+        == []
+    )
+
+
 def test_whitened_features_are_uncorrelated_and_lead_to_the_converged_classifier():
     x, y = clusters(1500, 20, 4, spread=3.0)
     x = x * torch.logspace(0, -1.5, 20)
@@ -140,7 +163,7 @@ def test_ridge_selects_on_a_hold_out_only():
     names = torch.tensor([2, 7, 40, 41])
     strengths = [10.0, 0.1, 0.001]
     probe = ridge_probe(x, names[y], x[:30], strengths)
-    assert probe.holdout[f"{probe.strength:g}"] == max(probe.holdout.values())
+    assert probe.holdout[probe.strength] == max(probe.holdout.values())
     assert (probe.strength, probe.holdout) == ridge_probe(x, names[y], x[:9] * 50, strengths)[1:3]
     assert set(probe.predictions.tolist()) <= set(names.tolist())
     assert probe.samples == 40

@@ -12,12 +12,13 @@ from selfsup.evaluation import evaluate, print_table, write_results
 from tests.evaluation.toys import OnDemand, ToyEncoder, coloured
 
 SPECTRAL = ["rankme", "rankme-centred", "alpha-req", "nesum", "participation-ratio", "stable-rank"]
+SHOTS = ["protocols.nshot.shots=[5]"]
 DATA = {"name": "toy", "workers": 0, "max_unreadable": 0.5}
 
 
 def judge(encoder=None, train=None, test=None, overrides=(), **settings):
     encoder = encoder or ToyEncoder()
-    typed = ["encoder=x", "protocols.nshot.draws=4", "protocols.knn.k=[20]", *overrides]
+    typed = ["encoder=x", *SHOTS, "protocols.nshot.draws=4", "protocols.knn.k=[20]", *overrides]
     protocols = load_config("evaluate", typed)["protocols"]
     train, test = train or coloured(80), test or coloured(40, seed=1)
     return evaluate(encoder, train, test, DATA, protocols=protocols, **settings)

@@ -93,7 +93,8 @@ def score(
             "holdout_accuracy": {f"rate={r:g} decay={d:g}": value for (r, d), value in found.items()},
         },
         citation="one cross-attention block as in Bardes et al. 2024, arXiv:2404.08471",
-        flags=absent(present, truth) + edge(best[0], rates, "largest rate"),
+        flags=absent(present, truth)
+        + edge(best[0], {r: found[r, d] for r, d in grid if d == best[1]}, "largest rate"),
     )
 
 

@@ -22,5 +22,5 @@ def score(train: Features, test: Features, *, strengths: Positives, holdout: Fra
             "holdout_accuracy": {f"{strength:g}": value for strength, value in probe.holdout.items()},
         },
         citation="Oquab et al. 2023, arXiv:2304.07193",
-        flags=absent(train.labels, test.labels) + edge(probe.strength, strengths, "strongest penalty"),
+        flags=absent(train.labels, test.labels) + edge(probe.strength, probe.holdout, "strongest penalty"),
     )

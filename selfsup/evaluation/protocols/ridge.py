@@ -19,8 +19,8 @@ def score(train: Features, test: Features, *, strengths: Positives, holdout: Fra
         settings={
             "classifier": "ridge on one-hot labels, standardised features, refitted to the whole split",
             "strength": probe.strength,
-            "holdout_accuracy": probe.holdout,
+            "holdout_accuracy": {f"{strength:g}": value for strength, value in probe.holdout.items()},
         },
         citation="Hoerl and Kennard 1970, Technometrics 12:55; as in big_vision's few-shot evaluation",
-        flags=absent(train.labels, test.labels) + edge(probe.strength, strengths, "strongest penalty"),
+        flags=absent(train.labels, test.labels) + edge(probe.strength, probe.holdout, "strongest penalty"),
     )

@@ -1,0 +1,87 @@
+"""What several encoders' scores say of each other, as tables that a person reads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_comparison(found: Mapping[str, Any], titles: Mapping[str, str], console: Console) -> None:
+    """Print how far each encoder is from the best, which pairs are within noise, and rank correlations.
+
+    Args:
+        found: of :func:`selfsup.evaluation.compare`.
+        titles: of the scores that have a column, by name.
+        console: to print on.
+    """
+    if found["by"] is None:
+        console.print(Text("* The encoders are in no order: there is no score that all of them have."))
+        return
+    shown = [name for name in titles if any(entry["score"] == name for entry in found["differences"])]
+    if shown:
+        _print_differences(found, {name: titles[name] for name in shown}, console)
+    if found["rank_correlation"]:
+        _print_correlations(found, titles, console)
+
+
+def table_under(title: str, console: Console) -> Table:
+    """Print a bold title; an empty table to come below it, with a first column for the rows' names."""
+    # Not as the table's own title, which would be folded to the table's width.
+    console.print(Text(title, style="bold"))
+    table = Table(box=SIMPLE)
+    table.add_column("")
+    return table
+
+
+def _print_differences(found: Mapping[str, Any], titles: Mapping[str, str], console: Console) -> None:
+    best, *others = found["ranking"]
+    by = titles.get(found["by"], found["by"])
+    table = table_under(f"How far the others are from {best}, the best by {by}", console)
+    for title in titles.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    entries = {(entry["score"], entry["first"], entry["second"]): entry for entry in found["differences"]}
+    for other in others:
+        table.add_row(other, *(_gap(entries.get((name, best, other))) for name in titles))
+    console.print(table)
+    paired = dict.fromkeys(e["paired_over"] for e in found["differences"] if e["score"] in titles)
+    console.print(
+        Text(
+            "Difference in points of accuracy, [95 % interval of each by itself], paired over the same "
+            f"{' or '.join(paired)}; ~ is within noise."
+        )
+    )
+    for name, title in titles.items():
+        close = [
+            f"{entry['first']} and {entry['second']}"
+            for entry in found["differences"]
+            if entry["score"] == name and entry["within_noise"]
+        ]
+        if close:
+            console.print(Text(f"* {title} cannot tell apart {', '.join(close)}."))
+
+
+def _gap(entry: Mapping[str, Any] | None) -> Text:
+    """The second of a pair, seen from the first."""
+    if entry is None:
+        return Text("-")
+    low, high = (-100 * end for end in reversed(entry["interval"]))
+    text = Text(f"{0 - 100 * entry['difference']:+.1f}")
+    text.append(f" [{low:+.1f}, {high:+.1f}]", style="dim")
+    return text.append(" ~" if entry["within_noise"] else "")
+
+
+def _print_correlations(found: Mapping[str, Any], titles: Mapping[str, str], console: Console) -> None:
+    count = len(found["ranking"])
+    title = f"Rank correlation (Spearman) of label-free and labelled scores over {count} encoders"
+    table = table_under(title, console)
+    first = next(iter(found["rank_correlation"].values()))
+    labelled = [name for name in titles if name in first]
+    for name in labelled:
+        table.add_column(titles[name], justify="right")
+    for name, values in found["rank_correlation"].items():
+        cells = ("-" if values[other] is None else f"{values[other]:+.2f}" for other in labelled)
+        table.add_row(titles.get(name, name), *cells)
+    console.print(table)
