@@ -24,8 +24,11 @@ addEventListener("load", () => setTimeout(() => {
   const seen = {}, map = DATA.runs[0].map, canvas = document.querySelector(".map canvas");
   const frame = () => canvas.getBoundingClientRect();
   const point = (i) => {
-    const [x, y] = map.layouts["t-SNE"], f = frame();
-    const clientX = f.left + 12 + x[i] * (f.width - 24), clientY = f.top + 12 + (1 - y[i]) * (f.height - 24);
+    const [x, y] = map.layouts["t-SNE"], f = frame(), span = (v) => Math.max(...v) - Math.min(...v);
+    const scale = Math.min((f.width - 24) / span(x), (f.height - 24) / span(y));
+    const middle = (v) => (Math.max(...v) + Math.min(...v)) / 2;
+    const clientX = f.left + f.width / 2 + scale * (x[i] - middle(x));
+    const clientY = f.top + f.height / 2 - scale * (y[i] - middle(y));
     canvas.dispatchEvent(new PointerEvent("pointermove", { clientX, clientY }));
     return document.querySelector(".card").innerText;
   };

@@ -19,6 +19,11 @@ function startMap(root) {
   root.classList.add(`of-run-${root.dataset.run}`);
   const groups = [...new Set(map.groups)].sort((a, b) => a - b);
   const state = { layout: Object.keys(map.layouts)[0], hidden: new Set(), wrong: false, pictures: false, at: -1 };
+  const extent = {};
+  for (const [name, axes] of Object.entries(map.layouts)) {
+    const low = axes.map((values) => Math.min(...values));
+    extent[name] = { low, span: axes.map((values, axis) => Math.max(...values) - low[axis] || 1e-6) };
+  }
   const visible = (i) => !state.hidden.has(map.groups[i]) && !(state.wrong && map.right[i]);
 
   const button = (text, pressed, press) => {
@@ -49,9 +54,13 @@ function startMap(root) {
     legend.append(label);
   }
 
+  // One scale for both axes, as large as fits.
   const place = (i) => {
     const [x, y] = map.layouts[state.layout], pad = state.pictures ? 22 : 12;
-    return [pad + x[i] * (canvas.clientWidth - 2 * pad), pad + (1 - y[i]) * (canvas.clientHeight - 2 * pad)];
+    const { low, span } = extent[state.layout], wide = canvas.clientWidth - 2 * pad, tall = canvas.clientHeight - 2 * pad;
+    const scale = Math.min(wide / span[0], tall / span[1]);
+    const left = pad + (wide - scale * span[0]) / 2, top = pad + (tall - scale * span[1]) / 2;
+    return [left + scale * (x[i] - low[0]), top + scale * (span[1] - (y[i] - low[1]))];
   };
   function draw() {
     if (state.at >= 0 && !visible(state.at)) {
