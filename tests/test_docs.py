@@ -41,6 +41,9 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) 
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
+    start = (tmp_path / "index.html").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f'href="{page.stem}.html"' in start, f"no way to {page.name}"
     built = list(tmp_path.rglob("*.html"))
     assert len(built) > len(PAGES)
     for page in built:

@@ -106,6 +106,7 @@ class OnlineEvaluation(pl.Callback):
             better = self._better(found)
             if better and trainer.is_global_zero:
                 self._keep(encoder, step, found)
+        pl_module.online_scores = found  # for the progress on the terminal
         row: dict[str, Any] = {
             "step": step,
             "epoch": trainer.current_epoch,
