@@ -62,8 +62,10 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs")
-    settings = [*SMALL, "method=mae", "trainer.max_steps=3", "trainer.log_every_n_steps=1", "report=false"]
+    settings = [*SMALL, "method=mae", "trainer.max_steps=3", "trainer.log_every_n_steps=1"]
     assert main(["train", f"out={out}", "name=one", "traceback=true", *settings]) == 0
+    # Written when the run ended.
+    assert Page((out / "one" / "report.html").read_text()).data["runs"][0]["map"]["count"] == 500
     return out / "one"
 
 
