@@ -1,8 +1,10 @@
 """Where a result comes from: device, versions, revision."""
 
+import json
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,15 @@ def origin() -> dict[str, Any]:
         "versions": {name: version(name) for name in PACKAGES},
         "revision": done.stdout.strip(),
     }
+
+
+def keep(path: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Write results by name into a JSON file, each with its command and origin; others in it stay."""
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    made = {"command": command, **origin()}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**kept, **{k: {**made, **v} for k, v in results.items()}}, indent=2) + "\n")
 
 
 def processor() -> str:

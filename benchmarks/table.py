@@ -69,6 +69,92 @@ def objectives() -> str:
     return "\n".join(lines)
 
 
+def views() -> str:
+    """Every side's time a view, how many times as long as ours it takes, and what we mean that to be."""
+    found = list(json.loads((HERE / "results" / "views-cpu.json").read_text()).values())
+    device, peers = found[0]["device"], {**found[0]["versions"], **found[0]["peers"]}
+    named = ("torch", "lightly", "torchvision", "kornia", "albumentations", "pillow")
+    lines = [
+        f"{device['processor']}, {device['cores']} cores; {', '.join(f'{n} {peers[n]}' for n in named)}.",
+        "",
+        "| | | a view | ours, compiled, is faster by | ours, by torch, is faster by |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    case = None
+    for row in (row for part in found for row in part["rows"]):
+        title, case = "" if row["case"] == case else row["case"], row["case"]
+        ratios = [_ratio(row, side) for side in ("native", "torch")]
+        lines.append(f"| {title} | {row['side']} | {row['us'] / 1000:.3g} ms | {' | '.join(ratios)} |")
+    return "\n".join(lines)
+
+
+def _ratio(row: dict[str, Any], side: str) -> str:
+    times, aim = row[f"{side}_times_as_fast"], row[f"{side}_aim"]
+    if row["side"].startswith("ours"):
+        return ""
+    return f"**{times:.2g}** (at least {aim:g})" if aim else f"{times:.2g}"
+
+
+def training_input() -> str:
+    """What a step of training waits for."""
+    lines = ["| device | precision | batch | a step | waiting for a batch | its views | both |"]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    for found in _of_each_device("input"):
+        row = found["training"]
+        device = row["device"]
+        ms, name = row["ms"], device["gpu"] or f"{device['processor']}, {device['cores']} cores"
+        lines.append(
+            f"| {name} | {row['precision']} | {row['batch']} | {ms['step']:.0f} ms | {ms['waiting']:.2f} ms "
+            f"| {ms['views']:.2f} ms | **{100 * row['share_of_input']:.2f} %** |"
+        )
+        if "epoch_seconds" in row:
+            lines += ["", f"An epoch of {row['images']} images takes {row['epoch_seconds']:.1f} s on {name}."]
+    return "\n".join(lines)
+
+
+# What a photograph adds to a shard beside its own bytes: a header of 512, and on
+# average 256 up to the next one; a label the same with 512 of its own.
+TAR_IMAGE, TAR_LABEL, SHARD = 768, 1024, 300e6
+
+
+def scaling() -> str:
+    """Disk, files and memory for 10^8 and 10^9 images."""
+    size = _decoding()["bytes_an_image"] + TAR_IMAGE
+    lines = ["| | 10⁸ images | 10⁹ images |", "| --- | ---: | ---: |"]
+    rows: dict[str, Callable[[float], str]] = {
+        f"photographs of {(size - TAR_IMAGE) / 1000:.0f} kB, in tar": lambda n: f"{n * size / 1e12:.1f} TB",
+        "labels as `.cls` beside them": lambda n: f"{n * TAR_LABEL / 1e12:.1f} TB",
+        f"shards of {SHARD / 1e6:.0f} MB": lambda n: f"{n * size / SHARD:,.0f}",
+        "the index on the disk, without labels": lambda n: f"{n * 8 / 1e9:.1f} GB",
+        "labels in the memory of each process": lambda n: f"{n * 8 / 1e9:.1f} GB",
+    }
+    lines += [f"| {name} | {value(1e8)} | {value(1e9)} |" for name, value in rows.items()]
+    return "\n".join(lines)
+
+
+def feeding() -> str:
+    """Bandwidth and cores for a rate of images."""
+    found = _decoding()
+    size, rate = found["bytes_an_image"] + TAR_IMAGE, found["images_a_second"]
+    lines = ["| images a second and GPU | read by a GPU | by 8 | by 256 | cores that decode, a GPU |"]
+    lines += ["| ---: | ---: | ---: | ---: | ---: |"]
+    for images in (500, 1000, 2000, 4000):
+        read = [f"{images * size * gpus / 1e6:,.0f} MB/s" for gpus in (1, 8, 256)]
+        lines.append(f"| {images:,} | {' | '.join(read)} | {images / rate:.1f} |")
+    machine = found["device"]["processor"]
+    return "\n".join([*lines, "", f"One core here ({machine}) decodes and crops {rate:,} a second."])
+
+
+def _decoding() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((HERE / "results" / "input-cpu.json").read_text())
+    return dict(found["decoding"])
+
+
+def _of_each_device(name: str) -> list[dict[str, Any]]:
+    paths = [HERE / "results" / f"{name}-{device}.json" for device in ("cpu", "gpu")]
+    return [json.loads(path.read_text()) for path in paths if path.is_file()]
+
+
 def mutations() -> str:
     """How many were noticed, and the list of them."""
     rows = json.loads((HERE / "results" / "mutations.json").read_text())["mutations"]
@@ -91,6 +177,8 @@ def _code(text: str) -> str:
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"digits": lambda: golden("digits"), "cifar10": lambda: golden("cifar10")},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
+    "docs/views.md": {"views": views, "input": training_input},
+    "docs/scaling.md": {"scaling": scaling, "feeding": feeding},
 }
 
 

@@ -374,7 +374,8 @@ def test_the_trainer_and_the_logger_of_a_resumed_run_can_change(interrupted: Pat
 
 
 @pytest.mark.parametrize(
-    "given", [
+    "given",
+    [
         "batch_size=64",
         "method=mae",
         "seed=1",

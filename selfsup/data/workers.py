@@ -19,10 +19,16 @@ def worker_count(setting: int | str, source: Any, processes: int = 1) -> int:
     """
     if source.images is not None:
         return 0
-    if setting == "auto":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(MOST, cores // processes))
-    return int(setting)
+    return max(1, min(MOST, _own_cores(processes))) if setting == "auto" else int(setting)
+
+
+def _own_cores(processes: int) -> int:
+    """This process's share of the cores: what SLURM gave it, or a part of the machine's."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if given.isdigit() and os.environ.get("SLURM_NTASKS", "1") != "1":
+        return int(given)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores // processes
 
 
 @contextmanager

@@ -205,6 +205,16 @@ def test_workers_are_as_many_as_cores_but_none_for_images_in_memory() -> None:
     assert worker_count(3, files) == 3
 
 
+def test_of_slurms_processes_each_has_the_cores_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = files_of(1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)))  # those of one task
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "12")
+    monkeypatch.setenv("SLURM_NTASKS", "32")
+    assert worker_count("auto", files, processes=8) == 12
+    monkeypatch.setenv("SLURM_NTASKS", "1")  # which starts the other seven itself
+    assert worker_count("auto", files, processes=8) == 1
+
+
 def test_a_source_in_memory_lives_on_the_device() -> None:
     """A device that holds no values stands for a GPU: whatever were left behind would not fit together."""
     images = torch.zeros(9, 3, 8, 8, dtype=torch.uint8)
