@@ -19,17 +19,18 @@ QUERIES = 10
 LEAST_SHARE = 1e-8  # of the variance, below which a direction is rounding
 
 
-def embedding_map(gallery: Gallery, seed: int = 0) -> dict[str, Any] | None:
+def embedding_map(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
     """Where every image lies by PCA and by t-SNE, its label or cluster, and its nearest neighbours.
 
     Neighbours are those among the gallery's images, by cosine, itself left out.
 
+    Args:
+        gallery: of 8 images at least, their features finite.
+
     Returns:
-        What the page draws, in plain types; None of fewer than 8 images.
+        What the page draws, in plain types.
     """
     count = len(gallery)
-    if count < FEWEST:
-        return None
     unit = F.normalize(gallery.x, dim=1)
     near = nearest(gallery.x, min(max(SHOWN, VOTING), count - 1))
     found: dict[str, Any] = {
@@ -102,8 +103,6 @@ def clusters(x: Tensor, seed: int = 0) -> Tensor:
 
 def queries(gallery: Gallery, seed: int = 0) -> list[dict[str, Any]]:
     """Random images with their nearest neighbours; ``right`` says of a neighbour whether its label agrees."""
-    if len(gallery) < FEWEST:
-        return []
     chosen = torch.randperm(len(gallery), generator=torch.Generator().manual_seed(seed))[:QUERIES]
     near = nearest(gallery.x, min(8, len(gallery) - 1))
     return [
@@ -144,8 +143,9 @@ def eigenvalues(gallery: Gallery) -> dict[str, list[float]]:
     for name, x in (("trained", gallery.x), ("untrained", gallery.untrained)):
         values = spectrum(x).centred
         total = float(values.sum())
-        shares = [float(value) / total for value in values] if total else []
-        found[name] = [float(f"{share:.4g}") for share in shares if share > LEAST_SHARE]
+        if total > 0:  # else all features are equal
+            shares = [float(value) / total for value in values]
+            found[name] = [float(f"{share:.4g}") for share in shares if share > LEAST_SHARE]
     return found
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -89,8 +88,3 @@ def over(images: Tensor, heat: Tensor) -> Tensor:
     """Images uint8 ``(N, 3, S, S)`` lit by a heat ``(N, h, w)`` in [0, 1]: dark where it is 0."""
     light = F.interpolate(heat[:, None].float(), images.shape[-2:], mode="bilinear")
     return (images.float() * (0.15 + 0.85 * light.clamp(0, 1))).round().byte()
-
-
-def names(items: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -10,9 +10,9 @@ from selfsup.encoder import Encoder, load_encoder
 from selfsup.errors import UsageError
 from selfsup.files import write_text
 from selfsup.report.cost import cost
-from selfsup.report.embedding import eigenvalues, embedding_map, queries
+from selfsup.report.embedding import FEWEST, eigenvalues, embedding_map, queries
 from selfsup.report.folder import Run, read_run
-from selfsup.report.gallery import gflops_an_image, make_gallery
+from selfsup.report.gallery import Gallery, gflops_an_image, make_gallery
 from selfsup.report.insight import insight
 from selfsup.report.learner import made_of, rebuild, views_seen
 from selfsup.report.page import render
@@ -91,17 +91,26 @@ def _seen(
         if encoder is not None:
             encoder, workers = encoder.to(device), worker_count(data.get("workers", 0), test)
             gallery = make_gallery(encoder, test, images, gflops, workers)
-            found |= {
-                "map": embedding_map(gallery),
-                "queries": queries(gallery),
-                "spectrum": eigenvalues(gallery),
-                "insight": insight(encoder, test),
-            }
-            if found["map"] is None:
-                run.missing.append(f"{len(gallery)} test images are too few for a map and neighbours.")
+            found |= _seen_of(gallery, run.missing)
+            if gallery.x.isfinite().all():
+                found["insight"] = insight(encoder, test)
     except (UsageError, UnreadableImage) as error:
         run.missing.append(f"Images cannot be read: {error}.")
     return found
+
+
+def _seen_of(gallery: Gallery, missing: list[str]) -> dict[str, Any]:
+    if len(gallery) < FEWEST:
+        missing.append(f"{len(gallery)} test images are too few for a map and neighbours.")
+        return {}
+    if not gallery.x.isfinite().all():
+        missing.append("The encoder's features are not finite, so there is no map: training destroyed it.")
+        return {}
+    return {
+        "map": embedding_map(gallery),
+        "queries": queries(gallery),
+        "spectrum": eigenvalues(gallery),
+    }
 
 
 def _encoder(run: Run, method: Any) -> Encoder | None:

@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from sklearn.neighbors import NearestNeighbors
 
 from selfsup import load_encoder
@@ -225,6 +227,18 @@ def test_without_labels_colours_are_clusters(run: Path, tmp_path: Path) -> None:
     few = ImageArray(train.images[:40]), ImageArray(test.images[:3])
     page = Page(write_report([copy(run, tmp_path, "few")], sources=few).read_text())
     assert "3 test images are too few" in page.text
+
+
+def test_features_that_collapsed_or_are_not_finite(run: Path, tmp_path: Path) -> None:
+    for name, value in (("collapsed", 0.0), ("diverged", float("nan"))):
+        broken = copy(run, tmp_path, name)
+        weights = broken / "encoder" / "model.safetensors"
+        state = {key: torch.full_like(tensor, value) for key, tensor in load_file(weights).items()}
+        save_file(state, weights, metadata={"format": "pt"})
+        page = Page(write_report([broken], images=20).read_text())
+        assert ("are not finite" in page.text) == (name == "diverged")
+        assert (page.data["runs"][0]["map"] is None) == (name == "diverged")
+        assert "raw pixels" in page.text
 
 
 def test_a_mistake_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
