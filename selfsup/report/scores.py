@@ -35,9 +35,12 @@ def scores_table(runs: Sequence[Run]) -> dict[str, Any]:
                 for note in filter(None, [score.get("reason"), *score.get("flags", ())]):
                     notes.setdefault(note, []).append(f"{name}, {columns[key]['title']}")
         line = {"name": name, "role": row_role(row), "cells": cells}
-        # Runs that were judged on the same images have the same pixels.
-        if line not in [{key: each[key] for key in line} for each in rows]:
-            rows.append({**line, "run": run.name})
+        # Runs that were judged alike on the same images have the same pixels.
+        if line in [{key: each[key] for key in line} for each in rows]:
+            continue
+        if name in [each["name"] for each in rows]:
+            line["name"] = f"{name} ({run.name})"
+        rows.append({**line, "run": run.name})
     return {"columns": columns, "rows": rows, "notes": notes}
 
 
