@@ -10,7 +10,6 @@ float64. Results go to ``benchmarks/results/spectra-cpu.json``.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ def made(size: str) -> Tensor:
     """Features whose covariance has the eigenvalues 1/k, about a mean."""
     samples, width = map(int, size.split("x"))
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(samples, width, generator=generator) * torch.arange(1, width + 1) ** -0.5 + 0.2
+    return torch.randn(samples, width, generator=generator).mul_(torch.arange(1, width + 1) ** -0.5).add_(0.2)
 
 
 def entropy_rank(sigma: Tensor, eps: float = 1e-7) -> float:
@@ -65,10 +64,17 @@ def fastest(size: str, repeats: int) -> dict[str, float]:
 def peak_mib(size: str, side: str) -> float:
     """Of one call, in this process, above what it held before."""
     features = made(size)
-    rankme(features[:100])  # what is loaded once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    SIDES[side](features[:1100])  # what is loaded once
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = resident_mib("VmRSS")
     SIDES[side](features)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return resident_mib("VmHWM") - before
+
+
+def resident_mib(name: str) -> float:
+    """A line of Linux's account of this process's memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1024
 
 
 def in_a_process(size: str, side: str) -> float:

@@ -82,7 +82,9 @@ def moments(features: Tensor, exact: bool = True) -> Moments:
     gram = torch.zeros(width, width, dtype=torch.float64, device=device)
     product = torch.float64 if exact else features.dtype
     # Any shift near the mean serves: products of what is left have nothing large to round against.
-    shift = features.to(device).sum(dim=0, dtype=torch.float64) / max(len(features), 1)
+    # In blocks, for torch converts all of what it adds up in another type.
+    sums = (block.to(device).sum(dim=0, dtype=torch.float64) for block in features.split(ROWS))
+    shift = sum(sums, torch.zeros_like(total)) / max(len(features), 1)
     if not shift.isfinite().all():
         raise NoScore("the features are not finite")
     near = shift.to(features.dtype).to(product)
