@@ -9,6 +9,7 @@ from torch import Tensor
 from selfsup.evaluation.errors import NoScore
 
 QUERY_BLOCK, BANK_BLOCK = 512, 16384
+GROUP = 8  # columns of which the largest is looked at first
 
 
 def knn(
@@ -92,7 +93,7 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
             rows = F.normalize(queries[block].to(best), dim=1)
             scores = buffer[: len(rows) * keys.shape[1]].view(len(rows), keys.shape[1])
             torch.mm(rows, keys, out=scores)
-            found, column = scores.topk(min(k, keys.shape[1]), dim=1)
+            found, column = _largest(scores, min(k, keys.shape[1]))
             merged, order = torch.cat([best[block], found], dim=1).topk(k, dim=1)
             best[block] = merged
             where[block] = torch.cat([where[block], column + start], dim=1).gather(1, order)
@@ -100,3 +101,24 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if best.isnan().any():
         raise NoScore("the features are not finite")
     return best, where
+
+
+def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``scores.topk(k, dim=1)`` of ``(M, N)``, in less than half the time where k is a small part of N.
+
+    The k largest of a row lie in the k groups of columns with the largest maxima, so that only those
+    have to be sorted. Column j is in group j modulo the number of groups; what is left over is looked at
+    whole.
+    """
+    rows, width = scores.shape
+    groups = width // GROUP
+    if groups < 2 * k:
+        return scores.topk(k, dim=1)
+    whole = groups * GROUP
+    largest = scores[:, :whole].unflatten(1, (GROUP, groups)).amax(dim=1)
+    chosen = largest.topk(k, dim=1, sorted=False).indices
+    steps = torch.arange(0, whole, groups, device=scores.device)
+    rest = torch.arange(whole, width, device=scores.device).expand(rows, -1)
+    columns = torch.cat([(chosen.unsqueeze(1) + steps.unsqueeze(1)).flatten(1), rest], dim=1)
+    found, place = scores.gather(1, columns).topk(k, dim=1)
+    return found, columns.gather(1, place)

@@ -4,6 +4,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from selfsup.evaluation import NoScore, knn, neighbours
+from selfsup.evaluation.neighbours import _largest
 from tests.evaluation.toys import clusters
 
 
@@ -44,6 +45,18 @@ def test_the_same_neighbours_as_scikit_learn(small_blocks):
     similarity, ours = neighbours(bank, queries, 17)
     np.testing.assert_array_equal(ours.numpy(), index)
     np.testing.assert_allclose(similarity.numpy(), 1 - distance, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [64, 67, 1000])
+@pytest.mark.parametrize("k", [1, 3, 30])
+def test_the_largest_are_those_of_a_whole_sort_with_ties_too(width, k):
+    scores = torch.randn(9, width, generator=torch.Generator().manual_seed(width))
+    scores[:, 5:9] = scores[:, :1] = 9.0
+    scores[3] = 1.0
+    found, columns = _largest(scores, k)
+    assert torch.equal(found, scores.sort(dim=1, descending=True).values[:, :k])
+    assert torch.equal(scores.gather(1, columns), found)
+    assert all(len(row.unique()) == k for row in columns)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,0 +1,195 @@
+"""The evaluation suite beside its peers, on features that are drawn: time, agreement, memory.
+
+python benchmarks/evaluation.py            # all cases, each in a process of its own
+python benchmarks/evaluation.py knn ridge  # some; the others' results are kept
+
+faiss is a peer where it is installed (faiss-cpu). Best of the repetitions, in seconds.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+OUT = Path(__file__).parent / "results" / "evaluation-cpu.json"
+BANK, QUERIES, WIDTH, CLASSES = 50_000, 10_000, 512, 10
+
+
+def features(samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Overlapping classes in dimensions whose spread falls off as a power law."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, CLASSES, (samples,), generator=generator)
+    centres = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(99))
+    scale = torch.arange(1, WIDTH + 1) ** -0.5
+    return (0.35 * centres[labels] + torch.randn(samples, WIDTH, generator=generator)) * scale + 0.1, labels
+
+
+def seconds(run: Callable[[], Any], times: int = 1) -> tuple[float, Any]:
+    best, result = float("inf"), None
+    for _ in range(times):
+        start = time.perf_counter()
+        result = run()
+        best = min(best, time.perf_counter() - start)
+    return best, result
+
+
+def peak() -> float:
+    """The most memory this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def knn() -> dict[str, Any]:
+    from lightly.utils.benchmarking.knn import knn_predict
+    from sklearn.neighbors import NearestNeighbors
+
+    from selfsup.evaluation import neighbours
+    from selfsup.evaluation.neighbours import knn as vote
+
+    (bank, labels), (queries, _) = features(BANK, 0), features(QUERIES, 1)
+    k = 200
+    neighbours(bank[:2000], queries[:100], 10)
+    before = peak()
+    ours, (similarity, index) = seconds(lambda: neighbours(bank, queries, k), 2)
+    beyond = peak() - before
+    ours_votes, votes = seconds(lambda: vote(bank, labels, queries, k))
+    unit_bank, unit_queries = (torch.nn.functional.normalize(x, dim=1) for x in (bank, queries))
+    row: dict[str, Any] = {
+        "ours_s": ours,
+        "ours_with_votes_s": ours_votes,
+        "ours_beyond_features_mib": beyond,
+    }
+    peer = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(bank.numpy())
+    row["sklearn_s"], (distance, found) = seconds(lambda: peer.kneighbors(queries.numpy()))
+    # The same sets, but for neighbours that float32 cannot tell from the k-th.
+    edge = similarity[:, -1:]
+    same = [set(a) == set(b) for a, b in zip(index.tolist(), found.tolist(), strict=True)]
+    theirs = 1 - torch.from_numpy(distance).double()
+    row["queries_same_as_sklearn"] = sum(same)
+    row["queries_same_but_for_ties"] = int(
+        ((theirs - similarity).abs().amax(1) < 2e-6).sum() if not all(same) else len(same)
+    )
+    row["largest_similarity_difference"] = float((theirs - similarity).abs().max())
+    del edge
+
+    def lightly() -> Tensor:
+        blocks = unit_queries.split(256)
+        return torch.cat([knn_predict(q, unit_bank.t(), labels, CLASSES, k, 0.07) for q in blocks])
+
+    row["lightly_s"], predicted = seconds(lightly)
+    row["same_prediction_as_lightly"] = float((predicted[:, 0] == votes.argmax(1)).double().mean())
+    if find_spec("faiss") is not None:
+        import faiss
+
+        index_flat = faiss.IndexFlatIP(WIDTH)
+        index_flat.add(unit_bank.numpy())
+        row["faiss_s"], _ = seconds(lambda: index_flat.search(unit_queries.numpy(), k), 2)
+    return row
+
+
+def knn_million() -> dict[str, Any]:
+    from selfsup.evaluation import neighbours
+
+    count, width = 1_000_000, 384
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bank"
+        bank = torch.from_file(str(path), shared=True, size=count * width, dtype=torch.float16).view(
+            count, width
+        )
+        generator = torch.Generator().manual_seed(0)
+        for block in bank.split(65536):
+            block.copy_(torch.randn(block.shape, generator=generator))
+        queries = bank[::2000].float() + 0.5 * torch.randn(500, width, generator=generator)
+        ours, (_, index) = seconds(lambda: neighbours(bank, queries, 200))
+    nearest = float((index[:, 0] == torch.arange(0, count, 2000)).double().mean())
+    return {"queries": 500, "ours_s": ours, "nearest_is_the_source": nearest, "peak_mib": peak()}
+
+
+def ridge() -> dict[str, Any]:
+    from sklearn.linear_model import LogisticRegression
+
+    from selfsup.evaluation.probes import standardise
+    from selfsup.evaluation.ridge import ridge_probe
+
+    (x, y), (test, truth) = features(BANK, 0), features(QUERIES, 1)
+    strengths = [10.0**power for power in range(1, -6, -1)]
+    ours, probe = seconds(lambda: ridge_probe(x, y, test, strengths), 2)
+    scaled, asked = (each.numpy() for each in standardise(x, test))
+    model = LogisticRegression(C=1 / (1e-3 * BANK), max_iter=200)
+    theirs, _ = seconds(lambda: model.fit(scaled, y.numpy()))
+    return {
+        "ours_s": ours,
+        "sklearn_logistic_s": theirs,
+        "ours_accuracy": float((probe.predictions == truth).double().mean()),
+        "sklearn_accuracy": float((model.predict(asked) == truth.numpy()).mean()),
+    }
+
+
+def linear() -> dict[str, Any]:
+    from selfsup.config import load_config
+    from selfsup.evaluation.heads import Training, cosine, train_heads
+    from selfsup.evaluation.probes import whiten
+
+    settings = load_config("evaluate", ["encoder=x", "protocols=linear"])["protocols"]["linear"]
+    x, y = features(BANK, 0)
+    (white,) = whiten(x)
+    rows, training = torch.arange(BANK), Training(settings["steps"], settings["batch"], cosine)
+    grid = [(rate, 0.0) for rate in settings["rates"]]
+    many, _ = seconds(lambda: train_heads(white, y, rows, CLASSES, grid, training))
+    one, _ = seconds(lambda: train_heads(white, y, rows, CLASSES, grid[6:7], training))
+    return {"rates": len(grid), "all_s": many, "one_s": one}
+
+
+def table() -> dict[str, Any]:
+    """All labelled protocols of cached features, one after the other."""
+    from selfsup.config import load_config
+    from selfsup.evaluation import Features, Part
+    from selfsup.evaluation.registry import protocols, records
+
+    names = "knn,linear,logistic,ridge,nshot,dinov2_linear,mae_linear,ijepa_linear,label_fraction,spectra"
+    chosen = protocols(load_config("evaluate", ["encoder=x", f"protocols=[{names}]"])["protocols"])
+    sides = []
+    for samples, seed in ((BANK, 0), (QUERIES, 1)):
+        x, y = features(samples, seed)
+        index = torch.arange(samples)
+        generator = torch.Generator().manual_seed(seed)
+        blocks = torch.randn(samples, 4, 2, WIDTH, generator=generator).mul_(0.3).add_(x[:, None, None])
+        sides.append(Features(x, y, index, parts={"blocks": Part(blocks, index)}))
+    spent = {}
+    for protocol in chosen:
+        spent[protocol.name], found = seconds(lambda protocol=protocol: records(protocol, *sides))
+        assert all(score["reason"] is None for score in found.values()), found
+    return {"seconds": spent, "total_s": sum(spent.values()), "peak_mib": peak()}
+
+
+CASES = {"knn": knn, "knn_million": knn_million, "ridge": ridge, "linear": linear, "table": table}
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(CASES[sys.argv[2]]()))
+        return
+    from origin import origin
+
+    rows = json.loads(OUT.read_text())["cases"] if OUT.is_file() else {}
+    for name in sys.argv[1:] or CASES:
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", name], capture_output=True, text=True, check=True
+        )
+        rows[name] = {**json.loads(done.stdout.splitlines()[-1]), "origin": origin()}
+        print(name, rows[name], flush=True)
+        OUT.write_text(
+            json.dumps({"command": "python benchmarks/evaluation.py", "cases": rows}, indent=2) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
