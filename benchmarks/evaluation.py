@@ -7,6 +7,7 @@ faiss is a peer where it is installed (faiss-cpu). Best of the repetitions, in s
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -69,16 +70,12 @@ def knn() -> dict[str, Any]:
     }
     peer = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(bank.numpy())
     row["sklearn_s"], (distance, found) = seconds(lambda: peer.kneighbors(queries.numpy()))
-    # The same sets, but for neighbours that float32 cannot tell from the k-th.
-    edge = similarity[:, -1:]
     same = [set(a) == set(b) for a, b in zip(index.tolist(), found.tolist(), strict=True)]
     theirs = 1 - torch.from_numpy(distance).double()
     row["queries_same_as_sklearn"] = sum(same)
-    row["queries_same_but_for_ties"] = int(
-        ((theirs - similarity).abs().amax(1) < 2e-6).sum() if not all(same) else len(same)
-    )
+    # Sets differ where float32 cannot tell neighbours from the k-th; similarities say whether that is all.
+    row["queries_same_but_for_ties"] = int(((theirs - similarity).abs().amax(1) < 2e-6).sum())
     row["largest_similarity_difference"] = float((theirs - similarity).abs().max())
-    del edge
 
     def lightly() -> Tensor:
         blocks = unit_queries.split(256)
@@ -184,7 +181,11 @@ def main() -> None:
         done = subprocess.run(
             [sys.executable, __file__, "--one", name], capture_output=True, text=True, check=True
         )
-        rows[name] = {**json.loads(done.stdout.splitlines()[-1]), "origin": origin()}
+        rows[name] = {
+            **json.loads(done.stdout.splitlines()[-1]),
+            "load_average": os.getloadavg()[0],  # above the number of cores: others were at work too
+            "origin": origin(),
+        }
         print(name, rows[name], flush=True)
         OUT.write_text(
             json.dumps({"command": "python benchmarks/evaluation.py", "cases": rows}, indent=2) + "\n"
