@@ -160,7 +160,7 @@ def _child(arguments: Sequence[str], log: Path, moment: Moment | None, seed: int
     with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         if moment is not None:
             moment(random.Random(seed))
-        status = main(["train", *arguments])
+        status = main(list(arguments))
         file.flush()
         os._exit(status)
 
@@ -172,7 +172,7 @@ def start(
     seed: int = 0,
     after: float | None = None,
 ) -> int:
-    """One start of a run in a process of its own; returns its exit code, negative for a signal.
+    """One command in a process of its own; returns its exit code, negative for a signal.
 
     Args:
         moment: arranges in that process for its end.
@@ -203,9 +203,11 @@ def kill_and_resume(
         begun = (folder / "config.yaml").is_file()
         if folder.is_dir() and not begun:
             folder.rmdir()
-        command = [f"resume={folder}"] if begun else [f"out={out}", f"name={name}", *arguments]
+        given = [f"resume={folder}"] if begun else [f"out={out}", f"name={name}", *arguments]
         timed = isinstance(moment, (int, float))
-        code = start(command, log, None if timed else moment, seed + number, moment if timed else None)
+        code = start(
+            ["train", *given], log, None if timed else moment, seed + number, moment if timed else None
+        )
         if moment is None:
             assert code == 0, log.read_text()[-3000:]
             break

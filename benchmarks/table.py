@@ -194,12 +194,48 @@ def fewshot() -> str:
     return "\n".join([*lines, "", f"{about}."])
 
 
+def provoked() -> str:
+    """Each failure provoked on digits, and when the guard named it."""
+    rows = json.loads((HERE / "results" / "guard.json").read_text())["provoked"]
+    lines = ["| provoked by | first named at step | as |", "| --- | ---: | --- |"]
+    for row in rows:
+        named = row["warnings"]
+        first = named[0]["step"] if named else "–"
+        names = ", ".join(dict.fromkeys(one["name"] for one in named)) or "**not named**"
+        lines.append(f"| {row['failure']} | {first} | {names} |")
+    return "\n".join(lines)
+
+
+def healthy() -> str:
+    """What the guard saw and said in runs in which nothing was wrong: the least and most of each signal."""
+    rows = json.loads((HERE / "results" / "guard.json").read_text())["healthy"]
+    alarms = sum(len(row["warnings"]) for row in rows)
+    methods = [method for method in METHODS if any(row["method"] == method for row in rows)]
+    lines = [f"{len(rows)} runs, {alarms} warnings.", ""]
+    lines += [f"| | {' | '.join(METHODS[method] for method in methods)} |"]
+    lines += [f"| --- |{' ---: |' * len(methods)}"]
+    seen = {
+        method: [look for row in rows if row["method"] == method for look in row["looks"] if look["step"] > 1]
+        for method in methods
+    }
+    for signal in dict.fromkeys(key for looks in seen.values() for look in looks for key in look):
+        if signal == "step":
+            continue
+        cells = []
+        for method in methods:
+            values = [look[signal] for look in seen[method] if signal in look]
+            cells.append(f"{min(values):.3g} … {max(values):.3g}" if values else "")
+        lines.append(f"| `{signal}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"digits": lambda: golden("digits"), "cifar10": lambda: golden("cifar10")},
     "docs/evaluation.md": {"fewshot": fewshot},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/views.md": {"views": views, "input": training_input},
     "docs/scaling.md": {"scaling": scaling, "feeding": feeding},
+    "docs/guard.md": {"provoked": provoked, "healthy": healthy},
 }
 
 

@@ -1,5 +1,6 @@
 """Images that are arrays already: NumPy's or torch's, from Python or from .npy files."""
 
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def _loaded(file: str, setting: str) -> np.ndarray:
         raise UsageError(f"data.{setting}: there is no file '{file}'{did_you_mean(path)}")
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UsageError(f"data.{setting}: {file!r} is no .npy file of numbers or text: {reason}") from error
     if not isinstance(found, np.ndarray):

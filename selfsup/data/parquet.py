@@ -1,6 +1,6 @@
 """Images in parquet files of the Hugging Face layout."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from selfsup.data.split import held_out_count, hold_out
 from selfsup.data.splits import Splits
 from selfsup.errors import UsageError
 
+LARGEST = 2**30  # bytes of a row group, unpacked
+ROWS = 64  # of a row group that are unpacked at once
 CACHE = 256 * 2**20  # bytes of encoded images that each process keeps at hand
 
 
@@ -109,6 +111,11 @@ class ParquetImages:
             _check_column(file, opened.schema_arrow, column)
             for g in range(opened.num_row_groups):
                 group = opened.metadata.row_group(g)
+                if (size := _unpacked(group, column)) > LARGEST:
+                    raise UsageError(
+                        f"row group {g} of {str(file)!r} is {size / 2**30:.1f} GiB, and is read as a whole; "
+                        "write the file again with fewer rows a group"
+                    )
                 self.groups.append((file, g))
                 starts.append(starts[-1] + group.num_rows)
                 largest = max(largest, group.total_byte_size)
@@ -141,10 +148,19 @@ class ParquetImages:
 
         file, g = self.groups[group]
         try:
-            column = open_parquet(file).read_row_group(g, columns=[self.column]).column(0)
+            column = pa.chunked_array(self._batches(file, g))
         except (pa.ArrowException, UsageError, OSError) as error:
             raise OSError(f"row group {g} of {str(file)!r} is damaged: {one_line(error)}") from error
         return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+
+    def _batches(self, file: Path, group: int) -> Iterator[Any]:
+        # A value that is stored once may stand in every row, so that a small file unpacks to anything.
+        left = LARGEST
+        for batch in open_parquet(file).iter_batches(ROWS, row_groups=[group], columns=[self.column]):
+            left -= batch.nbytes
+            if left < 0:
+                raise OSError(f"it unpacks to more than {LARGEST} bytes")
+            yield batch.column(0)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_read"}
@@ -173,6 +189,12 @@ class RowNames:
     def __getitem__(self, i: int, /) -> str:
         file, first = self.groups[int(torch.searchsorted(self.starts, i, right=True)) - 1]
         return f"{file} row {i - first}"
+
+
+def _unpacked(group: Any, column: str) -> int:
+    """Bytes of a column of a row group, as the file says."""
+    parts = (group.column(number) for number in range(group.num_columns))
+    return sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] == column)
 
 
 def _check_column(file: Path, schema: Any, column: str) -> None:

@@ -1,6 +1,7 @@
 """The encoder's directory: written, read back, and refused where something in it is wrong."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from selfsup.backbones.names import require_timm_name
+from selfsup.encoder.limits import Bounded
 from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, require_tag
 from selfsup.errors import UsageError
 from selfsup.files import part_of, sync_folder, write_text, written_whole
 
 RANDOM_SEED = 2024  # of timm's random weights: the same at every load, and other than those of controls
+LARGEST_JSON = 16 * 2**20  # bytes
+LARGEST_SIDE = 4096  # pixels
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | None = None) -> Path:
@@ -95,22 +99,38 @@ def load_encoder(path: str | Path) -> Encoder:
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise UsageError(f"'{folder}' holds no model.safetensors; copy the encoder's whole folder")
-    try:
-        architecture, pretrained_cfg = str(config["architecture"]), config["pretrained_cfg"]
-        size = int(pretrained_cfg["input_size"][-1])
-        args = {key: value for key, value in config.get("model_args", {}).items() if key != "img_size"}
-        mean, std = pretrained_cfg["mean"], pretrained_cfg["std"]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise UsageError(f"'{folder / 'config.json'}' is no encoder's configuration: no {error}") from error
-    positions = card.get("recipe", {}).get("positions", "learned")
-    encoder = build_encoder(architecture, size, args, positions, mean, std)
+    name, size, args, mean, std = _described(config, folder / "config.json")
+    recipe = card.get("recipe")
+    positions = recipe.get("positions", "learned") if isinstance(recipe, dict) else "learned"
     try:
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
         raise UsageError(f"'{weights}' is damaged ({error}); copy it again") from error
+    with Bounded(weights.stat().st_size, len(state)):
+        encoder = build_encoder(name, size, args, positions, mean, std)
     _load_strictly(encoder.model, state, folder)
     encoder.card = card
     return encoder
+
+
+def _described(
+    config: dict[str, Any], path: Path
+) -> tuple[str, int, dict[str, Any], tuple[float, ...], tuple[float, ...]]:
+    """Architecture, image size, arguments, mean and standard deviation, each of the type it has to be."""
+    try:
+        name, pretrained_cfg = str(config["architecture"]), config["pretrained_cfg"]
+        size = int(pretrained_cfg["input_size"][-1])
+        args = {key: value for key, value in config.get("model_args", {}).items() if key != "img_size"}
+        mean, std = (tuple(float(value) for value in pretrained_cfg[key]) for key in ("mean", "std"))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise UsageError(f"'{path}' is no encoder's configuration: no {error}") from error
+    if not 0 < size <= LARGEST_SIDE:
+        raise UsageError(f"'{path}' is no encoder's configuration: images of {size} px")
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean)) or not min(std) > 0:
+        raise UsageError(
+            f"'{path}' is no encoder's configuration: mean {mean} and std {std} of three colours"
+        )
+    return name, size, args, mean, std
 
 
 def _load_strictly(model: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
@@ -148,9 +168,11 @@ def _read_json(path: Path, required: bool = True) -> dict[str, Any]:
                 f"'{path.parent}' is no encoder: {where}; a run leaves one in runs/<name>/encoder"
             )
         return {}
+    if path.stat().st_size > LARGEST_JSON:
+        raise UsageError(f"'{path}' is larger than any encoder's; copy it again")
     try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"'{path}' is damaged ({error}); copy it again") from error
     if not isinstance(content, dict):
         raise UsageError(f"'{path}' is damaged (no JSON object); copy it again")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import small_stem  # noqa: F401  (registers its models with timm)
 from selfsup.backbones.names import require_timm_name
+from selfsup.encoder.limits import check_arguments
 from selfsup.encoder.positions import fix_positions
 from selfsup.errors import UsageError
 
@@ -201,11 +202,21 @@ def _create(name: str, image_size: int, args: dict[str, Any], pretrained: bool) 
         {"img_size": image_size} if timm.get_pretrained_cfg_value(name, "fixed_input_size") else {}
     )
     try:
+        check_arguments(args)
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, **sized, **args)
     except OSError as error:
         raise UsageError(f"no pretrained weights for '{name}' could be fetched: {error}") from error
-    except (TypeError, ValueError, AssertionError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise UsageError(f"timm's '{name}' cannot be built with {args}: {error}") from error
+    except (
+        TypeError,
+        ValueError,
+        AssertionError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        LookupError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"timm's '{name}' cannot be built with {args}: {reason}") from error
     # timm would not look at the rows and columns that are left over.
     if isinstance(model, VisionTransformer) and any(
         image_size % side for side in model.patch_embed.patch_size

@@ -1,8 +1,7 @@
 """Lightning's trainer for a run: precision, logger, callbacks."""
 
-import netrc
-import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from selfsup.data import Source
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
 from selfsup.run.build import effective_batch
+from selfsup.run.loggers import make_logger
 
 _OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
 
@@ -57,7 +57,7 @@ def make_trainer(
         **trainer_settings(config, devices),
         default_root_dir=folder,
         plugins=[WholeFiles()],
-        logger=make_logger(config, folder),
+        logger=make_logger(config, folder, partial(console.print, highlight=False, soft_wrap=True)),
         callbacks=callbacks,
     )
 
@@ -128,29 +128,3 @@ def best_precision(accelerator: str) -> Any:
     of_intel = "intel" in str(abilities.get("cpu_name", "")).lower()
     fast = abilities.get("amx_bf16") or (abilities.get("avx512_bf16") and not of_intel)
     return "bf16-mixed" if fast else "32-true"
-
-
-def make_logger(config: Mapping[str, Any], folder: Path) -> Any:
-    """A Lightning logger beside ``metrics.csv``, or False."""
-    logger = config["logger"]
-    if logger["name"] == "wandb":
-        from pytorch_lightning.loggers import WandbLogger
-
-        offline = logger["mode"] == "offline" or (logger["mode"] == "auto" and not _has_wandb_account())
-        return WandbLogger(
-            name=folder.name, project=logger["project"], save_dir=folder, offline=offline, config=dict(config)
-        )
-    if logger["name"] == "tensorboard":
-        from pytorch_lightning.loggers import TensorBoardLogger
-
-        return TensorBoardLogger(folder, name="tensorboard", version="")
-    return False
-
-
-def _has_wandb_account() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return any("wandb" in host for host in netrc.netrc().hosts)
-    except (OSError, netrc.NetrcParseError):
-        return False

@@ -1,11 +1,14 @@
 """A run can be taken up from any checkpoint, made longer, and repeated; what cannot be is a sentence."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from selfsup.callbacks.checkpoint_files import checkpoint_path, checkpoints, step_of
@@ -142,3 +145,24 @@ def test_a_strangers_run_calls_nothing(
     assert resume(folder) == 2
     assert "is damaged" in capsys.readouterr().err
     assert not (tmp_path / "called").exists()
+
+
+class Evil:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.mark}",)
+
+
+def test_a_strangers_checkpoint_runs_nothing(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    torch.save({"state_dict": Evil(tmp_path / "ran")}, checkpoint_path(folder, 4))
+    assert resume(folder) == 2
+    said = capsys.readouterr().err
+    assert f"'{checkpoint_path(folder, 4)}' is no checkpoint of ours and was not loaded" in said
+    assert not (tmp_path / "ran").exists()

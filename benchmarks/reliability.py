@@ -1,0 +1,196 @@
+"""Runs killed at random moments, what surviving costs, and the tests of everything else that can go wrong.
+
+    python benchmarks/reliability.py --kills   # ten for each method, against a run that is not killed
+    python benchmarks/reliability.py --cost    # of checkpoints and callbacks, as shares of the training
+    python benchmarks/reliability.py --tests   # the tests that the page's table names
+
+Each part is written to ``benchmarks/results/reliability.json`` as it ends; a method that is there is not
+killed again.
+"""
+
+import argparse
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import kills
+from origin import origin
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "reliability.json"
+METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
+STEPS, EVERY = 48, 2  # of a run that is killed; optimizer steps between its checkpoints
+TIMED = (0.5, 6.0)  # seconds after which, at the earliest and latest, a run is killed whatever it does
+COST_STEPS, WRITES = 200, 10
+WATCHED = {
+    "guard": ("selfsup.callbacks.guard.callback", "CollapseGuard"),
+    "finite": ("selfsup.callbacks.finite", "FiniteSteps"),
+}
+HOOKS = ("on_train_start", "on_train_batch_start", "on_before_backward", "on_before_optimizer_step")
+HOOKS += ("on_train_batch_end",)
+TESTS = ("tests/test_strangers.py", "tests/run", "tests/callbacks/test_finite.py")
+
+
+def kill(method: str, out: Path, seed: int) -> dict[str, Any]:
+    """One run of a method without a kill, and one with ten."""
+    draw = random.Random(seed)
+    settings = [f"data.root={out / 'photos'}", *kills.SMALL, f"method={method}"]
+    settings += [f"trainer.max_steps={STEPS}", f"trainer.checkpoint_steps={EVERY}"]
+    training: list[Any] = [*kills.WHILE_TRAINING, draw.uniform(*TIMED), draw.uniform(*TIMED)]
+    draw.shuffle(training)
+    kills.kill_and_resume(out, f"{method}-straight", settings, [])
+    # The encoder is saved before it is judged, and the results are noted last.
+    order = (kills.while_saving_the_encoder, kills.during_the_evaluation, kills.before_the_results_are_noted)
+    told = kills.kill_and_resume(out, f"{method}-killed", settings, [*training, *order], seed=100 * seed)
+    differs = kills.differences(out / f"{method}-straight", out / f"{method}-killed")
+    return {
+        "method": method,
+        "steps": STEPS,
+        "checkpoint_every": EVERY,
+        "kills": told,
+        "differences": differs,
+    }
+
+
+def cost(method: str, *more: str, steps: int = COST_STEPS) -> dict[str, Any]:
+    """Shares of a run's time, measured in that run: each callback's, and of a checkpoint a minute."""
+    import importlib
+
+    from selfsup.callbacks.checkpoints import Checkpoints
+    from selfsup.commands import main as selfsup
+
+    spent: Counter[str] = Counter()
+    saved = Checkpoints._save
+    seconds, writes, sizes = [0.0, 0.0], [], []
+
+    def timed(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return hook(*args, **kwargs)
+            finally:
+                spent[name] += time.perf_counter() - began  # type: ignore[assignment]
+
+        return run
+
+    def save(self: Checkpoints, trainer: Any, module: Any) -> None:
+        began = time.perf_counter()
+        saved(self, trainer, module)
+        writes.append(time.perf_counter() - began)
+        sizes.append(max(path.stat().st_size for path in (self.folder / "checkpoints").glob("*.ckpt")))
+
+    start, end = Checkpoints.on_train_start, Checkpoints.on_train_epoch_end
+    undo = []
+    for name, (module, kind) in WATCHED.items():
+        cls = getattr(importlib.import_module(module), kind)
+        for hook in HOOKS:
+            if hook in vars(cls):
+                undo.append((cls, hook, vars(cls)[hook]))
+                setattr(cls, hook, timed(name, vars(cls)[hook]))
+
+    def begins(self: Checkpoints, *args: Any) -> None:
+        start(self, *args)
+        seconds[0] = time.perf_counter()
+        # The look at the untrained model is made once a run, however long that is.
+        seconds[1] = spent.pop("guard", 0.0)
+
+    def ends(self: Checkpoints, *args: Any) -> None:
+        end(self, *args)
+        total[:] = [time.perf_counter() - seconds[0]]
+
+    total: list[float] = []
+    undo += [(Checkpoints, "on_train_start", start), (Checkpoints, "on_train_epoch_end", end)]
+    undo += [(Checkpoints, "_save", saved)]
+    Checkpoints.on_train_start, Checkpoints.on_train_epoch_end, Checkpoints._save = begins, ends, save
+    settings = [*more, f"trainer.max_steps={steps}", f"trainer.checkpoint_steps={max(1, steps // WRITES)}"]
+    try:
+        with tempfile.TemporaryDirectory() as out:
+            typed = ["train", *settings, f"out={out}", "name=run", "evaluate=false"]
+            if selfsup([*typed, "trainer.checkpoint_minutes=99"]):
+                raise SystemExit(f"{settings} did not run")
+    finally:
+        for cls, hook, function in undo:
+            setattr(cls, hook, function)
+    training = total[0] - sum(writes)
+    return {
+        "method": method,
+        "command": " ".join(["selfsup", "train", *settings]),
+        "seconds": round(training, 2),
+        "first_look_seconds": round(seconds[1], 3),
+        "shares": {name: spent[name] / training for name in WATCHED},
+        "checkpoint_seconds": round(median(writes), 4),
+        "checkpoint_mib": round(max(sizes) / 2**20, 1),
+        # A minute of training, and then the writing.
+        "checkpoint_share": median(writes) / (60 + median(writes)),
+    }
+
+
+def tested() -> dict[str, dict[str, int]]:
+    """How often each test ran, by outcome."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *TESTS]
+        subprocess.run(command, cwd=HERE.parent, check=False)
+        cases = list(ET.parse(report).getroot().iter("testcase"))
+    found: dict[str, dict[str, int]] = {}
+    for case in cases:
+        outcome = "passed"
+        for child in case:
+            if child.tag in ("failure", "error", "skipped"):
+                outcome = "skipped" if child.tag == "skipped" else "failed"
+        name = case.attrib["name"].partition("[")[0]
+        counts = found.setdefault(name, {})
+        counts[outcome] = counts.get(outcome, 0) + 1
+    return found
+
+
+def record(part: str, content: Any) -> None:
+    """Write a part of the result, which others may have added to since."""
+    found = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    found = {**found, **origin(), part: content}
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def main() -> None:
+    """Measure the parts that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for part in ("kills", "cost", "tests"):
+        parser.add_argument(f"--{part}", action="store_true")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    arguments = parser.parse_args()
+    known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    if arguments.kills:
+        rows = known.get("kills", [])
+        for seed, method in enumerate(METHODS):
+            if method not in arguments.methods or any(row["method"] == method for row in rows):
+                continue
+            with tempfile.TemporaryDirectory() as out:
+                kills.make_photos(Path(out) / "photos")
+                rows.append(kill(method, Path(out), seed))
+            record("kills", rows)
+            print(method, rows[-1]["differences"] or "the same", rows[-1]["kills"], flush=True)
+    if arguments.cost:
+        rows = [cost(method, f"experiment=digits_{method}") for method in arguments.methods]
+        large = ("backbone=vit_small", "data.image_size=96", "batch_size=8")
+        rows.append(cost("dino, ViT-S", "method=dino", *large, steps=WRITES))
+        record("cost", rows)
+    if arguments.tests:
+        record("tests", tested())
+        written = (HERE.parent / TESTS[0]).read_text()
+        record("examples", int(re.search(r"max_examples=(\d+)", written)[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Bounds on what building a network may take, for an architecture that a stranger's file describes."""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import timm
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+LARGEST_NUMBER = 2**20  # no network has a width, depth or image side beyond it
+LONGEST = 1000  # characters or items of an argument
+SPARE = 64 * 2**20  # bytes beside the weights that building a network may take
+_OPERATIONS = 50  # a tensor of the network
+
+
+class TooLarge(ValueError):
+    """Building the network would take far more than its weights do."""
+
+
+def check_arguments(args: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless the arguments are plain, and of a network and not of timm's loading of it.
+
+    Among timm's own are ``checkpoint_path``, a pickle that would be run, and files of the hub.
+    """
+    reserved = {"kwargs", *inspect.signature(timm.create_model).parameters, "features_only"}
+    reserved |= {key for key in args if key.startswith("pretrained")}
+    for key, value in args.items():
+        if key in reserved:
+            raise ValueError(f"{key} is no argument of a network")
+        _check(key, value)
+
+
+def _check(key: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for inner, one in value.items():
+            _check(f"{key}.{inner}", one)
+    elif isinstance(value, Sequence) and len(value) > LONGEST:
+        raise ValueError(f"{key} is longer than {LONGEST}")
+    elif isinstance(value, list | tuple):
+        for one in value:
+            _check(key, one)
+    elif isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
+        raise ValueError(f"{key} is beyond {LARGEST_NUMBER}")
+
+
+class Bounded(TorchDispatchMode):
+    """A block in which tensors may be made of four times some weights, and in steps in proportion.
+
+    Args:
+        size: bytes of the weights.
+        tensors: how many they are.
+
+    Raises (in the block):
+        TooLarge: before the memory is touched.
+
+    Example:
+        >>> with Bounded(size=1000, tensors=1):
+        ...     torch.zeros(10**12)
+        Traceback (most recent call last):
+        selfsup.encoder.limits.TooLarge: it is much larger than the weights beside it
+    """
+
+    def __init__(self, size: int, tensors: int) -> None:
+        super().__init__()
+        self.bytes, self.operations = 4 * size + SPARE, _OPERATIONS * (tensors + 100)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        # Of a new tensor the shape is a list, or of a range the ends: known before its memory is taken.
+        numbers = [a if isinstance(a, list | tuple) else [a] for a in args]
+        shapes = [shape for shape in numbers if all(isinstance(n, int | float) for n in shape)]
+        new = len(shapes) == len(numbers)
+        self._spend(max((4 * abs(math.prod(shape)) for shape in shapes), default=0) if new else 0)
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and not new and not func._schema.is_mutable:
+            self._spend(out.nbytes)
+        return out
+
+    def _spend(self, size: float) -> None:
+        self.bytes -= int(size)
+        self.operations -= 1
+        if self.bytes < 0 or self.operations < 0:
+            raise TooLarge("it is much larger than the weights beside it")

@@ -1,0 +1,200 @@
+"""What goes wrong around a run: signals, a full disk, other runs at the same moment."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfsup.callbacks import signals
+from selfsup.callbacks.checkpoint_files import newest_intact, step_of
+from selfsup.callbacks.finite import FiniteSteps
+from selfsup.commands import main
+from selfsup.encoder import build_encoder, save_encoder
+from selfsup.errors import REQUEUE
+from selfsup.files import write_text
+from selfsup.methods.base import Method
+from selfsup.run import folder as run_folder
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import kills
+
+TINY = (
+    "batch_size=64",
+    "backbone.model_args.depth=1",
+    "backbone.model_args.embed_dim=32",
+    "backbone.model_args.num_heads=2",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+    "trainer.max_steps=4",
+    "guard.enabled=false",
+    "evaluate=false",
+)
+
+
+def run(out: Path, *given: str) -> int:
+    return main(["train", f"out={out}", *TINY, *given])
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", REQUEUE), ("SIGUSR1", REQUEUE), ("SIGINT", 130)])
+def test_a_signal_saves_the_step_it_comes_in_and_the_run_goes_on_from_there(
+    name: str,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
+    assert run(tmp_path, "name=straight") == 0
+    look = FiniteSteps.on_before_optimizer_step
+    with monkeypatch.context() as patch:
+        ask = kills.at_call(1, lambda *_: os.kill(os.getpid(), getattr(signal, name)), look)
+        patch.setattr(FiniteSteps, "on_before_optimizer_step", ask)
+        assert run(tmp_path, "name=asked") == status
+    assert f"stopped by {name}; step 2 of 4 is saved" in capsys.readouterr().err
+    newest, _ = newest_intact(tmp_path / "asked")
+    assert newest is not None
+    assert step_of(newest) == 2
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == before
+    assert main(["train", f"resume={tmp_path / 'asked'}"]) == 0
+    assert kills.differences(tmp_path / "straight", tmp_path / "asked") == []
+
+
+def test_a_signal_before_the_first_step_begins_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from selfsup.run import train
+
+    ask = kills.at_call(0, lambda *_: os.kill(os.getpid(), signal.SIGTERM), train.load_data)
+    monkeypatch.setattr(train, "load_data", ask)
+    assert run(tmp_path, "name=asked") == REQUEUE
+    assert "stopped by SIGTERM; nothing was begun" in capsys.readouterr().err
+    assert not (tmp_path / "asked").exists()
+
+
+@contextlib.contextmanager
+def small_disk(where: Path, mebibytes: int) -> Iterator[Path]:
+    where.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "none", str(where)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount the small disk this test fills")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
+
+
+def test_a_full_disk_gives_a_sentence_and_the_last_good_checkpoint_survives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("name=run", "trainer.checkpoint_steps=1", "trainer.checkpoints_kept=9")
+    assert main(["train", f"out={tmp_path}", *TINY, *given]) == 0
+    with small_disk(tmp_path / "disk", 64) as disk:
+
+        def fill(method: Any, *_: Any) -> None:
+            room = os.statvfs(disk)
+            taken = room.f_bavail * room.f_frsize - 60_000  # less than a checkpoint takes
+            with (disk / "somebody else's").open("wb") as file:
+                file.write(bytes(taken))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Method, "on_train_batch_start", kills.at_call(2, fill, Method.on_train_batch_start))
+            assert main(["train", f"out={disk}", *TINY, *given]) == 1
+        said = capsys.readouterr().err
+        assert "the checkpoint of step 3 could not be written (No space left on device)" in said
+        newest, damaged = newest_intact(disk / "run")
+        assert newest is not None
+        assert (step_of(newest), damaged) == (2, [])
+        assert f"the last good checkpoint is {newest}, go on with it by resume={disk / 'run'}" in said
+        assert list((disk / "run" / "checkpoints").glob(".*")) == []
+        (disk / "somebody else's").unlink()
+        for path in (disk / "run" / "checkpoints").glob("*1.ckpt"):
+            path.unlink()
+        assert main(["train", f"resume={disk / 'run'}", "trainer.checkpoints_kept=1"]) == 0
+        assert kills.differences(tmp_path / "run", disk / "run") == []
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_text(path, "good")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    with pytest.raises(FileExistsError):
+        write_text(path, "other", overwrite=False)
+    assert path.read_text() == "good"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_runs_started_in_the_same_second_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noon(run_folder.datetime):
+        @classmethod
+        def now(cls, *_: Any) -> "Noon":
+            return cls(2026, 1, 1, 12)
+
+    monkeypatch.setattr(run_folder, "datetime", Noon)
+    names = {"method": {"name": "simclr"}, "data": {"name": "digits"}, "backbone": {"name": "vit"}}
+    together = threading.Barrier(8)
+
+    def begin(_: int) -> Path:
+        together.wait()
+        return run_folder.new_folder({"out": str(tmp_path), "name": None, **names})
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(begin, range(8)))
+    assert len(set(folders)) == 8
+    assert all(path.is_dir() for path in folders)
+    assert (tmp_path / "latest").resolve() in folders
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_two_evaluations_of_one_encoder_at_once(tmp_path: Path) -> None:
+    encoder = build_encoder(
+        "vit_tiny_patch16_224", 8, {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    )
+    save_encoder(encoder, tmp_path / "encoder")
+    command = [
+        "evaluate",
+        f"encoder={tmp_path / 'encoder'}",
+        "data=digits",
+        "protocols=[knn]",
+        "controls=false",
+    ]
+    logs = [tmp_path / f"{n}.log" for n in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(lambda log: kills.start(command, log), logs))
+    assert codes == [0, 0], logs[0].read_text() + logs[1].read_text()
+    found = sorted(tmp_path.glob("**/results*.json"))
+    assert len(found) == 2
+    scores = [json.loads(path.read_text())["rows"] for path in found]
+    assert scores[0] == scores[1]
+
+
+def test_one_seed_gives_one_set_of_weights_and_another_gives_others(tmp_path: Path) -> None:
+    given = ("trainer.deterministic=true", "backbone.model_args.drop_path_rate=0.2")
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        assert run(tmp_path, f"name={name}", f"seed={seed}", *given) == 0
+    assert kills.differences(tmp_path / "one", tmp_path / "again") == []
+    assert "state_dict" in kills.differences(tmp_path / "one", tmp_path / "other")
+
+
+def test_an_operation_that_is_not_deterministic_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        # As torch puts it; on a CPU none of our operations is without one.
+        raise RuntimeError("histc_cuda does not have a deterministic implementation, but you set ...")
+
+    monkeypatch.setattr(Method, "on_train_batch_start", refuse)
+    assert run(tmp_path, "name=run", "trainer.deterministic=true") == 2
+    assert "trainer.deterministic=true cannot be kept: histc_cuda" in capsys.readouterr().err
