@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -122,6 +123,15 @@ def in_a_worker(draw: random.Random) -> None:
     Method.on_train_batch_start = at_call(draw.randrange(1, 5), end_workers, start)
 
 
+def at_any_time(draw: random.Random) -> None:
+    """At an instant that nothing in the run has to do with."""
+    from selfsup.methods.base import Method
+
+    delay, start = draw.uniform(0, 0.3), Method.on_train_batch_start
+    begin = at_call(draw.randrange(4), lambda *_: threading.Timer(delay, die).start(), start)
+    Method.on_train_batch_start = begin
+
+
 def during_the_evaluation(draw: random.Random) -> None:
     from selfsup.evaluation import registry
 
@@ -170,19 +180,14 @@ def start(
     log: Path,
     moment: Moment | None = None,
     seed: int = 0,
-    after: float | None = None,
 ) -> int:
     """One command in a process of its own; returns its exit code, negative for a signal.
 
     Args:
         moment: arranges in that process for its end.
-        after: seconds after which the process is killed, whatever it does.
     """
     process = CONTEXT.Process(target=_child, args=(list(arguments), log, moment, seed))
     process.start()
-    process.join(after)
-    if process.is_alive() and after is not None:
-        os.kill(process.pid, signal.SIGKILL)
     process.join(300)
     assert process.exitcode is not None, f"{arguments} does not end"
     with contextlib.suppress(ProcessLookupError):
@@ -191,9 +196,9 @@ def start(
 
 
 def kill_and_resume(
-    out: Path, name: str, arguments: Sequence[str], moments: Sequence[Moment | float], seed: int = 0
+    out: Path, name: str, arguments: Sequence[str], moments: Sequence[Moment], seed: int = 0
 ) -> list[dict[str, Any]]:
-    """A run that ends at each of the moments (a number: after so many seconds) and then runs to its end.
+    """A run that ends at each of the moments and then runs to its end.
 
     Returns:
         For each moment its name, the exit code, and how many steps had been made and were lost.
@@ -204,17 +209,14 @@ def kill_and_resume(
         if folder.is_dir() and not begun:
             folder.rmdir()
         given = [f"resume={folder}"] if begun else [f"out={out}", f"name={name}", *arguments]
-        timed = isinstance(moment, (int, float))
-        code = start(
-            ["train", *given], log, None if timed else moment, seed + number, moment if timed else None
-        )
+        code = start(["train", *given], log, moment, seed + number)
         if moment is None:
             assert code == 0, log.read_text()[-3000:]
             break
         made, kept = steps_made(folder), newest_step(folder)
         told.append(
             {
-                "moment": "any time" if timed else moment.__name__.replace("_", " "),
+                "moment": moment.__name__.replace("_", " "),
                 "exit": code,
                 "made": made,
                 "lost": max(0, made - kept),

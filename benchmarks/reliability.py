@@ -29,8 +29,7 @@ from origin import origin
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "reliability.json"
 METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
-STEPS, EVERY = 48, 2  # of a run that is killed; optimizer steps between its checkpoints
-TIMED = (0.5, 6.0)  # seconds after which, at the earliest and latest, a run is killed whatever it does
+STEPS, EVERY = 90, 2  # of a run that is killed; optimizer steps between its checkpoints
 COST_STEPS, WRITES = 200, 10
 WATCHED = {
     "guard": ("selfsup.callbacks.guard.callback", "CollapseGuard"),
@@ -46,12 +45,14 @@ def kill(method: str, out: Path, seed: int) -> dict[str, Any]:
     draw = random.Random(seed)
     settings = [f"data.root={out / 'photos'}", *kills.SMALL, f"method={method}"]
     settings += [f"trainer.max_steps={STEPS}", f"trainer.checkpoint_steps={EVERY}"]
-    training: list[Any] = [*kills.WHILE_TRAINING, draw.uniform(*TIMED), draw.uniform(*TIMED)]
+    training = [*kills.WHILE_TRAINING, kills.at_any_time, kills.at_any_time]
     draw.shuffle(training)
     kills.kill_and_resume(out, f"{method}-straight", settings, [])
     # The encoder is saved before it is judged, and the results are noted last.
     order = (kills.while_saving_the_encoder, kills.during_the_evaluation, kills.before_the_results_are_noted)
     told = kills.kill_and_resume(out, f"{method}-killed", settings, [*training, *order], seed=100 * seed)
+    if late := [each["moment"] for each in told if each["exit"] == 0]:
+        raise SystemExit(f"{method} was done before {', '.join(late)}; raise STEPS")
     differs = kills.differences(out / f"{method}-straight", out / f"{method}-killed")
     return {
         "method": method,
