@@ -159,25 +159,19 @@ def test_runs_started_in_the_same_second_get_folders_of_their_own(
 
 
 def test_two_evaluations_of_one_encoder_at_once(tmp_path: Path) -> None:
-    encoder = build_encoder(
-        "vit_tiny_patch16_224", 8, {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
-    )
-    save_encoder(encoder, tmp_path / "encoder")
-    command = [
-        "evaluate",
-        f"encoder={tmp_path / 'encoder'}",
-        "data=digits",
-        "protocols=[knn]",
-        "controls=false",
-    ]
+    small = {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    save_encoder(build_encoder("vit_tiny_patch16_224", 8, small), tmp_path / "encoder")
+    command = ["evaluate", f"encoder={tmp_path / 'encoder'}", f"cache={tmp_path / 'cache'}"]
+    command += ["data=digits", "protocols=[knn]", "controls=false"]
     logs = [tmp_path / f"{n}.log" for n in range(2)]
     with ThreadPoolExecutor(2) as pool:
         codes = list(pool.map(lambda log: kills.start(command, log), logs))
     assert codes == [0, 0], logs[0].read_text() + logs[1].read_text()
-    found = sorted(tmp_path.glob("**/results*.json"))
+    found = sorted(tmp_path.glob("results*.json"))
     assert len(found) == 2
     scores = [json.loads(path.read_text())["rows"] for path in found]
     assert scores[0] == scores[1]
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".safetensors"}
 
 
 def test_one_seed_gives_one_set_of_weights_and_another_gives_others(tmp_path: Path) -> None:
