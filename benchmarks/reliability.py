@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results" / "reliability.json"
 METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
 STEPS, EVERY = 90, 2  # of a run that is killed; optimizer steps between its checkpoints
-COST_STEPS, WRITES = 200, 10
+COST_STEPS, LOOKS = 12, 4  # of a run whose costs are measured; steps, looks of the guard and checkpoints
 WATCHED = {
     "guard": ("selfsup.callbacks.guard.callback", "CollapseGuard"),
     "finite": ("selfsup.callbacks.finite", "FiniteSteps"),
@@ -63,12 +63,17 @@ def kill(method: str, out: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def cost(method: str, *more: str, steps: int = COST_STEPS) -> dict[str, Any]:
-    """Shares of a run's time, measured in that run: each callback's, and of a checkpoint a minute."""
+def cost(method: str, *more: str) -> dict[str, Any]:
+    """Shares of a run's time, measured in that run: of the guard, and of a checkpoint a minute.
+
+    The guard looks more often in it than by default, and its share is of as many steps as lie between two
+    looks by default.
+    """
     import importlib
 
     from selfsup.callbacks.checkpoints import Checkpoints
     from selfsup.commands import main as selfsup
+    from selfsup.config import load_config
 
     spent: Counter[str] = Counter()
     saved = Checkpoints._save
@@ -113,7 +118,9 @@ def cost(method: str, *more: str, steps: int = COST_STEPS) -> dict[str, Any]:
     undo += [(Checkpoints, "on_train_start", start), (Checkpoints, "on_train_epoch_end", end)]
     undo += [(Checkpoints, "_save", saved)]
     Checkpoints.on_train_start, Checkpoints.on_train_epoch_end, Checkpoints._save = begins, ends, save
-    settings = [*more, f"trainer.max_steps={steps}", f"trainer.checkpoint_steps={max(1, steps // WRITES)}"]
+    every = COST_STEPS // LOOKS
+    settings = [*more, f"trainer.max_steps={COST_STEPS}", f"guard.every={every}"]
+    settings.append(f"trainer.checkpoint_steps={every}")
     try:
         with tempfile.TemporaryDirectory() as out:
             typed = ["train", *settings, f"out={out}", "name=run", "evaluate=false"]
@@ -122,13 +129,17 @@ def cost(method: str, *more: str, steps: int = COST_STEPS) -> dict[str, Any]:
     finally:
         for cls, hook, function in undo:
             setattr(cls, hook, function)
-    training = total[0] - sum(writes)
+    training = total[0] - sum(writes) - spent["guard"]
+    usual = load_config("train", [])["guard"]["every"]
     return {
         "method": method,
         "command": " ".join(["selfsup", "train", *settings]),
         "seconds": round(training, 2),
         "first_look_seconds": round(seconds[1], 3),
-        "shares": {name: spent[name] / training for name in WATCHED},
+        "shares": {
+            "guard": spent["guard"] / LOOKS / (usual * training / COST_STEPS),
+            "finite": spent["finite"] / training,
+        },
         "checkpoint_seconds": round(median(writes), 4),
         "checkpoint_mib": round(max(sizes) / 2**20, 1),
         # A minute of training, and then the writing.
@@ -185,7 +196,7 @@ def main() -> None:
     if arguments.cost:
         rows = [cost(method, f"experiment=digits_{method}") for method in arguments.methods]
         large = ("backbone=vit_small", "data.image_size=96", "batch_size=8")
-        rows.append(cost("dino, ViT-S", "method=dino", *large, steps=WRITES))
+        rows.append(cost("dino, ViT-S", "method=dino", *large))
         record("cost", rows)
     if arguments.tests:
         record("tests", tested())

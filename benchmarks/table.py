@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faults
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 COLUMNS = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot", "rankme": "RankMe"}
@@ -194,6 +196,14 @@ def fewshot() -> str:
     return "\n".join([*lines, "", f"{about}."])
 
 
+def reliability(part: Callable[[dict[str, Any]], str]) -> str:
+    """A table of what was measured about surviving, and on what machine."""
+    found = json.loads((HERE / "results" / "reliability.json").read_text())
+    device = found["device"]
+    where = f"{device['processor']}, {device['cores']} cores; torch {found['versions']['torch']}."
+    return f"{where}\n\n{part(found)}"
+
+
 def provoked() -> str:
     """Each failure provoked on digits, and when the guard named it."""
     rows = json.loads((HERE / "results" / "guard.json").read_text())["provoked"]
@@ -236,6 +246,11 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/views.md": {"views": views, "input": training_input},
     "docs/scaling.md": {"scaling": scaling, "feeding": feeding},
     "docs/guard.md": {"provoked": provoked, "healthy": healthy},
+    "docs/reliability.md": {
+        "faults": lambda: reliability(faults.table),
+        "kills": lambda: reliability(faults.kills),
+        "cost": lambda: reliability(faults.cost),
+    },
 }
 
 
