@@ -13,6 +13,8 @@ LARGEST_NUMBER = 2**20  # no network has a width, depth or image side beyond it
 LONGEST = 1000  # characters or items of an argument
 SPARE = 64 * 2**20  # bytes beside the weights that building a network may take
 _OPERATIONS = 50  # a tensor of the network
+# What timm's builder takes beside a network's arguments.
+_OF_THE_BUILDER = ("features_only", "pretrained_strict", "pretrained_filter_fn", "pretrained_custom_load")
 
 
 class TooLarge(ValueError):
@@ -24,8 +26,7 @@ def check_arguments(args: Mapping[str, Any]) -> None:
 
     Among timm's own are ``checkpoint_path``, a pickle that would be run, and files of the hub.
     """
-    reserved = {"kwargs", *inspect.signature(timm.create_model).parameters, "features_only"}
-    reserved |= {key for key in args if key.startswith("pretrained")}
+    reserved = {*inspect.signature(timm.create_model).parameters, *_OF_THE_BUILDER}
     for key, value in args.items():
         if key in reserved:
             raise ValueError(f"{key} is no argument of a network")

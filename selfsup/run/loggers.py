@@ -162,9 +162,16 @@ def _shown(key: str, value: Any) -> Any:
 
 
 def _of_the_machine(key: str, value: str) -> bool:
-    if any(mark in value for mark in ("/", "\\", "~")) or value in (socket.gethostname(), getpass.getuser()):
+    if any(mark in value for mark in ("/", "\\", "~")) or value in (socket.gethostname(), _user()):
         return True
     return key != "name" and os.path.exists(value)  # a folder beside the one the run was started in
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return None
 
 
 def _wandb_settings(private: bool) -> Any:
