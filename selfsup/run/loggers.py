@@ -70,7 +70,7 @@ class Detached(Logger):
         super().__init__()
         self.logger, self.tell = logger, tell
         self.calls: queue.Queue[Callable[[], Any]] | None = None
-        self.lost = 0
+        self.lost, self.patience = 0, PATIENCE
 
     @property
     def name(self) -> str | None:
@@ -94,13 +94,23 @@ class Detached(Logger):
         self._hand_over(lambda: self.logger.log_hyperparams(params, *args, **kwargs))
 
     @rank_zero_only
+    def share(self, call: Callable[[Any], Any], patience: float = PATIENCE) -> None:
+        """Have the thread call ``call`` with the logger itself, for what only some loggers take.
+
+        Args:
+            patience: seconds that the run's end waits, for what is large.
+        """
+        self.patience = max(self.patience, patience)
+        self._hand_over(lambda: call(self.logger))
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         if self.calls is None or not self.thread.is_alive():
             return
         try:
             self.calls.put(lambda: self.logger.finalize(status), timeout=PATIENCE)
             self.ended.set()
-            self.thread.join(PATIENCE)
+            self.thread.join(self.patience)
         except queue.Full:
             self.lost += 1
         if self.thread.is_alive() or self.lost:

@@ -23,6 +23,7 @@ from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
 from selfsup.run.build import effective_batch
 from selfsup.run.loggers import make_logger
+from selfsup.run.share import Share
 
 _OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
 
@@ -44,6 +45,7 @@ def make_trainer(
         MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
         *make_online(config, devices, folder, source, console),
+        *make_share(config, source),
         FiniteSteps(folder, settings["max_skipped_steps"], source.name, console),
         Checkpoints(
             folder,
@@ -60,6 +62,15 @@ def make_trainer(
         logger=make_logger(config, folder, partial(console.print, highlight=False, soft_wrap=True)),
         callbacks=callbacks,
     )
+
+
+def make_share(config: Mapping[str, Any], source: Source) -> list[Share]:
+    """What gives a logger pictures and the encoder, if there is one."""
+    logger, data = config["logger"], config["data"]
+    if logger["name"] == "none":
+        return []
+    card = {"method": config["method"]["name"], "data": data["name"]}
+    return [Share(source, data, card, private=logger.get("private", True))]
 
 
 def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Console) -> list[CollapseGuard]:

@@ -1,0 +1,107 @@
+"""What a logger gets beside scalars: pictures of views and of neighbours, and the encoder."""
+
+import copy
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor
+
+from selfsup.data import Source
+from selfsup.encoder import Encoder, save_encoder, write_model_card
+from selfsup.report.embedding import FEWEST, nearest
+from selfsup.report.gallery import denormalised, make_gallery
+from selfsup.report.learner import batch_views
+from selfsup.report.pictures import sheet_of
+
+IMAGES, GFLOPS, ROWS, NEAR = 200, 100.0, 8, 8
+PATIENCE = 300.0  # seconds that a run waits at its end for its encoder to be uploaded
+
+
+class Share(pl.Callback):
+    """Gives Weights & Biases and TensorBoard pictures, and the former the encoder.
+
+    Neither names of images nor paths are shared.
+
+    Args:
+        source: training images.
+        data: the configuration's ``data``.
+        card: what is said of the encoder.
+        private: whether paths of this machine stay on it.
+    """
+
+    def __init__(
+        self, source: Source, data: Mapping[str, Any], card: Mapping[str, Any], private: bool
+    ) -> None:
+        self.source, self.data, self.card, self.private = source, data, card, private
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        _, views = batch_views(pl_module, self.source)
+        side = max(view.shape[-1] for view in views)
+        shown = [_in_corner(denormalised(view, self.data), side) for view in views]
+        self._tell(trainer, partial(show, name="views", image=sheet_of(torch.stack(shown, 1)), step=0))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        step = trainer.global_step
+        encoder = copy.deepcopy(pl_module.learned_encoder()).eval()
+        gallery = make_gallery(encoder, self.source, IMAGES, GFLOPS)
+        if len(gallery) >= FEWEST:
+            rows = torch.arange(min(ROWS, len(gallery)))
+            near = nearest(gallery.x, min(NEAR, len(gallery) - 1))[rows]
+            image = sheet_of(gallery.tiles[torch.cat([rows[:, None], near], dim=1)])
+            self._tell(trainer, partial(show, name="neighbours", image=image, step=step))
+        card = {**self.card, "steps": step}
+        hand = partial(hand_encoder, encoder=encoder.cpu(), card=card, private=self.private)
+        self._tell(trainer, hand, patience=PATIENCE)
+
+    def _tell(self, trainer: pl.Trainer, call: Any, **settings: float) -> None:
+        loggers: list[Any] = list(trainer.loggers)
+        for logger in loggers:
+            logger.share(call, **settings)
+
+
+def show(logger: Any, name: str, image: Tensor, step: int) -> None:
+    """Give a logger an image, uint8 ``(3, H, W)``, if it takes images."""
+    if isinstance(logger, WandbLogger):
+        logger.log_image(name, [image.permute(1, 2, 0).numpy()], step)
+    elif isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(name, image, step)
+
+
+def hand_encoder(logger: Any, encoder: Encoder, card: Mapping[str, Any], private: bool) -> None:
+    """Give Weights & Biases the encoder's folder as an artefact of the run.
+
+    Of an offline run it is the folder ``encoder`` of the run's files instead, if it has to be private: an
+    artefact that waits for ``wandb sync`` is written down with its path in the user's home.
+    """
+    if not isinstance(logger, WandbLogger):
+        return
+    import wandb
+
+    run = logger.experiment
+    with tempfile.TemporaryDirectory() as temporary:
+        in_files = private and run.offline
+        folder = save_encoder(encoder, Path(run.dir if in_files else temporary) / "encoder", dict(card))
+        write_model_card(folder)
+        if in_files:
+            run.save(f"{folder}/*", base_path=run.dir, policy="end")
+        else:
+            artefact = wandb.Artifact(f"encoder-{run.id}", type="model")
+            artefact.add_dir(str(folder))
+            run.log_artifact(artefact)
+
+
+def _in_corner(images: Tensor, side: int) -> Tensor:
+    """Images ``(N, 3, s, s)``, each in the corner of a grey one of ``side`` pixels."""
+    rest = side - images.shape[-1]
+    return F.pad(images, (0, rest, 0, rest), value=128)
