@@ -286,7 +286,7 @@ def other_data(where: str, settings: Mapping[str, Any], kind: str) -> dict[str, 
     Raises:
         UsageError: which begins with ``where``, if there is no such data, or no such setting of it.
 
-    >>> other_data("bank", {"data": "digits", "test_fraction": 0.5}, "folder")["name"]
+    >>> other_data("bank", {"data": "digits", "train": "train[:50%]"}, "folder")["name"]
     'digits'
     """
     overrides = [f"data.{key}={value}" for key, value in _flat(settings) if key != "data"]
