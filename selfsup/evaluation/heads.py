@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.probes import stratified
-from selfsup.evaluation.score import edge
+from selfsup.evaluation.probes import split_labels
+from selfsup.evaluation.score import Score, absent, accuracy, edge
 
 BLOCK = 8192
 
@@ -53,6 +53,35 @@ class Sweep(NamedTuple):
     flags: list[str]
 
 
+def swept(
+    found: Sweep,
+    labels: Tensor,
+    test_labels: Tensor,
+    *,
+    seed: int,
+    citation: str,
+    title: str | None = None,
+    **settings: str | float,
+) -> Score:
+    """The test accuracy of the head that a sweep chose, with how it was chosen.
+
+    Args:
+        found: by the sweep.
+        labels, test_labels: int64 ``(N,)`` and ``(M,)``.
+        settings: of the training, for the record.
+    """
+    return accuracy(
+        found.predictions,
+        test_labels,
+        split=f"hold-out of {found.samples} training samples",
+        seed=seed,
+        settings={**settings, "chosen": found.chosen, "holdout_accuracy": found.holdout},
+        citation=citation,
+        flags=absent(labels, test_labels) + found.flags,
+        title=title,
+    )
+
+
 def cosine(share: float) -> float:
     """From 1 to 0 along half a cosine."""
     return 0.5 * (1 + math.cos(math.pi * share))
@@ -84,12 +113,7 @@ def sweep(
     Raises:
         NoScore: fewer than two classes, no class with two samples, or no head that stayed finite.
     """
-    present, target = labels.unique(return_inverse=True)
-    if len(present) < 2:
-        raise NoScore("a linear probe needs samples of at least two classes")
-    held = stratified(target, holdout, seed)
-    if not held.any():
-        raise NoScore("no class has two training samples, of which one could be held out")
+    present, target, held = split_labels(labels, holdout, seed, "a linear probe")
     fit, check = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
     grid = [(rate, decay) for decay in decays for rate in sorted(rates)]
     ways = training if isinstance(training, Mapping) else dict.fromkeys(inputs, training)

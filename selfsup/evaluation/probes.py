@@ -56,13 +56,8 @@ def linear_probe(
     Raises:
         NoScore: fewer than two classes, or no class with two samples.
     """
-    present, target = labels.unique(return_inverse=True)
-    if len(present) < 2:
-        raise NoScore("a linear probe needs samples of at least two classes")
-    held = stratified(target, holdout, seed)
+    present, target, held = split_labels(labels, holdout, seed, "a linear probe")
     fitted = len(target) - int(held.sum())
-    if fitted == len(target):
-        raise NoScore("no class has two training samples, of which one could be held out")
     order = held.int().argsort(stable=True)
     x, test = standardise(train[order], test)
     y = target[order]
@@ -191,6 +186,21 @@ def whiten(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     scale = (values.clamp(min=0) + values.sum() / len(train)).rsqrt()
     turn = (vectors * scale).to(train.dtype)
     return tuple(x @ turn for x in standard)
+
+
+def split_labels(labels: Tensor, holdout: float, seed: int, probe: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Classes that have a sample, each sample's place among them, and which samples are held out.
+
+    Raises:
+        NoScore: which names the probe, if there are fewer than two classes, or none with two samples.
+    """
+    present, target = labels.unique(return_inverse=True)
+    if len(present) < 2:
+        raise NoScore(f"{probe} needs samples of at least two classes")
+    held = stratified(target, holdout, seed)
+    if not held.any():
+        raise NoScore("no class has two training samples, of which one could be held out")
+    return present, target, held
 
 
 def stratified(labels: Tensor, share: float, seed: int) -> Tensor:

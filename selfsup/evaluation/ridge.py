@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.probes import spanned, standardise, stratified
+from selfsup.evaluation.probes import spanned, split_labels, standardise
 
 BLOCK = 4096
 
@@ -46,12 +45,7 @@ def ridge_probe(
     Raises:
         NoScore: fewer than two classes, or no class with two samples.
     """
-    present, target = labels.unique(return_inverse=True)
-    if len(present) < 2:
-        raise NoScore("a ridge classifier needs samples of at least two classes")
-    held = stratified(target, holdout, seed)
-    if not held.any():
-        raise NoScore("no class has two training samples, of which one could be held out")
+    present, target, held = split_labels(labels, holdout, seed, "a ridge classifier")
     x, test = spanned(*standardise(train, test))
     fit, check = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
     sums = [_sums(x, target, rows, len(present)) for rows in (fit, check)]

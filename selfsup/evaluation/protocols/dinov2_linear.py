@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Training, cosine, sweep
+from selfsup.evaluation.heads import Training, cosine, sweep, swept
 from selfsup.evaluation.registry import Count, Counts, Fraction, Positives
-from selfsup.evaluation.score import Score, absent, accuracy
+from selfsup.evaluation.score import Score
 
 
 def score(
@@ -40,20 +40,15 @@ def score(
     training = Training(steps, batch, cosine)
     scaled = [rate * batch / 1024 for rate in rates]
     found = sweep(inputs, train.labels, scaled, [0.0], training, holdout, seed)
-    return accuracy(
-        found.predictions,
+    return swept(
+        found,
+        train.labels,
         test.labels,
-        split=f"hold-out of {found.samples} training samples",
         seed=seed,
-        settings={
-            "steps": steps,
-            "batch": batch,
-            "chosen": found.chosen,
-            "holdout_accuracy": found.holdout,
-        },
         citation="Oquab et al. 2023, arXiv:2304.07193",
-        flags=absent(train.labels, test.labels) + found.flags,
         title="DINOv2 linear",
+        steps=steps,
+        batch=batch,
     )
 
 

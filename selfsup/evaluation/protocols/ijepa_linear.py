@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Training, sweep
+from selfsup.evaluation.heads import Training, sweep, swept
 from selfsup.evaluation.registry import AtLeast, Count, Decays, Fraction, Positives
-from selfsup.evaluation.score import Score, absent, accuracy
+from selfsup.evaluation.score import Score
 
 
 def thirds(share: float) -> float:
@@ -44,18 +44,13 @@ def score(
             ways[called] = Training(steps, batch, thirds, lars=True, batch_norm=normed)
     scaled = [rate * batch / 256 for rate in rates]
     found = sweep(inputs, train.labels, scaled, decays, ways, holdout, seed)
-    return accuracy(
-        found.predictions,
+    return swept(
+        found,
+        train.labels,
         test.labels,
-        split=f"hold-out of {found.samples} training samples",
         seed=seed,
-        settings={
-            "steps": steps,
-            "batch": batch,
-            "chosen": found.chosen,
-            "holdout_accuracy": found.holdout,
-        },
         citation="Assran et al. 2023, arXiv:2301.08243, appendix A.2",
-        flags=absent(train.labels, test.labels) + found.flags,
         title="I-JEPA linear",
+        steps=steps,
+        batch=batch,
     )

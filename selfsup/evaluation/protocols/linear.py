@@ -1,10 +1,10 @@
 """The linear probe: softmax regression by SGD, every rate and decay at once."""
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Training, cosine, sweep
+from selfsup.evaluation.heads import Training, cosine, sweep, swept
 from selfsup.evaluation.probes import whiten
 from selfsup.evaluation.registry import Count, Decays, Fraction, Positives
-from selfsup.evaluation.score import Score, absent, accuracy
+from selfsup.evaluation.score import Score
 
 
 def score(
@@ -24,18 +24,13 @@ def score(
     x, asked = whiten(train.x, test.x)
     training = Training(steps, batch, cosine)
     found = sweep({"whitened": (x, asked)}, train.labels, rates, decays, training, holdout, seed)
-    return accuracy(
-        found.predictions,
+    return swept(
+        found,
+        train.labels,
         test.labels,
-        split=f"hold-out of {found.samples} training samples",
         seed=seed,
-        settings={
-            "classifier": "softmax regression by SGD on whitened features, refitted to the whole split",
-            "steps": steps,
-            "batch": batch,
-            "chosen": found.chosen,
-            "holdout_accuracy": found.holdout,
-        },
         citation="the sweep of Oquab et al. 2023, arXiv:2304.07193, on cached features",
-        flags=absent(train.labels, test.labels) + found.flags,
+        classifier="softmax regression by SGD on whitened features, refitted to the whole split",
+        steps=steps,
+        batch=batch,
     )

@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Training, cosine, sweep
+from selfsup.evaluation.heads import Training, cosine, sweep, swept
 from selfsup.evaluation.registry import AtLeast, Count, Fraction, Positives
-from selfsup.evaluation.score import Score, absent, accuracy
+from selfsup.evaluation.score import Score
 
 
 def score(
@@ -38,19 +38,14 @@ def score(
     )
     scaled = [rate * batch / 256 for rate in rates]
     found = sweep({"pooled": (train.x, test.x)}, train.labels, scaled, [0.0], training, holdout, seed)
-    return accuracy(
-        found.predictions,
+    return swept(
+        found,
+        train.labels,
         test.labels,
-        split=f"hold-out of {found.samples} training samples",
         seed=seed,
-        settings={
-            "classifier": "batch norm without affine, then softmax regression by LARS",
-            "steps": steps,
-            "batch": batch,
-            "chosen": found.chosen,
-            "holdout_accuracy": found.holdout,
-        },
         citation="He et al. 2021, arXiv:2111.06377",
-        flags=absent(train.labels, test.labels) + found.flags,
         title="MAE linear",
+        classifier="batch norm without affine, then softmax regression by LARS",
+        steps=steps,
+        batch=batch,
     )
