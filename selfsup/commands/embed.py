@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.evaluate import require_encoder
-from selfsup.config import require_paths, require_positive, require_workers
+from selfsup.config import require_positive
+from selfsup.data_config import require_paths, require_workers
 from selfsup.errors import UsageError
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.backbones.names import require_timm_name
-from selfsup.config import other_data, require_paths, require_positive, require_workers
+from selfsup.config import require_positive
+from selfsup.data_config import other_data, require_paths, require_workers
 from selfsup.errors import UsageError
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
-from selfsup.config import require_paths, require_positive, require_workers
+from selfsup.config import require_positive
+from selfsup.data_config import require_paths, require_workers
 from selfsup.errors import UsageError
 from selfsup.run.folder import process_rank
 from selfsup.run.resume import repeated, resumed

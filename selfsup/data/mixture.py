@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selfsup.config import data_config
 from selfsup.data.compose import concat, mix
 from selfsup.data.load import chosen
 from selfsup.data.source import Source
+from selfsup.data_config import data_config
 from selfsup.errors import UsageError
 
 

@@ -1,7 +1,8 @@
 import pytest
 
-from selfsup.config import load_config, require_paths
+from selfsup.config import load_config
 from selfsup.data import load_data
+from selfsup.data_config import require_paths
 from selfsup.errors import UsageError
 
 from .images import NAMES, encoded, noise, write, write_parquet
