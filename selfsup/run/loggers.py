@@ -155,7 +155,7 @@ def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with what could say where they were used hidden: paths, user and host.
 
     Example:
-        >>> without_machine({"batch_size": 8, "data": {"name": "folder", "root": "/home/me/scans"}})
+        >>> without_machine({"batch_size": 8, "data": {"name": "folder", "root": "/mnt/scans"}})
         {'batch_size': 8, 'data': {'name': 'folder', 'root': '(hidden)'}}
     """
     return {key: _shown(key, value) for key, value in config.items() if key != "overrides"}
