@@ -147,6 +147,15 @@ def feeding() -> str:
     return "\n".join([*lines, "", f"One core here ({machine}) decodes and crops {rate:,} a second."])
 
 
+def shard_memory() -> str:
+    """Memory along an epoch of shards."""
+    found = json.loads((HERE / "results" / "input-cpu.json").read_text())["memory"]
+    points = [found["points"][round(share * (len(found["points"]) - 1))] for share in (0, 1 / 3, 2 / 3, 1)]
+    seen = " | ".join(f"{point['samples']:,}" for point in points)
+    used = " | ".join(f"{point['mib']:.0f} MiB" for point in points)
+    return f"| samples seen | {seen} |\n| --- |{' ---: |' * len(points)}\n| memory | {used} |"
+
+
 def _decoding() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((HERE / "results" / "input-cpu.json").read_text())
     return dict(found["decoding"])
@@ -244,7 +253,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/evaluation.md": {"fewshot": fewshot},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/views.md": {"views": views, "input": training_input},
-    "docs/scaling.md": {"scaling": scaling, "feeding": feeding},
+    "docs/scaling.md": {"scaling": scaling, "shard_memory": shard_memory, "feeding": feeding},
     "docs/guard.md": {"provoked": provoked, "healthy": healthy},
     "docs/reliability.md": {
         "faults": lambda: reliability(faults.table),
