@@ -1,51 +1,74 @@
 """Train every method with its shipped settings, judge it, and keep what came out as JSON.
 
-    python benchmarks/golden.py --suite digits
-    python benchmarks/golden.py --suite cifar10 --data ../shared/data --methods mae jepa
+    python benchmarks/golden.py --suite digits --seeds 3
+    python benchmarks/golden.py --suite cifar10-cpu --data ../shared/data --methods mae jepa
+    python benchmarks/golden.py --suite cifar10 --runs runs/golden --piece 9       # once more goes on
 
 Each run is the command a user would type, in a process of its own; its results, with the command,
-its cost and the machine, are written to ``benchmarks/results/SUITE-METHOD-seedN.json``.
+its cost and the machine, are written to ``benchmarks/results/SUITE-METHOD-seedN.json``. Of a suite, digits,
+cifar10-short and cifar10-cpu are meant for two CPU cores, the others for a GPU. With ``--piece`` a run is
+stopped after so many minutes, and the same command goes on with it.
 """
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from origin import origin
+from stages import METHODS, gflops_a_step
 
-METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
+import selfsup
+from selfsup.errors import REQUEUE
+from selfsup.report.gallery import gflops_an_image
+
 HERE = Path(__file__).parent
+# The files of a suite's training and test images; digits need none.
+SUITES: dict[str, tuple[str, str] | None] = {
+    "digits": None,
+    "cifar10-short": ("cifar10-train.parquet", "cifar10-test.parquet"),
+    "cifar10-cpu": ("cifar10-train.parquet[:10000]", "cifar10-test.parquet"),
+    "cifar10": ("cifar10-train.parquet", "cifar10-test.parquet"),
+    "tinyimagenet50": ("tinyimagenet50-train.parquet", "tinyimagenet50-val.parquet"),
+}
 
 
-def command(suite: str, method: str, data: str) -> list[str]:
-    """What is typed for a run, save for the run's folder and seed."""
-    typed = ["selfsup", "train", f"experiment={suite}_{method}"]
-    if suite == "cifar10":
-        typed += [
-            "data=parquet",
-            f"data.train={data}/cifar10-train.parquet",
-            f"data.test={data}/cifar10-test.parquet",
-        ]
-    return typed
+def command(suite: str, method: str, seed: int, data: str) -> list[str]:
+    """What is typed for a run, save for the run's folder."""
+    typed = ["selfsup", "train", f"experiment={suite.replace('-', '_')}_{method}"]
+    if files := SUITES[suite]:
+        train, test = files
+        typed += ["data=parquet", f"data.train={data}/{train}", f"data.test={data}/{test}"]
+    return typed + ([f"seed={seed}"] if seed else [])
 
 
-def run(suite: str, method: str, seed: int, data: str) -> dict[str, Any]:
-    """One run in a process of its own: its results, its cost and where it ran."""
-    typed = command(suite, method, data) + ([f"seed={seed}"] if seed else [])
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        arguments = [*typed[1:], f"out={folder}", "name=run"]
-        subprocess.run([sys.executable, "-m", "selfsup.commands", *arguments], check=True)
-        minutes = (time.perf_counter() - started) / 60
-        results: dict[str, Any] = json.loads((Path(folder) / "run" / "results.json").read_text())
-    # Of the largest child so far; only one runs at a time, and a larger earlier one would hide it.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+def run(suite: str, method: str, seed: int, data: str, runs: Path, piece: float) -> dict[str, Any] | None:
+    """One run in a process of its own: its results, its cost and where it ran; None if it is not over."""
+    typed, folder = command(suite, method, seed, data), runs / f"{suite}-{method}-seed{seed}"
+    so_far, started = runs / f"{folder.name}.minutes.json", time.perf_counter()
+    before: dict[str, float] = json.loads(so_far.read_text()) if so_far.is_file() else {}
+    arguments = [f"resume={folder}"] if folder.exists() else [f"out={runs}", f"name={folder.name}"]
+    child = subprocess.Popen([sys.executable, "-m", "selfsup.commands", *typed[1:], *arguments])
+    stopper = threading.Timer(60 * piece, child.terminate)
+    if piece:
+        stopper.start()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    stopper.cancel()
+    minutes = before.get("minutes", 0.0) + (time.perf_counter() - started) / 60
+    peak = max(before.get("peak", 0.0), usage.ru_maxrss / 2**20)
+    so_far.write_text(json.dumps({"minutes": minutes, "peak": peak}))
+    if child.returncode == REQUEUE:
+        return None
+    if child.returncode:
+        raise SystemExit(f"{' '.join(typed)} ended with {child.returncode}")
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
     return {
         "suite": suite,
         "method": method,
@@ -53,6 +76,8 @@ def run(suite: str, method: str, seed: int, data: str) -> dict[str, Any]:
         "command": " ".join(typed),
         "minutes_in_all": round(minutes, 2),
         "peak_memory_gib": round(peak, 2),
+        "gflops_an_image": round(gflops_an_image(selfsup.load_encoder(folder / "encoder")), 4),
+        "gflops_of_training": round(gflops_a_step(typed[2:]) * results["steps"]),
         **origin(),
         "results": results,
     }
@@ -63,18 +88,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--suite", choices=("digits", "cifar10"), required=True)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--suite", choices=SUITES, required=True)
+    parser.add_argument("--methods", "--method", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0")
-    parser.add_argument("--data", default="../shared/data", help="folder of the CIFAR-10 parquet files")
+    parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
+    parser.add_argument("--runs", type=Path, help="folder in which the runs stay; without it none does")
+    parser.add_argument("--piece", type=float, default=0.0, help="minutes after which a run is stopped")
     arguments = parser.parse_args()
-    for method in arguments.methods:
+    if arguments.piece and not arguments.runs:
+        parser.error("--piece needs --runs, a folder in which a stopped run stays")
+    with tempfile.TemporaryDirectory() as passing:
+        runs = arguments.runs or Path(passing)
+        runs.mkdir(parents=True, exist_ok=True)
         for seed in range(arguments.seeds):
-            path = HERE / "results" / f"{arguments.suite}-{method}-seed{seed}.json"
-            path.parent.mkdir(exist_ok=True)
-            found = run(arguments.suite, method, seed, arguments.data)
-            path.write_text(json.dumps(found, indent=2) + "\n")
-            print(f"{path}: {found['minutes_in_all']:.1f} min, {found['peak_memory_gib']:.1f} GiB")
+            for method in arguments.methods:
+                path = HERE / "results" / f"{arguments.suite}-{method}-seed{seed}.json"
+                found = run(arguments.suite, method, seed, arguments.data, runs, arguments.piece)
+                if found is None:
+                    raise SystemExit(f"{path.stem} is not over; the same command goes on with it")
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(json.dumps(found, indent=2) + "\n")
+                print(f"{path}: {found['minutes_in_all']:.1f} min, {found['peak_memory_gib']:.1f} GiB")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ BANK, QUERIES = 10_000, 2_000
 def settings(method: str, data: str, steps: int, out: Path) -> list[str]:
     """What is typed for our side; the other takes network, batch and widths from the same settings."""
     return [
-        f"experiment=cifar10_{method}",
+        f"experiment=cifar10_short_{method}",
         "data=parquet",
         f"data.train={data}/cifar10-train.parquet[:{BANK}]",
         f"data.test={data}/cifar10-test.parquet[:{QUERIES}]",
@@ -129,8 +129,7 @@ def nearest(encoder: Any, config: dict[str, Any]) -> float:
 
     data = config["data"]
     bank, queries = (
-        extract(encoder, source, data["image_size"], encoder.mean, encoder.std)
-        for source in load_data(data)
+        extract(encoder, source, data["image_size"], encoder.mean, encoder.std) for source in load_data(data)
     )
     votes = knn(bank.x, bank.labels, queries.x, k=20)
     return float((votes.argmax(1) == queries.labels).double().mean())
@@ -225,9 +224,7 @@ def main() -> None:
     old = json.loads(RESULTS.read_text())["rows"] if RESULTS.is_file() else []
     rows = {row["method"]: row for row in old}
     for method in arguments.methods:
-        rows[method] = compared(
-            method, arguments.data, arguments.steps, arguments.rounds, arguments.minutes
-        )
+        rows[method] = compared(method, arguments.data, arguments.steps, arguments.rounds, arguments.minutes)
         print(rows[method])
         command = f"python benchmarks/peers.py --steps {arguments.steps} --rounds {arguments.rounds}"
         command += f" --minutes {arguments.minutes:g}" if arguments.minutes else ""

@@ -249,7 +249,7 @@ def healthy() -> str:
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"digits": lambda: golden("digits"), "cifar10": lambda: golden("cifar10")},
+    "README.md": {"digits": lambda: golden("digits"), "cifar10-short": lambda: golden("cifar10-short")},
     "docs/evaluation.md": {"fewshot": fewshot},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/views.md": {"views": views, "input": training_input},

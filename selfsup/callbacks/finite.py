@@ -64,13 +64,17 @@ class FiniteSteps(pl.Callback):
     def _forget(self) -> None:
         self.batches: list[Any] = []
         self.losses: list[Tensor] = []
-        self.buffers: list[Tensor] = []
+        self.before: list[Tensor] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Looking for them in all modules takes longer than what is done with them.
+        self.parameters, self.buffers = list(pl_module.parameters()), list(pl_module.buffers())
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if not self.batches:
-            self.buffers = [buffer.clone() for buffer in pl_module.buffers()]
+            self.before = [buffer.clone() for buffer in self.buffers]
             pl_module.step_skipped = False  # type: ignore[assignment]
         self.batches.append(batch)
 
@@ -80,14 +84,14 @@ class FiniteSteps(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
     ) -> None:
-        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
         if not _agreed(trainer, finite(gradients)):
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             if scaler is None or scaler.get_scale() < 1 or not _agreed(trainer, finite(self.losses)):
                 self._report(trainer, pl_module)
-            torch._foreach_copy_(list(pl_module.buffers()), self.buffers)
+            torch._foreach_copy_(self.buffers, self.before)
             if scaler is None:  # which wants to see them, and does not step then
-                for parameter in pl_module.parameters():
+                for parameter in self.parameters:
                     parameter.grad = None
             pl_module.step_skipped = True  # type: ignore[assignment]
         self._forget()

@@ -126,18 +126,20 @@ class Method(pl.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr * group["lr_scale"]
             group["weight_decay"] = decay if group["decayed"] else 0.0
-        # Dropout and stochastic depth draw from the global generator.
-        torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator())))
+        # Dropout and stochastic depth draw from the device's own generator.
+        seed_device(self.device, int(torch.randint(2**62, (), generator=self.generator())))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             views = self.views(batch, batch["epoch"])
         with finite_or_not():
             loss, scalars = self.loss(views)
-        group = self.trainer.optimizers[0].param_groups[0]
-        self.log_dict(
-            {"loss": loss.detach(), **scalars, "lr": group["lr"], "weight_decay": group["weight_decay"]}
-        )
+        # Lightning's logging takes longer than a small network's step, and most of it nobody would read.
+        if self.global_step == 0 or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            group = self.trainer.optimizers[0].param_groups[0]
+            self.log_dict(
+                {"loss": loss.detach(), **scalars, "lr": group["lr"], "weight_decay": group["weight_decay"]}
+            )
         return loss
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
@@ -164,6 +166,17 @@ class Method(pl.LightningModule):
 def step_generator(seed: int, micro_step: int, rank: int) -> torch.Generator:
     """Random numbers of one batch of one process."""
     return torch.Generator().manual_seed((seed * 1_000_003 + micro_step) * 4_099 + rank)
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed what draws on the device, and only that.
+
+    ``torch.manual_seed`` seeds every kind of device; of those that are absent it remembers that, with the
+    stack of the call, which takes longer than a small network's forward pass.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
