@@ -135,7 +135,8 @@ class Method(pl.LightningModule):
         with finite_or_not():
             loss, scalars = self.loss(views)
         # Lightning's logging takes longer than a small network's step, and most of it nobody would read.
-        if self.global_step == 0 or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self.global_step == 0 or (self.global_step + 1) % every == 0:
             group = self.trainer.optimizers[0].param_groups[0]
             self.log_dict(
                 {"loss": loss.detach(), **scalars, "lr": group["lr"], "weight_decay": group["weight_decay"]}
