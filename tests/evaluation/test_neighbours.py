@@ -4,7 +4,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from selfsup.evaluation import NoScore, knn, neighbours
-from selfsup.evaluation.neighbours import _largest
+from selfsup.evaluation.neighbours import _above, _spread
 from tests.evaluation.toys import clusters
 
 
@@ -47,16 +47,42 @@ def test_the_same_neighbours_as_scikit_learn(small_blocks):
     np.testing.assert_allclose(similarity.numpy(), 1 - distance, atol=1e-6)
 
 
-@pytest.mark.parametrize("width", [64, 67, 1000])
+@pytest.mark.parametrize("width", [64, 1000])
 @pytest.mark.parametrize("k", [1, 3, 30])
-def test_the_largest_are_those_of_a_whole_sort_with_ties_too(width, k):
+@pytest.mark.parametrize("quantile", [0.0, 0.7, 0.99])
+def test_what_is_above_a_bound_has_all_of_the_largest_that_exceed_it(width, k, quantile):
     scores = torch.randn(9, width, generator=torch.Generator().manual_seed(width))
     scores[:, 5:9] = scores[:, :1] = 9.0
     scores[3] = 1.0
-    found, columns = _largest(scores, k)
-    assert torch.equal(found, scores.sort(dim=1, descending=True).values[:, :k])
-    assert torch.equal(scores.gather(1, columns), found)
-    assert all(len(row.unique()) == k for row in columns)
+    least = scores.quantile(quantile, dim=1) if quantile else torch.full((9,), -torch.inf)
+    found, columns = _above(scores, least, k)
+    for row in range(9):
+        expected = scores[row].sort(descending=True).values[:k]
+        kept = found[row] > least[row]
+        got = found[row][kept].sort(descending=True).values[:k]
+        assert torch.equal(got, expected[expected > least[row]])
+        assert torch.equal(scores[row, columns[row][kept]], found[row][kept])
+        assert len(columns[row][kept].unique()) == kept.sum()
+
+
+def test_blocks_of_a_bank_have_rows_of_all_its_parts():
+    order = _spread(100_001)
+    assert torch.equal(order.sort().values, torch.arange(100_001))
+    first = order.split(16384)[0]
+    assert (torch.histc(first.float(), 10, 0, 100_000) > 1400).all()
+
+
+def test_a_bank_sorted_by_class_and_a_collapsed_one_have_the_neighbours_of_a_whole_sort():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(20_000) // 2000
+    bank = 3 * torch.randn(10, 6, generator=generator)[labels] + torch.randn(20_000, 6, generator=generator)
+    queries = bank[[3, 9000, 19_999]]
+    for features in (bank, torch.ones(20_000, 6), bank.round()):
+        unit, asked = (torch.nn.functional.normalize(x, dim=1) for x in (features, queries))
+        expected = (asked @ unit.t()).sort(dim=1, descending=True).values[:, :50]
+        similarity, index = neighbours(features, queries, 50)
+        torch.testing.assert_close(similarity, expected, atol=1e-6, rtol=0)
+        assert all(len(row.unique()) == 50 for row in index)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
