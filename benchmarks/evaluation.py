@@ -132,7 +132,7 @@ def ridge() -> dict[str, Any]:
 
 def linear() -> dict[str, Any]:
     from selfsup.config import load_config
-    from selfsup.evaluation.heads import Training, cosine, train_heads
+    from selfsup.evaluation.heads import Input, Training, cosine, train_heads
     from selfsup.evaluation.probes import whiten
 
     settings = load_config("evaluate", ["encoder=x", "protocols=linear"])["protocols"]["linear"]
@@ -140,8 +140,8 @@ def linear() -> dict[str, Any]:
     (white,) = whiten(x)
     rows, training = torch.arange(BANK), Training(settings["steps"], settings["batch"], cosine)
     grid = [(rate, 0.0) for rate in settings["rates"]]
-    many, _ = seconds(lambda: train_heads(white, y, rows, CLASSES, grid, training))
-    one, _ = seconds(lambda: train_heads(white, y, rows, CLASSES, grid[6:7], training))
+    many, _ = seconds(lambda: train_heads(white, y, rows, CLASSES, [Input()], grid, training))
+    one, _ = seconds(lambda: train_heads(white, y, rows, CLASSES, [Input()], grid[6:7], training))
     return {"rates": len(grid), "all_s": many, "one_s": one}
 
 

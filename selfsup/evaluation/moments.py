@@ -8,7 +8,7 @@ from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
 
-ROWS, COLUMNS = 4096, 512
+ROWS, COLUMNS = 4096, 256
 # Below this share of the whole spread, an eigenvalue from float32 products is mostly their rounding.
 FLOAT32_RANGE = 1e-6
 
@@ -82,19 +82,17 @@ def moments(features: Tensor, exact: bool = True) -> Moments:
     gram = torch.zeros(width, width, dtype=torch.float64, device=device)
     product = torch.float64 if exact else features.dtype
     # Any shift near the mean serves: products of what is left have nothing large to round against.
-    # In blocks, for torch converts all of what it adds up in another type.
-    sums = (block.to(device).sum(dim=0, dtype=torch.float64) for block in features.split(ROWS))
-    shift = sum(sums, torch.zeros_like(total)) / max(len(features), 1)
-    if not shift.isfinite().all():
-        raise NoScore("the features are not finite")
-    near = shift.to(features.dtype).to(product)
+    some = features[:: max(1, len(features) // ROWS)].to(device, torch.float64)
+    near = (some.sum(dim=0) / max(len(some), 1)).to(features.dtype).to(product)
     for block in features.split(ROWS):
         rows = block.to(device, product) - near
-        total += rows.sum(dim=0, dtype=torch.float64)
+        total += rows.sum(dim=0)
         # The lower triangle is enough.
         for start in range(0, width, COLUMNS):
             end = start + COLUMNS
             gram[start:, start:end] += rows[:, start:].t() @ rows[:, start:end]
+    if not total.isfinite().all():
+        raise NoScore("the features are not finite")
     gram = gram.tril() + gram.tril(-1).t()
     count = torch.tensor(float(len(features)), dtype=torch.float64, device=device)
     return _shifted(Moments(count, total, gram), near.double())

@@ -148,11 +148,15 @@ def logits(x: Tensor, weights: Tensor) -> Tensor:
 
 def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """All inputs with the mean and deviation of ``train``; dimensions that do not vary there become 0."""
-    deviation, mean = torch.std_mean(train, dim=0, correction=0)
+    mean = train.mean(dim=0)
+    away = train - mean
+    # Sums of squares by blocks: torch's std_mean takes ten times as long, and is no more exact.
+    squares = sum((block.square().sum(dim=0).double() for block in away.split(4096)), mean.new_zeros(()))
+    deviation = (squares / len(train)).sqrt().to(mean)
     # A constant dimension has the deviation of its rounding, which must not be blown up to 1.
     varies = deviation > 1e-6 * mean.abs()
     scale = torch.where(varies, 1 / deviation.where(varies, torch.ones_like(deviation)), 0)
-    return tuple((x - mean) * scale for x in (train, *others))
+    return (away.mul_(scale), *((x - mean).mul_(scale) for x in others))
 
 
 def spanned(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:

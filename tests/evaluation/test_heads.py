@@ -4,34 +4,35 @@ import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.heads import Training, cosine, predict, sweep, train_heads
+from selfsup.evaluation.heads import Input, Training, cosine, predict, sweep, train_heads
 from selfsup.evaluation.probes import linear_probe, spanned, standardise, stratified, whiten
 from selfsup.evaluation.ridge import ridge_probe
 from selfsup.evaluation.score import edge
 from selfsup.optim import LARS
 from tests.evaluation.toys import clusters
 
+A = {"a": Input()}
 GRID = [(0.01, 0.0), (0.3, 0.0), (0.1, 0.01)]
 
 
-def by_autograd(x, y, rate, decay, training, seed):
+def by_autograd(x, y, rate, decay, training, seed, batch_norm=False):
     """One head, with torch's own layers, losses and optimizers."""
-    generator = torch.Generator().manual_seed(seed)
     classes = int(y.max()) + 1
     head = torch.nn.Linear(x.shape[1], classes)
-    head.weight.data = 0.01 * torch.randn(1, classes, x.shape[1], generator=generator)[0]
+    first = torch.randn(classes, x.shape[1], generator=torch.Generator().manual_seed(seed))
+    head.weight.data = 0.01 * first
     head.bias.data.zero_()
     norm = torch.nn.BatchNorm1d(x.shape[1], affine=False, eps=1e-6, momentum=None)
     groups = [{"params": [head.weight], "weight_decay": decay}, {"params": [head.bias], "weight_decay": 0.0}]
     optimizer = LARS(groups, rate) if training.lars else torch.optim.SGD(groups, rate, momentum=0.9)
-    order = torch.arange(0)
+    generator, order = torch.Generator().manual_seed(seed), torch.arange(0)
     for step in range(training.steps):
         if len(order) < training.batch:
             order = torch.randperm(len(x), generator=generator)
         taken, order = order[: training.batch], order[training.batch :]
         for group in optimizer.param_groups:
             group["lr"] = rate * training.schedule(step / training.steps)
-        scores = head(norm(x[taken]) if training.batch_norm else x[taken])
+        scores = head(norm(x[taken]) if batch_norm else x[taken])
         optimizer.zero_grad()
         F.cross_entropy(scores, y[taken]).backward()
         optimizer.step()
@@ -42,7 +43,7 @@ def by_autograd(x, y, rate, decay, training, seed):
 def test_every_head_is_what_training_it_alone_gives(lars):
     x, y = clusters(90, 6, 3, spread=2.0)
     training = Training(25, 32, cosine, lars=lars)
-    weights = train_heads(x, y, torch.arange(90), 3, GRID, training, seed=4)
+    (weights,) = train_heads(x, y, torch.arange(90), 3, [Input()], GRID, training, seed=4)
     for place, (rate, decay) in enumerate(GRID):
         head = by_autograd(x, y, rate, decay, training, seed=4)
         torch.testing.assert_close(weights[place, :, :-1], head.weight.data, atol=1e-5, rtol=1e-4)
@@ -52,11 +53,23 @@ def test_every_head_is_what_training_it_alone_gives(lars):
 def test_batch_norm_is_worked_into_the_weights():
     x, y = clusters(64, 5, 3, spread=2.0)
     x = x * torch.tensor([100.0, 1.0, 0.01, 1.0, 5.0]) + 3
-    training = Training(30, 64, cosine, batch_norm=True)
-    (weights,) = train_heads(x, y, torch.arange(64), 3, [(0.3, 0.0)], training, seed=1)
-    head = by_autograd(x, y, 0.3, 0.0, training, seed=1)
+    training, rows = Training(30, 64, cosine), torch.arange(64)
+    ((weights,),) = train_heads(x, y, rows, 3, [Input(batch_norm=True)], [(0.3, 0.0)], training, seed=1)
+    head = by_autograd(x, y, 0.3, 0.0, training, seed=1, batch_norm=True)
     expected = head(F.batch_norm(x, x.mean(0), x.var(0, correction=0), eps=1e-6))
     torch.testing.assert_close(x @ weights[:, :-1].t() + weights[:, -1], expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("lars", [False, True])
+def test_heads_of_several_inputs_are_what_each_input_gives_alone(lars):
+    x, y = clusters(90, 8, 3, spread=2.0)
+    x, training, rows = 5 * x + 40, Training(20, 32, cosine, lars=lars), torch.arange(80)
+    inputs = [Input(slice(2, 5)), Input(slice(-3, None), True), Input(), Input(batch_norm=True)]
+    together = train_heads(x, y, rows, 3, inputs, GRID, training, seed=4)
+    for each, weights in zip(inputs, together, strict=True):
+        part, alone = x[:, each.columns].contiguous(), [Input(batch_norm=each.batch_norm)]
+        (expected,) = train_heads(part, y, rows, 3, alone, GRID, training, seed=4)
+        torch.testing.assert_close(weights, expected, atol=1e-5, rtol=1e-3)
 
 
 def test_only_the_given_rows_are_trained_on():
@@ -66,7 +79,8 @@ def test_only_the_given_rows_are_trained_on():
     poisoned[1::2] = torch.nan
     training = Training(10, 8, cosine)
     torch.testing.assert_close(
-        train_heads(poisoned, y, rows, 3, GRID, training), train_heads(x, y, rows, 3, GRID, training)
+        train_heads(poisoned, y, rows, 3, [Input(batch_norm=True)], GRID, training),
+        train_heads(x, y, rows, 3, [Input(batch_norm=True)], GRID, training),
     )
 
 
@@ -74,16 +88,16 @@ def test_the_sweep_selects_on_a_hold_out_and_never_sees_the_test_split():
     x, y = clusters(200, 30, 4, spread=4.0)
     test, _ = clusters(50, 30, 4, spread=4.0, seed=1)
     training = Training(60, 64, cosine)
-    found = sweep({"a": (x, test)}, y, [0.001, 0.1, 1.0], [0.0, 0.1], training, seed=2)
-    other = sweep({"a": (x, 1000 * test)}, y, [0.001, 0.1, 1.0], [0.0, 0.1], training, seed=2)
+    found = sweep(x, test, A, y, [0.001, 0.1, 1.0], [0.0, 0.1], training, seed=2)
+    other = sweep(x, 1000 * test, A, y, [0.001, 0.1, 1.0], [0.0, 0.1], training, seed=2)
     assert found.chosen == other.chosen
     assert found.holdout == other.holdout
     name = f"a rate={found.chosen['rate']:g} decay={found.chosen['decay']:g}"
     assert found.holdout[name] == max(found.holdout.values())
     # The hold-out's accuracies are those of heads that have not seen it.
     held = stratified(y, 0.2, 2)
-    weights = train_heads(x, y, (~held).nonzero().squeeze(1), 4, [(0.1, 0.0)], training, 2)
-    expected = (predict(x[held], weights)[0] == y[held]).double().mean().item()
+    ((weights,),) = train_heads(x, y, (~held).nonzero().squeeze(1), 4, [Input()], [(0.1, 0.0)], training, 2)
+    expected = (predict(x[held], weights.unsqueeze(0))[0] == y[held]).double().mean().item()
     assert found.holdout["a rate=0.1 decay=0"] == pytest.approx(expected)
 
 
@@ -91,10 +105,10 @@ def test_a_head_that_diverges_is_not_chosen_and_all_of_them_are_told():
     x, y = clusters(80, 4, 2, spread=3.0)
     x = 100 * x
     training = Training(40, 40, cosine)
-    found = sweep({"a": (x, x)}, y, [0.0001, 1e38], [0.0], training)
+    found = sweep(x, x, A, y, [0.0001, 1e38], [0.0], training)
     assert found.chosen["rate"] == 0.0001
     with pytest.raises(NoScore, match="became infinite"):
-        sweep({"a": (x, x)}, y, [1e38, 3e38], [0.0], training)
+        sweep(x, x, A, y, [1e38, 3e38], [0.0], training)
 
 
 def test_few_samples_do_not_blow_up_what_they_say_nothing_about():
@@ -102,7 +116,7 @@ def test_few_samples_do_not_blow_up_what_they_say_nothing_about():
     test, truth = clusters(200, 100, 2, spread=1.0, seed=1)
     train, asked = whiten(x, test)
     assert asked.norm(dim=1).median() < 3 * train.norm(dim=1).median()
-    found = sweep({"w": (train, asked)}, y, [0.001, 0.01, 0.1], [0.0], Training(200, 32, cosine))
+    found = sweep(train, asked, A, y, [0.001, 0.01, 0.1], [0.0], Training(200, 32, cosine))
     assert (found.predictions == truth).double().mean() > 0.9
 
 
@@ -135,12 +149,12 @@ def test_whitened_features_are_uncorrelated_and_lead_to_the_converged_classifier
     train, test = whiten(x[:1000], x[1000:])
     covariance = train.t() @ train / 1000
     assert (covariance - covariance.diag().diag()).abs().max() < 2e-3
-    found = sweep({"w": (train, test)}, y[:1000], [0.01, 0.1, 1.0], [0.0], Training(500, 256, cosine))
+    found = sweep(train, test, A, y[:1000], [0.1, 1.0], [0.0], Training(500, 256, cosine))
     converged = linear_probe(x[:1000], y[:1000], x[1000:]).predictions
     assert (found.predictions == converged).double().mean() > 0.95
     # Without whitening the flat directions have not been learnt by then.
     plain = sweep(
-        {"s": standardise(x[:1000], x[1000:])}, y[:1000], [0.01, 0.1], [0.0], Training(20, 256, cosine)
+        *standardise(x[:1000], x[1000:]), A, y[:1000], [0.01, 0.1], [0.0], Training(20, 256, cosine)
     )
     assert (plain.predictions == converged).double().mean() < (found.predictions == converged).double().mean()
 
@@ -174,7 +188,7 @@ def test_what_cannot_be_done_says_why():
     one, alone = torch.zeros(20, dtype=torch.int64), torch.arange(20)
     training = Training(2, 8, cosine)
     for probe in (
-        lambda y: sweep({"a": (x, x)}, y, [0.1], [0.0], training),
+        lambda y: sweep(x, x, A, y, [0.1], [0.0], training),
         lambda y: ridge_probe(x, y, x, [0.1]),
     ):
         with pytest.raises(NoScore, match="two classes"):

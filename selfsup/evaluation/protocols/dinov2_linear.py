@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Training, cosine, sweep, swept
+from selfsup.evaluation.heads import Input, Training, cosine, sweep, swept
 from selfsup.evaluation.registry import Count, Counts, Fraction, Positives
 from selfsup.evaluation.score import Score
 
@@ -29,17 +29,17 @@ def score(
     assert train.labels is not None
     assert test.labels is not None
     depth, kinds, width = train.parts["blocks"].x.shape[1:]
-    columns = [_columns(each.parts["blocks"].x) for each in (train, test)]
+    x, asked = (_columns(each.parts["blocks"].x) for each in (train, test))
     token = "class token" if kinds == 2 else "averaged patches"
-    inputs: dict[str, tuple[Tensor, Tensor]] = {}
+    inputs = {}
     for count in sorted({min(each, depth) for each in blocks}):
         first = (depth - count) * width
-        inputs[f"last {count}, {token}"] = _between(columns, first, depth * width)
+        inputs[f"last {count}, {token}"] = Input(slice(first, depth * width))
         if kinds == 2:
-            inputs[f"last {count}, {token} and patches"] = _between(columns, first, (depth + 1) * width)
+            inputs[f"last {count}, {token} and patches"] = Input(slice(first, (depth + 1) * width))
     training = Training(steps, batch, cosine)
     scaled = [rate * batch / 1024 for rate in rates]
-    found = sweep(inputs, train.labels, scaled, [0.0], training, holdout, seed)
+    found = sweep(x, asked, inputs, train.labels, scaled, [0.0], training, holdout, seed)
     return swept(
         found,
         train.labels,
@@ -58,7 +58,3 @@ def _columns(blocks: Tensor) -> Tensor:
     In this order every input of a head is a stretch of the columns, and none is a copy.
     """
     return torch.cat([blocks[:, :, 0].flatten(1), blocks[:, -1, 1:].flatten(1)], dim=1)
-
-
-def _between(columns: list[Tensor], first: int, end: int) -> tuple[Tensor, Tensor]:
-    return columns[0][:, first:end], columns[1][:, first:end]

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Training, sweep, swept
+from selfsup.evaluation.heads import Input, Training, sweep, swept
 from selfsup.evaluation.registry import AtLeast, Count, Decays, Fraction, Positives
 from selfsup.evaluation.score import Score
 
@@ -34,16 +34,16 @@ def score(
     batch = min(batch, len(train))
     steps = max(1, epochs * len(train) // batch)
     # Averaged patches of the last block are the last columns of those of all blocks.
-    every = [each.parts["blocks"].x[:, :, -1].flatten(1) for each in (train, test)]
+    x, asked = (each.parts["blocks"].x[:, :, -1].flatten(1) for each in (train, test))
     depth, _, width = train.parts["blocks"].x.shape[1:]
-    inputs, ways = {}, {}
+    inputs = {}
     for name, columns in {"last block": width, f"last {depth} blocks": depth * width}.items():
         for normed in (True, False):
             called = f"{name}, {'batch norm' if normed else 'plain'}"
-            inputs[called] = (every[0][:, -columns:], every[1][:, -columns:])
-            ways[called] = Training(steps, batch, thirds, lars=True, batch_norm=normed)
+            inputs[called] = Input(slice(-columns, None), normed)
+    training = Training(steps, batch, thirds, lars=True)
     scaled = [rate * batch / 256 for rate in rates]
-    found = sweep(inputs, train.labels, scaled, decays, ways, holdout, seed)
+    found = sweep(x, asked, inputs, train.labels, scaled, decays, training, holdout, seed)
     return swept(
         found,
         train.labels,

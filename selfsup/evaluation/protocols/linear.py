@@ -1,7 +1,7 @@
 """The linear probe: softmax regression by SGD, every rate and decay at once."""
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Training, cosine, sweep, swept
+from selfsup.evaluation.heads import Input, Training, cosine, sweep, swept
 from selfsup.evaluation.probes import whiten
 from selfsup.evaluation.registry import Count, Decays, Fraction, Positives
 from selfsup.evaluation.score import Score
@@ -23,7 +23,7 @@ def score(
     assert test.labels is not None
     x, asked = whiten(train.x, test.x)
     training = Training(steps, batch, cosine)
-    found = sweep({"whitened": (x, asked)}, train.labels, rates, decays, training, holdout, seed)
+    found = sweep(x, asked, {"whitened": Input()}, train.labels, rates, decays, training, holdout, seed)
     return swept(
         found,
         train.labels,

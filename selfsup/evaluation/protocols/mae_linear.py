@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Training, cosine, sweep, swept
+from selfsup.evaluation.heads import Input, Training, cosine, sweep, swept
 from selfsup.evaluation.registry import AtLeast, Count, Fraction, Positives
 from selfsup.evaluation.score import Score
 
@@ -34,10 +34,10 @@ def score(
         batch,
         lambda done: done / share if done < share else cosine((done - share) / (1 - share)),
         lars=True,
-        batch_norm=True,
     )
     scaled = [rate * batch / 256 for rate in rates]
-    found = sweep({"pooled": (train.x, test.x)}, train.labels, scaled, [0.0], training, holdout, seed)
+    inputs = {"pooled": Input(batch_norm=True)}
+    found = sweep(train.x, test.x, inputs, train.labels, scaled, [0.0], training, holdout, seed)
     return swept(
         found,
         train.labels,
