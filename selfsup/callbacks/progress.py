@@ -1,5 +1,6 @@
 """Progress on the terminal: share done, images a second, time left, loss and what else tells how it goes."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -16,7 +17,7 @@ _NEWEST = {"knn": "kNN {:.1%}", "rankme": "RankMe {:.1f}"}  # of the online scor
 
 
 class ProgressReport(pl.Callback):
-    """A live bar on a terminal; elsewhere a plain line at every tenth of the run.
+    """A live bar on a terminal; in a file, a pipe and CI a plain line at every tenth of the run.
 
     Leaves on the module, for the file of metrics: ``images_per_second``, ``waiting`` (share of the time that
     went into waiting for images) and ``memory_gib``.
@@ -33,7 +34,9 @@ class ProgressReport(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.total = int(trainer.estimated_stepping_batches)
         self.first, self.started = trainer.global_step, time.perf_counter()
-        if not trainer.is_global_zero or not self.console.is_terminal:
+        # Some CI services give their jobs a terminal, and keep what is drawn on it as lines.
+        watched = self.console.is_terminal and not self.console.is_dumb_terminal and not os.environ.get("CI")
+        if not trainer.is_global_zero or not watched:
             return
         self.bar = Progress(
             TextColumn("[bold]step"),

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
+        _say(_overview())
         return 0
     name, *rest = arguments
     traceback = "traceback=true" in rest
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         if name == "completion":
             from selfsup.commands.completion import script
 
-            print(script())
+            _say(script())
             return 0
         if name not in COMMANDS:
             from selfsup.config import near
@@ -57,12 +57,12 @@ def main(argv: list[str] | None = None) -> int:
         if any(argument in ("-h", "--help") for argument in rest):
             from selfsup.commands.help import describe
 
-            print(describe(name, [argument for argument in rest if not argument.startswith("-")]))
+            _say(describe(name, [argument for argument in rest if not argument.startswith("-")]))
             return 0
         if "--list" in rest:
             from selfsup.commands.help import choices
 
-            print(choices(name))
+            _say(choices(name))
             return 0
         from selfsup.config import load_config
 
@@ -114,6 +114,14 @@ def wait_briefly() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "2000"
+
+
+def _say(text: str) -> None:
+    """Print what is there to be read, of which a reader such as ``head`` may not want all."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
 
 
 def _overview() -> str:

@@ -34,7 +34,7 @@ def run(config: Mapping[str, Any]) -> None:
     found = export(load_encoder(name), format, out)
     print(f"{out}: features of two photographs differ from the encoder's by {found:.2g} at most")
     if format == "timm":
-        print(f"Publish it with: huggingface-cli upload USER/NAME {out}")
+        print(f"Publish it with: hf upload USER/NAME {out}")
 
 
 def default_path(encoder: str, format: str) -> Path:

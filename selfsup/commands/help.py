@@ -12,7 +12,7 @@ _EXAMPLES = {
     ],
     "views": [
         "selfsup views method=dino data=folder data.root=my/images",
-        "selfsup views method=mae images=16 file=mae.png",
+        "selfsup views method=mae images=16 out=mae.png",
     ],
     "evaluate": [
         "selfsup evaluate encoder=runs/latest/encoder",
@@ -93,7 +93,8 @@ def describe(command: str, overrides: list[str]) -> str:
     if command == "views":
         parts += [
             "",
-            "and all settings of 'selfsup train', so that its command can be tried: put views for train.",
+            "and all settings of 'selfsup train', so that its command can be tried: put views for train. They",
+            "are checked as training would; those that say nothing of the first batch change nothing.",
         ]
     if overrides:
         parts += ["", f"all settings with {' '.join(overrides)}:", ""]

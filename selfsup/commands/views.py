@@ -14,13 +14,16 @@ def run(config: dict[str, Any]) -> None:
     """Write the sheet and print where it is.
 
     Args:
-        config: of ``configs/views-command.yaml``: all settings of ``train``, and three of its own.
+        config: of ``configs/views-command.yaml``: all settings of ``train``, of which ``out`` is the sheet's,
+            and two of its own.
 
     Raises:
-        UsageError: where training would raise it, or where the file exists or cannot be.
+        UsageError: where training would raise it, but for a batch larger than the data; or where the file
+            exists or cannot be.
     """
-    if config["resume"]:
-        raise UsageError("views shows the first batch of a new run; leave resume= out")
+    for key in ("resume", "from"):
+        if config[key]:
+            raise UsageError(f"views shows the first batch of a new run; leave {key}= out")
     check({**config, "name": None})
     require_positive(config, "images")
     path = target(config)
@@ -36,12 +39,17 @@ def run(config: dict[str, Any]) -> None:
     devices = count_devices(config["trainer"], on_gpu)
     source, _ = load_data(config["data"])
     method = make_method(config, make_encoder(config), devices)
+    batch, world = config["batch_size"], devices * config["trainer"]["num_nodes"]
+    if batch * world > len(source):
+        most = max(1, len(source) // world)
+        print(f"training on these {len(source)} images needs a batch_size of {most} or less")
+        batch, world = len(source), 1
     sheet, skipped = contact_sheet(
         method,
         source,
         view_names(config["views"]),
-        config["batch_size"],
-        devices * config["trainer"]["num_nodes"],
+        batch,
+        world,
         config["images"],
         f"{config['method']['name']} on {config['data']['name']}: the first of {len(source)} images, "
         f"seed {config['seed']}, epoch 0",
@@ -49,7 +57,7 @@ def run(config: dict[str, Any]) -> None:
     try:
         sheet.save(path)
     except OSError as error:
-        raise UsageError(f"cannot write '{path}' ({error.strerror}); name another with file=") from error
+        raise UsageError(f"cannot write '{path}' ({error.strerror}); name another with out=") from error
     for name, reason in skipped:
         print(f"cannot read {name}: {reason}")
     print(f"The contact sheet is in {path}")
@@ -70,19 +78,19 @@ def view_names(views: dict[str, Any]) -> list[str]:
 
 def target(config: dict[str, Any]) -> Path:
     """The file to write, which is not there yet unless ``overwrite`` is set."""
-    if config["file"] is None:
-        return next(path for path in _candidates(config) if config["overwrite"] or not path.exists())
-    path = Path(str(config["file"])).expanduser()
+    path = Path() if config["out"] is None else Path(str(config["out"])).expanduser()
     if path.suffix.lower() != ".png":
-        raise UsageError(f"file='{path}': a contact sheet is a PNG; let its name end in .png")
+        if not path.is_dir():
+            raise UsageError(f"out='{path}' is no folder; a contact sheet is a PNG: let its name end in .png")
+        return next(each for each in _candidates(path, config) if config["overwrite"] or not each.exists())
     if not path.parent.is_dir():
-        raise UsageError(f"file='{path}': there is no folder '{path.parent}'")
+        raise UsageError(f"out='{path}': there is no folder '{path.parent}'")
     if path.exists() and not config["overwrite"]:
         raise UsageError(f"'{path}' exists and is not overwritten; name another, or set overwrite=true")
     return path
 
 
-def _candidates(config: dict[str, Any]) -> Iterator[Path]:
+def _candidates(folder: Path, config: dict[str, Any]) -> Iterator[Path]:
     stem = f"views-{config['method']['name']}-{config['data']['name']}"
-    yield Path(f"{stem}.png")
-    yield from (Path(f"{stem}-{number}.png") for number in count(2))
+    yield folder / f"{stem}.png"
+    yield from (folder / f"{stem}-{number}.png" for number in count(2))

@@ -100,7 +100,7 @@ def _training(card: Mapping[str, Any]) -> str:
     if not facts:
         return ""
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return f"## Training\n\n| | |\n| --- | --- |\n{lines}\n\nAll settings are in `card.json`.\n\n"
+    return f"## Training\n\n| | |\n| --- | --- |\n{lines}\n\nAll settings but paths are in `card.json`.\n\n"
 
 
 def _scores(card: Mapping[str, Any]) -> str:

@@ -16,9 +16,9 @@ def cost(run: Run, gflops: float | None) -> list[tuple[str, str]]:
     last = run.metrics[-1] if run.metrics else {}
     steps, batch = last.get("step"), _batch(run.config)
     if run.card.get("minutes") is not None:
-        found.append(("training", f"{run.card['minutes']:.1f} min"))
+        found.append(("training", _time(60 * run.card["minutes"])))
     elif "seconds" in last:
-        found.append(("training, up to the last logged step", f"{last['seconds'] / 60:.1f} min"))
+        found.append(("training, up to the last logged step", _time(last["seconds"])))
     if steps:
         found.append(("optimizer steps", f"{steps:,.0f}"))
         if batch:
@@ -33,6 +33,10 @@ def cost(run: Run, gflops: float | None) -> list[tuple[str, str]]:
     if recipe:
         found.append(("encoder", f"{recipe.get('name')}, {recipe.get('image_size')} px"))
     return found
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
 
 
 def _batch(config: Mapping[str, Any]) -> int | None:

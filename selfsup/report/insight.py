@@ -39,7 +39,7 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
             who = "The class token looks here" if encoder.prefix else "Patches look here"
             rows.append(
                 {
-                    "title": f"{who}, from least (dark) to most (last block, mean of its heads)",
+                    "title": f"{who}, from least (blue) to most (yellow); last block, mean of its heads",
                     "figures": _figures(over(enlarged(images, side), heat), "attention on test image"),
                 }
             )

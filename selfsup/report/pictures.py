@@ -85,6 +85,7 @@ def enlarged(image: Tensor, side: int) -> Tensor:
 
 
 def over(images: Tensor, heat: Tensor) -> Tensor:
-    """Images uint8 ``(N, 3, S, S)`` lit by a heat ``(N, h, w)`` in [0, 1]: dark where it is 0."""
-    light = F.interpolate(heat[:, None].float(), images.shape[-2:], mode="bilinear")
-    return (images.float() * (0.15 + 0.85 * light.clamp(0, 1))).round().byte()
+    """Images uint8 ``(N, 3, S, S)`` in grey under the colours of a heat ``(N, h, w)`` in [0, 1]."""
+    smooth = F.interpolate(heat[:, None].float(), images.shape[-2:], mode="bilinear")[:, 0]
+    grey = images.float().mean(1, keepdim=True)
+    return grey.lerp(coloured(smooth, 0, 1).float(), 0.7).round().byte()

@@ -20,11 +20,11 @@ def scores_table(runs: Sequence[Run]) -> dict[str, Any]:
 
     Returns:
         ``columns``, titles by protocol; ``rows``, each with name, role, run and cells by protocol; and
-        ``notes``, what to mind and where.
+        ``notes``, what to mind: rows, and of each the columns that it is about.
     """
     columns: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    notes: dict[str, list[str]] = {}
+    notes: dict[str, dict[str, list[str]]] = {}
     judged = [(run, row) for run in runs if run.results for row in run.results["rows"]]
     for run, row in sorted(judged, key=lambda pair: row_role(pair[1]) != "encoder"):
         name, cells = _name(run, row, len(runs) > 1), {}
@@ -33,7 +33,7 @@ def scores_table(runs: Sequence[Run]) -> dict[str, Any]:
                 columns.setdefault(key, {"title": score.get("title") or key})
                 cells[key] = cell(score)
                 for note in filter(None, [score.get("reason"), *score.get("flags", ())]):
-                    notes.setdefault(note, []).append(f"{name}, {columns[key]['title']}")
+                    notes.setdefault(note, {}).setdefault(name, []).append(columns[key]["title"])
         line = {"name": name, "role": row_role(row), "cells": cells}
         # Runs that were judged alike on the same images have the same pixels.
         if line in [{key: each[key] for key in line} for each in rows]:
@@ -64,7 +64,8 @@ def cell(score: Mapping[str, Any]) -> dict[str, Any]:
     if value is None:
         return {**blank, "text": "–"}
     if not is_accuracy(score):
-        top = score.get("top") or score.get("settings", {}).get("width")
+        # Records without the key are of a time when RankMe was the only such score.
+        top = score.get("top", score.get("settings", {}).get("width"))
         part = {"small": f"of {top:g}", "bar": 100 * value / top} if top else {}
         return {**blank, "text": f"{value:.3g}", **part}
     found: dict[str, Any] = {**blank, "text": f"{100 * value:.1f}", "bar": 100 * value}

@@ -15,10 +15,12 @@ USES = {
     "rotation": "telling how far an image is turned",
 }
 
+COARSE = 5.0  # points that half an interval may have before the report says so
+
 
 def verdict(run: Run) -> dict[str, Any]:
     """The verdict on a run: ``tone`` (good, mixed, bad, unknown), ``headline`` and ``lines``."""
-    lines = [*_uses(run), *_warned(run), *_loss(run)]
+    lines = [*_uses(run), *_coarse(run), *_warned(run), *_loss(run)]
     if run.results is None:
         headline = "Not judged: nothing says yet whether it learned something"
         return {"tone": "bad" if run.warnings else "unknown", "headline": headline, "lines": lines}
@@ -50,6 +52,8 @@ def _against_controls(run: Run) -> tuple[str, str]:
     said = f"{_percent(own[name])} right by {USES.get(name, name)}, {_percent(untrained)} untrained"
     if worse:
         return "bad", f"Training made it worse: {said}"
+    if not better and _coarse(run):
+        return "unknown", f"There are too few test images to tell whether it learned: {said}"
     if not better:
         return "bad", f"Training made no difference that shows: {said}"
     pixels = _scores(run, "pixels").get(name)
@@ -91,6 +95,16 @@ def _uses(run: Run) -> list[str]:
             )
     lines = [f"Good for {_list(good)}; better than every control."] if good else []
     return lines + ([f"No better than the best control at {_list(no)}."] if no else [])
+
+
+def _coarse(run: Run) -> list[str]:
+    """How far apart scores have to be to mean something, where that is far."""
+    count = (run.results or {}).get("n_test")
+    intervals = [s["interval"] for s in _scores(run, "encoder").values() if s.get("interval")]
+    half = 50 * max((high - low for low, high in intervals), default=0.0)
+    if not count or half < COARSE:
+        return []
+    return [f"With {count} test images a score is known to {half:.0f} points; smaller differences mean little."]
 
 
 def _warned(run: Run) -> list[str]:

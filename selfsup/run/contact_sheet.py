@@ -13,7 +13,8 @@ from selfsup.methods.base import Method, step_generator
 
 CELL = 192  # pixels a side that the largest view is enlarged to, if it is smaller
 GAP, LINE, TEXT = 10, 18, 14
-COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#c71585", "#808000", "#000075")
+# Those of the report, which can be told apart whatever cones one lacks.
+COLOURS = ("#0072b2", "#fe400a", "#640059", "#ac20ff", "#200c07", "#a43a2d", "#958887", "#040390")
 HIDDEN = (128, 128, 128)
 
 

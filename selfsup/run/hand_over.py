@@ -1,6 +1,8 @@
 """The end of a run: the encoder saved, judged once, and what to type next."""
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -15,6 +17,7 @@ from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.files import remove_parts
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
+from selfsup.run.loggers import without_machine
 
 
 def hand_over(
@@ -34,7 +37,9 @@ def hand_over(
     facts = {"method": config["method"]["name"], "minutes": round(minutes, 2), "steps": method.global_step}
     if not target.exists():
         code = revision()["revision"]
-        card = {**facts, "data": config["data"]["name"], "revision": code, "config": dict(config)}
+        card = {**facts, "data": config["data"]["name"], "revision": code}
+        # The folder is made to be published, and config.yaml has the rest.
+        card["config"] = without_machine(config)
         save_encoder(encoder, target, card)
     if config["evaluate"]:
         results = _results(folder, identity, method.global_step)
@@ -52,11 +57,18 @@ def hand_over(
     write_model_card(target)
     for line in (
         f"Encoder: {target}   ({minutes:.1f} min of training). Next:",
-        f"  selfsup evaluate encoder={target} data=...",
+        f"  selfsup evaluate encoder={target} {_data_given(config)}",
+        f"  selfsup report {folder}",
         f'  selfsup.load_encoder("{target}")',
         f'  timm.create_model("local-dir:{target}", pretrained=True)',
     ):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _data_given(config: Mapping[str, Any]) -> str:
+    """The data's settings as they were typed, for a command about the same images."""
+    typed = [each for each in config["overrides"] if re.match(r"data[.=]", each)]
+    return shlex.join(typed or [f"data={config['data']['name']}"])
 
 
 def _encoder_folders(folder: Path) -> Iterator[Path]:

@@ -22,7 +22,7 @@ from selfsup.data import Source
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
 from selfsup.run.build import effective_batch
-from selfsup.run.loggers import make_logger
+from selfsup.run.loggers import make_logger, without_machine
 from selfsup.run.share import Share
 
 _OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
@@ -95,7 +95,7 @@ def make_online(
     if len(source) < online.FEWEST:
         console.print(f"nothing is judged while training: {len(source)} images are too few")
         return []
-    card = {"method": config["method"]["name"], "data": data["name"], "config": dict(config)}
+    card = {"method": config["method"]["name"], "data": data["name"], "config": without_machine(config)}
     workers = worker_count(data["workers"], source, devices)
     return [online.OnlineEvaluation(source, folder, settings, workers, config["seed"], card, console)]
 

@@ -58,7 +58,16 @@ def test_the_newest_online_scores_are_told() -> None:
     assert "kNN 86.1%, RankMe 7.0" in out.getvalue()
 
 
-def test_a_terminal_gets_a_bar() -> None:
+def test_ci_gets_lines_even_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    out = io.StringIO()
+    watch(Console(file=out, force_terminal=True, no_color=True, width=200))
+    assert len(out.getvalue().splitlines()) == 10
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     out = io.StringIO()
     watch(Console(file=out, force_terminal=True, width=100))
     assert "\x1b" in out.getvalue()

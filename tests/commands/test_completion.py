@@ -1,7 +1,9 @@
 """What there is to choose from: listed, and completed by bash."""
 
+import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -16,6 +18,18 @@ def test_the_list_names_every_choice_with_a_line(capsys: pytest.CaptureFixture[s
         assert f"{group}=" in lines
         for name in options(group):
             assert any(line.split()[:1] == [name] and len(line.split()) > 2 for line in lines), name
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["train", "--help"], ["train", "--list"], ["completion"]])
+def test_a_reader_may_have_seen_enough(asked: list[str]) -> None:
+    taken, given = os.pipe()
+    os.close(taken)  # as head does
+    try:
+        command = [sys.executable, "-m", "selfsup.commands", *asked]
+        result = subprocess.run(command, stdout=given, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(given)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfsup.report.folder import Run
+from selfsup.report.scores import cell
 from selfsup.report.verdict import verdict
 
 
@@ -47,6 +48,22 @@ def test_a_gain_in_linear_classifiers_counts_where_neighbours_show_none() -> Non
     assert "linear layer" in found["headline"]
     assert "Good for classifying with a linear layer on frozen features: 80.0 %" in found["lines"][0]
     assert "No better than the best control at finding similar images (kNN): 50.0 %" in found["lines"][1]
+
+
+def test_few_test_images_are_said_to_be_too_few() -> None:
+    rows = {role: {"knn": score(value, half=0.2)} for role, value in (("encoder", 0.4), ("untrained", 0.2))}
+    run = judged(**rows)
+    run.results["n_test"] = 15
+    found = verdict(run)
+    assert found["tone"] == "unknown"
+    assert "too few test images to tell" in found["headline"]
+    assert any("With 15 test images a score is known to 20 points" in line for line in found["lines"])
+
+
+@pytest.mark.parametrize(("given", "small"), [({"top": None}, ""), ({"top": 60.0}, "of 60"), ({}, "of 192")])
+def test_a_number_is_of_its_largest_value_if_it_has_one(given: dict, small: str) -> None:
+    found = cell({"value": 2.68, "accuracy": False, "settings": {"width": 192}, **given})
+    assert (found["text"], found["small"]) == ("2.68", small)
 
 
 def test_a_warning_takes_the_shine_off() -> None:

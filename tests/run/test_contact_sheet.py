@@ -138,12 +138,13 @@ def test_the_command_writes_a_picture_and_never_over_another(
     with Image.open("views-mae-digits.png") as picture:
         assert picture.format == "PNG"
     for overrides, words in {
-        ("file=views-mae-digits.png",): "exists and is not overwritten; name another, or set overwrite=true",
-        ("file=sheet.jpg",): "a contact sheet is a PNG",
-        ("file=no/folder/x.png",): "there is no folder",
+        ("out=views-mae-digits.png",): "exists and is not overwritten; name another, or set overwrite=true",
+        ("out=sheet.jpg",): "a contact sheet is a PNG",
+        ("out=no/folder/x.png",): "there is no folder",
+        ("file=sheet.png",): "no setting 'file'",
         ("resume=runs/latest",): "leave resume= out",
+        ("from=runs/latest",): "leave from= out",
         ("images=0",): "images is 0",
-        ("batch_size=5000",): "larger than the data",
     }.items():
         assert main([*small, *overrides]) == 2
         said = capsys.readouterr().err
@@ -154,5 +155,24 @@ def test_the_command_writes_a_picture_and_never_over_another(
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.png").mkdir()
     small = ["views", *SMALL, "method=mae", "images=2", "batch_size=8", "overwrite=true"]
-    assert main([*small, f"file={tmp_path / 'x.png'}"]) == 2
+    assert main([*small, f"out={tmp_path / 'x.png'}"]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_five_images_are_enough_and_a_folder_takes_the_sheet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("images", "sheets"):
+        (tmp_path / name).mkdir()
+    for i in range(5):
+        picture = Image.fromarray(noise(i + 1, 40, 30)[0].permute(1, 2, 0).numpy())
+        picture.save(tmp_path / "images" / f"{i}.png")
+    data = ["data=folder", f"data.root={tmp_path / 'images'}", "data.image_size=32", "data.workers=0"]
+    for devices in (1, 8):  # more than there are images
+        given = [f"out={tmp_path / 'sheets'}", f"trainer.devices={devices}", "trainer.accelerator=cpu"]
+        assert main(["views", *SMALL, "method=mae", *data, *given, "traceback=true"]) == 0
+        assert "training on these 4 images needs a batch_size of" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheets" / "views-mae-folder.png") as first:
+        assert first.height > 4 * 192
+        with Image.open(tmp_path / "sheets" / "views-mae-folder-2.png") as second:
+            assert first.tobytes() == second.tobytes()

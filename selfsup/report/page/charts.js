@@ -4,6 +4,10 @@ const tip = document.getElementById("tip");
 const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 const escape = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 const colour = (i) => `var(--c${i % 8})`;
+// One axis of steps for all curves, so that what happened at a time stands at one place in each.
+const STEPS = DATA.runs.flatMap((run) => [
+  ...run.warnings.map(({ step }) => step), ...Object.values(run.curves).flatMap(({ step }) => [step[0], step.at(-1)]),
+]);
 const LINE = (x1, y1, x2, y2, kind) => `<line class="${kind}" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`;
 
 function number(value) {
@@ -51,7 +55,7 @@ function chart(figure, spec, lines, marks) {
   const unit = spec.unit === "%" ? 100 : 1;
   const ys = lines.flatMap((l) => l.y).map((v) => v * unit), xs = lines.flatMap((l) => l.x);
   const log = spec.scale === "log" || (spec.scale === "auto" && Math.min(...ys) > 0 && Math.max(...ys) > 30 * Math.min(...ys));
-  const x = scale([...xs, ...marks.map((m) => m.x)], spec.logx, box.left, box.right, false);
+  const x = scale([...xs, ...(spec.logx ? [] : STEPS)], spec.logx, box.left, box.right, false);
   const y = scale(ys, log, box.bottom, box.top, true);
   let drawn = "";
   for (const v of y.ticks) drawn += LINE(box.left, y.at(v), box.right, y.at(v), "grid") + `<text x="${box.left - 6}" y="${y.at(v) + 4}" text-anchor="end">${number(v)}</text>`;

@@ -1,9 +1,10 @@
-// The map of the embeddings. A group has a colour of eight and a shape of five, so that forty can be told apart.
+// The map of the embeddings. A group has a colour of eight and a shape of five, which have no common factor: forty can be
+// told apart, and those that follow each other by both.
 const SHAPES = [
   "M0-1A1 1 0 1 0 0 1A1 1 0 1 0 0-1Z", "M-.85-.85H.85V.85H-.85Z", "M0-1.1L1.05.8H-1.05Z", "M0-1.2L1.2 0L0 1.2L-1.2 0Z",
   "M-.4-1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z",
 ];
-const shape = (group) => SHAPES[Math.floor(group / 8) % SHAPES.length];
+const shape = (group) => SHAPES[group % SHAPES.length];
 const PATHS = SHAPES.map((path) => new Path2D(path));
 
 function startMap(root) {
@@ -95,7 +96,7 @@ function startMap(root) {
     pen.scale(size, size);
     pen.fillStyle = colours[group % 8];
     pen.globalAlpha = 0.85;
-    pen.fill(PATHS[Math.floor(group / 8) % PATHS.length]);
+    pen.fill(PATHS[group % PATHS.length]);
     pen.restore();
   }
   function ring(i, radius, ink, width) {
@@ -143,5 +144,6 @@ function startMap(root) {
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   new ResizeObserver(draw).observe(canvas);
+  select(0);
 }
 document.querySelectorAll(".map").forEach(startMap);
