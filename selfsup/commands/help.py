@@ -93,7 +93,7 @@ def describe(command: str, overrides: list[str]) -> str:
     if command == "views":
         parts += [
             "",
-            "and all settings of 'selfsup train', so that its command can be tried: put views for train. They",
+            "and all settings of 'selfsup train', so that its command can be tried: put views for train. All",
             "are checked as training would; those that say nothing of the first batch change nothing.",
         ]
     if overrides:
