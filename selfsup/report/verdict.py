@@ -104,7 +104,7 @@ def _coarse(run: Run) -> list[str]:
     half = 50 * max((high - low for low, high in intervals), default=0.0)
     if not count or half < COARSE:
         return []
-    return [f"With {count} test images a score is known to {half:.0f} points; less of a difference says little."]
+    return [f"With {count} test images a score is known to {half:.0f} points; less than that says little."]
 
 
 def _warned(run: Run) -> list[str]:
