@@ -88,7 +88,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
         shown_ids=shown,
         sections=[*(sections | shown | {"cost": "Cost and settings"}).items()],
         costs=_costs([part.get("cost", ()) for part in seen]),
-        differences=_differences([run.config for run in runs]),
+        **_differences([run.config for run in runs]),
         data=data,
         style=(_PAGE / "style.css").read_text(encoding="utf-8"),
         script=script,
@@ -122,12 +122,16 @@ def _costs(parts: Sequence[Sequence[tuple[str, str]]]) -> dict[str, list[str]]:
     return {name: [dict(part).get(name, "") for part in parts] for name in names}
 
 
-def _differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Settings whose values are not the same in all runs."""
+def _differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
+    """Values of the settings that all runs have, but not alike, and of those that only some have."""
     flat = [dict(_leaves(_without_names(config))) for config in configs]
     keys = dict.fromkeys(key for each in flat for key in each)
     rows = {key: [json.dumps(each[key]) if key in each else "–" for each in flat] for key in keys}
-    return {key: values for key, values in rows.items() if len(set(values)) > 1}
+    common = {key for key in keys if all(key in each for each in flat)}
+    return {
+        "differing": {key: row for key, row in rows.items() if key in common and len(set(row)) > 1},
+        "of_some": {key: row for key, row in rows.items() if key not in common},
+    }
 
 
 def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:

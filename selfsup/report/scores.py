@@ -19,28 +19,37 @@ def scores_table(runs: Sequence[Run]) -> dict[str, Any]:
     Runs that were judged on the same images share their pixels; untrained architectures differ.
 
     Returns:
-        ``columns``, titles by protocol; ``rows``, each with name, role, run and cells by protocol; and
-        ``notes``, what to mind: rows, and of each the columns that it is about.
+        ``columns``, titles by protocol; ``rows``, each with name, role, run, its ``index`` and cells by
+        protocol; and ``notes``, what to mind: names of rows, and of each the columns that it is about.
     """
     columns: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    notes: dict[str, dict[str, list[str]]] = {}
-    judged = [(run, row) for run in runs if run.results for row in run.results["rows"]]
-    for run, row in sorted(judged, key=lambda pair: row_role(pair[1]) != "encoder"):
-        name, cells = _name(run, row, len(runs) > 1), {}
-        for key, score in row["scores"].items():
-            if score.get("shown", True):
-                columns.setdefault(key, {"title": score.get("title") or key})
-                cells[key] = cell(score)
-                for note in filter(None, [score.get("reason"), *score.get("flags", ())]):
-                    notes.setdefault(note, {}).setdefault(name, []).append(columns[key]["title"])
-        line = {"name": name, "role": row_role(row), "cells": cells}
+    judged = [(i, run, row) for i, run in enumerate(runs) if run.results for row in run.results["rows"]]
+    for i, run, row in sorted(judged, key=lambda each: row_role(each[2]) != "encoder"):
+        shown = {key: score for key, score in row["scores"].items() if score.get("shown", True)}
+        for key, score in shown.items():
+            columns.setdefault(key, {"title": score.get("title") or key})
+        line = {
+            "name": _name(run, row, len(runs) > 1),
+            "role": row_role(row),
+            "cells": {key: cell(score) for key, score in shown.items()},
+            "to_mind": {
+                key: [*filter(None, [score.get("reason"), *score.get("flags", ())])]
+                for key, score in shown.items()
+            },
+        }
         # Runs that were judged alike on the same images have the same pixels.
-        if line in [{key: each[key] for key in line} for each in rows]:
-            continue
-        if name in [each["name"] for each in rows]:
-            line["name"] = f"{name} ({run.name})"
-        rows.append({**line, "run": run.name})
+        if line not in [{key: each[key] for key in line} for each in rows]:
+            rows.append({**line, "run": run.name, "index": i})
+    names = [row["name"] for row in rows]
+    for row in rows:
+        if names.count(row["name"]) > 1:
+            row["name"] += f" ({row['run']})"
+    notes: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        for key, texts in row["to_mind"].items():
+            for note in texts:
+                notes.setdefault(note, {}).setdefault(row["name"], []).append(columns[key]["title"])
     return {"columns": columns, "rows": rows, "notes": notes}
 
 

@@ -90,7 +90,9 @@ def _draw_boxes(pictures: Sequence[Image.Image], source: Any, index: Tensor, pla
         top, left, tall, wide = box[0].tolist()
         x, y = picture.width / width, picture.height / height
         corners = (left * x, top * y, (left + wide) * x - 1, (top + tall) * y - 1)
-        ImageDraw.Draw(picture).rectangle(corners, outline=COLOURS[number % len(COLOURS)], width=2)
+        draw = ImageDraw.Draw(picture)
+        draw.rectangle(corners, outline="white", width=4)  # so that a dark frame shows on a dark image
+        draw.rectangle(corners, outline=COLOURS[number % len(COLOURS)], width=3)
 
 
 def _with_regions(view: Tensor, masks: Mapping[str, Tensor], patch: int, factor: int) -> list[Image.Image]:
