@@ -27,6 +27,7 @@ from stages import METHODS, gflops_a_step
 import selfsup
 from selfsup.errors import REQUEUE
 from selfsup.report.gallery import gflops_an_image
+from selfsup.run.build import quiet
 
 HERE = Path(__file__).parent
 # The files of a suite's training and test images; digits need none.
@@ -97,6 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.piece and not arguments.runs:
         parser.error("--piece needs --runs, a folder in which a stopped run stays")
+    quiet()
     with tempfile.TemporaryDirectory() as passing:
         runs = arguments.runs or Path(passing)
         runs.mkdir(parents=True, exist_ok=True)
