@@ -17,7 +17,7 @@ def read_crops(
     """Crops of the images that can be read, by index, and (name, reason) of the others.
 
     Each image is decoded once for all its views, and a JPEG no larger than the views need. The crops
-    are uint8 ``(3, size, size)``, channels last in memory, and lie where ``plan.crop`` puts them.
+    are uint8 ``(3, size, size)`` and lie where ``plan.crop`` puts them.
     """
     place = plan.places(torch.tensor(indices), epoch)
     crops: dict[int, list[Tensor]] = {}
@@ -36,13 +36,13 @@ def _crops(picture: Picture, places: list[tuple[list[int], bool]], sizes: list[i
     shrink = min(min(box[2:]) / size for (box, _), size in zip(places, sizes, strict=True))
     image, boxes = picture.around([box for box, _ in places], shrink)
     return [
-        crop_resize(image, box, mirror, size)
+        crop_resize(image, box, mirror, size)[:3]
         for box, (_, mirror), size in zip(boxes, places, sizes, strict=True)
     ]
 
 
 def crop_resize(image: Tensor, box: list[int], mirror: bool, size: int) -> Tensor:
-    """The antialiased crop, uint8 ``(3, size, size)``, of one image ``(3, H, W)`` by torch's uint8 kernel."""
+    """The antialiased crop, uint8 ``(C, size, size)``, of one image ``(C, H, W)`` by torch's uint8 kernel."""
     top, left, height, width = box
     part = image[None, :, top : top + height, left : left + width]
     # Of a part that lies scattered in memory the kernel takes twice as long as copying it together costs.

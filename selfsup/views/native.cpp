@@ -101,9 +101,9 @@ void copy(const Pixel* image, const Image& layout, float* view) {
       const Pixel* __restrict row = image + c * layout.channel + y * layout.row;
       float* __restrict out = view + (c * layout.height + y) * layout.width;
       if (layout.column == 1)
-        for (int64_t x = 0; x < layout.width; x++) out[x] = float(row[x]) / 255.0f;
+        for (int64_t x = 0; x < layout.width; x++) out[x] = float(row[x]) * (1.0f / 255.0f);
       else
-        for (int64_t x = 0; x < layout.width; x++) out[x] = float(row[3 * x]) / 255.0f;
+        for (int64_t x = 0; x < layout.width; x++) out[x] = float(row[3 * x]) * (1.0f / 255.0f);
     }
 }
 
