@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from selfsup import load_encoder
 from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint
 from selfsup.commands import main
+from selfsup.config import load_config
 
 SMALL = (
     "backbone.model_args.depth=2",
@@ -113,4 +114,14 @@ def test_a_folder_without_labels_trains_and_reports_what_needs_none(
     assert "knn" not in scores
     # Named wherever the hold-out put it.
     assert "broken.jpg" in str(results["skipped"])
-    assert "broken.jpg" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "broken.jpg" in shown
+    # What is said to be typed next can be.
+    typed = [line.split()[1:] for line in shown.splitlines() if line.startswith("  selfsup ")]
+    assert [command for command, *_ in typed] == ["evaluate", "report"]
+    assert load_config("evaluate", typed[0][1:])["data"]["root"] == str(tmp_path / "photos")
+    assert typed[1][1:] == [str(tmp_path / "one")]
+    # What may be published says nothing of the machine.
+    card = (tmp_path / "one" / "encoder" / "card.json").read_text()
+    assert '"batch_size": 8' in card
+    assert str(tmp_path) not in card
