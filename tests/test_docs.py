@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from selfsup.commands import COMMANDS, config_name
+from selfsup.commands import COMMANDS, config_name, help
 from selfsup.config import load_config, options
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +18,7 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 COMMAND = re.compile(rf"(?:^|`)(selfsup (?:{'|'.join(COMMANDS)})\b[^`\n]*)", re.M)
 TEXTS = [re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8")) for page in PAGES]
 TYPED = sorted({typed.partition("#")[0].strip() for text in TEXTS for typed in COMMAND.findall(text)})
+TYPED += [example for examples in help._EXAMPLES.values() for example in examples]
 
 
 class Fetched(HTMLParser):
@@ -64,6 +65,11 @@ def test_a_command_on_a_page_can_be_typed(command: str) -> None:
         load_config(name, ["encoder=x", *settings])
     else:
         load_config(name, settings)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_examples(command: str) -> None:
+    assert f"  selfsup {command} " in help.describe(command, [])
 
 
 @pytest.mark.parametrize("method", options("method"))
