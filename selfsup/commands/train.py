@@ -1,5 +1,6 @@
 """``selfsup train``: learn an encoder, save it, judge it."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def check(config: dict[str, Any]) -> None:
     if config["evaluate_precision"] not in ("float32", "bfloat16"):
         raise UsageError(f"evaluate_precision is float32 or bfloat16, not '{config['evaluate_precision']}'")
     check_online(config["online"])
+    if config["logger"]["name"] == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
+        raise UsageError("logger=tensorboard needs one more package: pip install 'selfsup[tensorboard]'")
     if "tokens" in method["requires"] and config["backbone"]["tokens"] is False:
         raise UsageError(
             f"method={method['name']} needs patch tokens, which {config['backbone']['name']} has not; "
