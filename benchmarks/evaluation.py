@@ -3,8 +3,9 @@
 python benchmarks/evaluation.py            # all cases, each in a process of its own
 python benchmarks/evaluation.py knn ridge  # some; the others' results are kept
 
-faiss is a peer where it is installed (faiss-cpu). Best of the repetitions, in seconds; ours and its peers
-in one process. ``cifar10`` reads CIFAR-10 from the folder that SELFSUP_DATA names, by default ../shared/data.
+Needs faiss-cpu beside what the project needs (``uv run --with faiss-cpu python ...``). Best of the
+repetitions, in seconds; ours and its peers in one process. ``cifar10`` reads CIFAR-10 from the folder that
+SELFSUP_DATA names, by default ../shared/data.
 """
 
 import json
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def peak() -> float:
 
 
 def knn() -> dict[str, Any]:
+    import faiss
     from lightly.utils.benchmarking.knn import knn_predict
     from sklearn.neighbors import NearestNeighbors
 
@@ -87,13 +89,10 @@ def knn() -> dict[str, Any]:
 
     row["lightly_s"], predicted = seconds(lightly)
     row["same_prediction_as_lightly"] = float((predicted[:, 0] == votes.argmax(1)).double().mean())
-    if find_spec("faiss") is not None:
-        import faiss
-
-        index_flat = faiss.IndexFlatIP(WIDTH)
-        index_flat.add(unit_bank.numpy())
-        row["faiss_s"], _ = seconds(lambda: index_flat.search(unit_queries.numpy(), k), 2)
-    return row
+    index_flat = faiss.IndexFlatIP(WIDTH)
+    index_flat.add(unit_bank.numpy())
+    row["faiss_s"], _ = seconds(lambda: index_flat.search(unit_queries.numpy(), k), 2)
+    return row | {"versions": {name: version(name) for name in ("scikit-learn", "faiss-cpu")}}
 
 
 def knn_million() -> dict[str, Any]:

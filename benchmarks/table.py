@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import faults
+import scores
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -185,26 +186,6 @@ def _code(text: str) -> str:
     return f"`{line}`" if line else ""
 
 
-def fewshot() -> str:
-    """Five-shot accuracy on the hold-out by scaling and penalty, a row of features each."""
-    found = json.loads((HERE / "results" / "fewshot.json").read_text())
-    rows = {(row["name"], row["scaling"]): row for row in found["rows"] if row["shots"] == 5}
-    shown = ("1", "0.3", "0.1", "0.01", "0.001")
-    fixed = " | ".join(f"centred, {strength}" for strength in shown)
-    lines = [
-        f"|  | standardised, 0.3 | {fixed} | leave-one-out |",
-        f"| --- |{' ---: |' * (len(shown) + 2)}",
-    ]
-    for name, scaling in rows:
-        if scaling == "centred":
-            before, row = rows[name, "standardised"], rows[name, scaling]
-            values = [before["fixed"]["0.3"], *(row["fixed"][strength] for strength in shown)]
-            cells = " | ".join(f"{100 * value:.1f}" for value in values)
-            lines.append(f"| {name} | {cells} | **{100 * row['chosen']:.1f}** |")
-    about = "; ".join(f"{Path(path).parent.name}: {how}" for path, how in found["trained"].items())
-    return "\n".join([*lines, "", f"{about}."])
-
-
 def reliability(part: Callable[[dict[str, Any]], str]) -> str:
     """A table of what was measured about surviving, and on what machine."""
     found = json.loads((HERE / "results" / "reliability.json").read_text())
@@ -250,7 +231,8 @@ def healthy() -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"digits": lambda: golden("digits"), "cifar10-short": lambda: golden("cifar10-short")},
-    "docs/evaluation.md": {"fewshot": fewshot},
+    "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
+    "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/views.md": {"views": views, "input": training_input},
     "docs/scaling.md": {"scaling": scaling, "shard_memory": shard_memory, "feeding": feeding},

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfsup.evaluation.clid import Clid, clid_scores
 from selfsup.evaluation.intervals import NORMAL_QUANTILE, student
 from selfsup.evaluation.score import unpack
 
@@ -24,14 +25,16 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ``by``, the score that ranks them: the first with labels, if there is one, that has a value for
         each; ``ranking``, names from best to worst; ``differences``, for each score with labels and each
         pair in that order the ``difference`` of first and second with a 95 % ``interval``, and whether it is
-        ``within_noise``: the interval holds 0; ``rank_correlation``, Spearman's, of each label-free score
-        with each labelled one over the encoders, where there are three or more.
+        ``within_noise``: the interval holds 0; ``clid``, :func:`clid_scores` of the encoders by name, if all
+        have its two parts; ``rank_correlation``, Spearman's, of each label-free score with each labelled one
+        over the encoders, where there are three or more.
     """
     rows = [row for row in rows if row["role"] == "encoder"]
     names = [name for name in rows[0]["scores"] if all(_value(row, name) is not None for row in rows)]
     labelled = [name for name in names if rows[0]["scores"][name]["labels"]]
     free = [name for name in names if name not in labelled and rows[0]["scores"][name]["shown"]]
     by = next(iter([*labelled, *free]), None)
+    clid = _clid(rows)
     ranked = list(rows) if by is None else sorted(rows, key=lambda row: -_goodness(row, by))
     return {
         "by": by,
@@ -42,7 +45,8 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for pair in combinations(ranked, 2)
             if (found := _difference(name, *pair)) is not None
         ],
-        "rank_correlation": _correlations(rows, free, labelled) if len(rows) >= FEWEST else {},
+        "clid": clid,
+        "rank_correlation": _correlations(rows, free, labelled, clid) if len(rows) >= FEWEST else {},
     }
 
 
@@ -92,11 +96,26 @@ def _ranks(values: Tensor) -> Tensor:
     return below.sum(1) + (same.sum(1).double() - 1) / 2
 
 
+def _clid(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """CLID is standardised over the encoders, so that it is no score of a row."""
+    halves = [[_value(row, f"clid-{half}") for half in ("learnability", "dimension")] for row in rows]
+    found = [Clid(one, two, 0, 0) for one, two in halves if one is not None and two is not None]
+    if len(found) < len(rows):
+        return {}
+    return dict(zip((row["name"] for row in rows), clid_scores(found), strict=True))
+
+
 def _correlations(
-    rows: Sequence[Mapping[str, Any]], free: Sequence[str], labelled: Sequence[str]
+    rows: Sequence[Mapping[str, Any]], free: Sequence[str], labelled: Sequence[str], clid: Mapping[str, float]
 ) -> dict[str, dict[str, float | None]]:
     columns = {name: [_goodness(row, name) for row in rows] for name in [*free, *labelled]}
-    return {name: {other: spearman(columns[name], columns[other]) for other in labelled} for name in free}
+    if clid:
+        columns["clid"] = [clid[row["name"]] for row in rows]
+    return {
+        name: {other: spearman(columns[name], columns[other]) for other in labelled}
+        for name in columns
+        if name not in labelled
+    }
 
 
 def _difference(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -23,6 +23,10 @@ def print_comparison(found: Mapping[str, Any], titles: Mapping[str, str], consol
     shown = [name for name in titles if any(entry["score"] == name for entry in found["differences"])]
     if shown:
         _print_differences(found, {name: titles[name] for name in shown}, console)
+    if found["clid"]:
+        clid = sorted(found["clid"].items(), key=lambda item: -item[1])
+        each = ", ".join(f"{name} {score:+.2f}" for name, score in clid)
+        console.print(Text(f"CLID, standardised over these encoders and of no meaning beyond: {each}."))
     if found["rank_correlation"]:
         _print_correlations(found, titles, console)
 
@@ -83,5 +87,5 @@ def _print_correlations(found: Mapping[str, Any], titles: Mapping[str, str], con
         table.add_column(titles[name], justify="right")
     for name, values in found["rank_correlation"].items():
         cells = ("-" if values[other] is None else f"{values[other]:+.2f}" for other in labelled)
-        table.add_row(titles.get(name, name), *cells)
+        table.add_row({**titles, "clid": "CLID"}.get(name, name), *cells)
     console.print(table)

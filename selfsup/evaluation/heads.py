@@ -231,9 +231,7 @@ class _Heads:
         weights = self.weights / scale
         return weights, self.biases - (weights @ mean).unsqueeze(1)
 
-    def step(
-        self, seen: Tensor, answer: Tensor, norm: tuple[Tensor, Tensor] | None, schedule: float
-    ) -> None:
+    def step(self, seen: Tensor, answer: Tensor, norm: tuple[Tensor, Tensor] | None, schedule: float) -> None:
         """One of SGD on features ``(B, D)`` of classes ``(B,)``."""
         inputs, batch = seen[:, self.columns], len(seen)
         weights, biases = self.through(norm)
@@ -274,8 +272,6 @@ def _mean_and_scale(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     mean = total / count
     variance = (square / count - mean.square()).clamp(min=0)
     return (shift + mean).float(), (variance + 1e-6).sqrt().float()
-
-
 
 
 def predict(x: Tensor, weights: Tensor) -> Tensor:

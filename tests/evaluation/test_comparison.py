@@ -1,6 +1,7 @@
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -107,6 +108,24 @@ def test_rank_correlations_turn_scores_of_which_less_is_better():
         row("c", knn=labelled("1110"), rank=free(4.0), uniformity=free(-3.0, False)),
     ]
     assert compare(rows)["rank_correlation"] == {"rank": {"knn": 0.5}, "uniformity": {"knn": 1.0}}
+
+
+def test_clid_is_standardised_over_the_encoders_that_are_compared():
+    parts = {"a": (0.9, 4.0), "b": (0.5, 9.0), "c": (0.7, 2.0)}
+    answers = {"a": "1110", "b": "1100", "c": "1000"}
+    rows = []
+    for name, (learnability, dimension) in parts.items():
+        halves = {"clid-learnability": free(learnability), "clid-dimension": free(dimension)}
+        rows.append(row(name, knn=labelled(answers[name]), **halves))
+    found = compare(rows)
+    halves = np.array(list(parts.values()))
+    expected = ((halves - halves.mean(0)) / halves.std(0)).sum(1)
+    assert list(found["clid"]) == list("abc")
+    assert list(found["clid"].values()) == pytest.approx(expected)
+    ranks = spearmanr(expected, [3, 2, 1]).statistic
+    assert found["rank_correlation"]["clid"]["knn"] == pytest.approx(ranks)
+    del rows[1]["scores"]["clid-dimension"]
+    assert compare(rows)["clid"] == {}
 
 
 def test_draws_of_the_same_labelled_samples_are_paired():
