@@ -125,7 +125,7 @@ def _unit(features: Tensor) -> Tensor:
     lengths = features.norm(dim=1, keepdim=True)
     # A similarity that is no number would compare as small and be overlooked.
     if not lengths.isfinite().all():
-        raise NoScore("the features are not finite")
+        raise NoScore("the features are not finite, or beyond what float32 holds")
     return features / lengths.clamp(min=1e-12)
 
 
