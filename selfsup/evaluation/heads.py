@@ -11,7 +11,7 @@ from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.probes import split_labels
 from selfsup.evaluation.score import Score, absent, accuracy, edge
 
-BLOCK, SMALL = 8192, 256
+BLOCK = 8192
 
 
 class Training(NamedTuple):
@@ -186,21 +186,34 @@ def train_heads(
     """
     batch = min(training.batch, len(rows))
     every = [_Heads(x.shape[1], each, classes, grid, training, seed) for each in inputs]
-    normed = any(heads.batch_norm for heads in every)
-    # One buffer for all batches: fresh ones cost a CPU more in page faults than the copy takes.
-    buffer = x.new_empty(batch, x.shape[1])
+    # Buffers for all batches: fresh ones cost a CPU more in page faults than what is done with them.
+    buffer, squares = x.new_empty(batch, x.shape[1]), None
+    centre = torch.zeros(x.shape[1])
+    if any(heads.batch_norm for heads in every):
+        squares = torch.empty(batch, x.shape[1])
+        centre = x[rows[:: max(1, len(rows) // batch)]].float().mean(dim=0)
+
+    def seen(some: Tensor) -> Tensor:
+        """Features less what is near their mean, so that in sums of their squares nothing cancels."""
+        found = torch.index_select(x, 0, some, out=buffer[: len(some)]).float()
+        return found if squares is None else found.sub_(centre)
+
     generator = torch.Generator().manual_seed(seed)
-    order = rows[:0]
+    order, norm = rows[:0], None
     for step in range(training.steps):
         if len(order) < batch:
             order = rows[torch.randperm(len(rows), generator=generator)]
         taken, order = order[:batch], order[batch:]
-        seen = torch.index_select(x, 0, taken, out=buffer).float()
-        norm = _mean_and_scale(seen.split(SMALL)) if normed else None
+        features, answer = seen(taken), y[taken]
+        if squares is not None:
+            norm = _mean_and_scale([features], squares)
         for heads in every:
-            heads.step(seen, y[taken], norm, training.schedule(step / training.steps))
-    norm = _mean_and_scale(x[some].float() for some in rows.split(BLOCK)) if normed else None
-    return [torch.cat(heads.through(norm), dim=1).view(len(grid), classes, -1) for heads in every]
+            heads.step(features, centre, norm, answer, training.schedule(step / training.steps))
+    if squares is not None:
+        mean, scale = _mean_and_scale((seen(some) for some in rows.split(batch)), squares)
+        norm = mean + centre, scale
+    found = [heads.through(torch.zeros_like(centre), norm)[:2] for heads in every]
+    return [torch.cat(parts, dim=1).view(len(grid), classes, -1) for parts in found]
 
 
 class _Heads:
@@ -223,29 +236,40 @@ class _Heads:
         self.rates, self.decays = torch.tensor(grid).repeat_interleave(classes, dim=0).split(1, dim=1)
         self.shape, self.training = (len(grid), classes, -1), training
 
-    def through(self, norm: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Weights and biases for features as they are, if the heads see them normalised."""
-        if norm is None or not self.batch_norm:
-            return self.weights, self.biases
-        mean, scale = (each[self.columns] for each in norm)
-        weights = self.weights / scale
-        return weights, self.biases - (weights @ mean).unsqueeze(1)
+    def through(
+        self, centre: Tensor, norm: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Weights and biases for features less ``centre``, and the shift and scale that they stand for.
 
-    def step(self, seen: Tensor, answer: Tensor, norm: tuple[Tensor, Tensor] | None, schedule: float) -> None:
-        """One of SGD on features ``(B, D)`` of classes ``(B,)``."""
-        inputs, batch = seen[:, self.columns], len(seen)
-        weights, biases = self.through(norm)
+        The heads see ``(features - shift) / scale``, which is never made.
+        """
+        if norm is None or not self.batch_norm:
+            shift, scale, weights = -centre[self.columns], None, self.weights
+        else:
+            shift, scale = (each[self.columns] for each in norm)
+            weights = self.weights / scale
+        return weights, self.biases - (weights @ shift).unsqueeze(1), shift, scale
+
+    def step(
+        self,
+        features: Tensor,
+        centre: Tensor,
+        norm: tuple[Tensor, Tensor] | None,
+        answer: Tensor,
+        schedule: float,
+    ) -> None:
+        """One of SGD on features less ``centre`` ``(B, D)`` of classes ``(B,)``."""
+        inputs, batch = features[:, self.columns], len(features)
+        weights, biases, shift, scale = self.through(centre, norm)
         # Classes before samples: a softmax over few of them is many times as fast down columns.
         error = torch.addmm(biases, weights, inputs.t()).view(self.shape).softmax(1)
         answer = answer.expand(len(error), 1, batch)
         error.scatter_add_(1, answer, error.new_full((), -1.0).expand_as(answer))
         error = (error / batch).view(-1, batch)
         total = error.sum(1, keepdim=True)
-        gradient = error @ inputs
-        if norm is not None and self.batch_norm:
-            # As the product with normalised features would be, which need not be made for it.
-            mean, scale = (each[self.columns] for each in norm)
-            gradient = gradient.sub_(total * mean).div_(scale)
+        gradient = (error @ inputs).sub_(total * shift)
+        if scale is not None:
+            gradient /= scale
         gradient.addcmul_(self.decays, self.weights)
         if self.training.lars:
             gradient = _adapted(gradient, self.weights, self.shape, self.training.trust)
@@ -255,23 +279,22 @@ class _Heads:
         self.biases.addcmul_(self.rates, self.bias_speed, value=-schedule)
 
 
-def _mean_and_scale(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and ``sqrt(variance + 1e-6)`` of the rows of all blocks, ``(D,)`` each; the blocks are few rows
-    at a time, so that what is made of one stays in the cache."""
-    shift, count = None, 0
+def _mean_and_scale(blocks: Iterable[Tensor], squares: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and ``sqrt(variance + 1e-6)`` of all rows, ``(D,)`` each; their mean must be near zero.
+
+    Args:
+        blocks: ``(B, D)`` each.
+        squares: a buffer as large as a block.
+    """
+    total = square = torch.zeros(squares.shape[1], dtype=torch.float64)
+    count = 0
     for block in blocks:
-        if shift is None:
-            # Near enough to the mean for nothing to cancel.
-            shift = block.mean(dim=0)
-            total = square = torch.zeros_like(shift, dtype=torch.float64)
-        away = block - shift
-        total = total + away.sum(dim=0)
-        square = square + away.square_().sum(dim=0)
+        total = total + block.sum(dim=0)
+        square = square + torch.square(block, out=squares[: len(block)]).sum(dim=0)
         count += len(block)
-    assert shift is not None
     mean = total / count
     variance = (square / count - mean.square()).clamp(min=0)
-    return (shift + mean).float(), (variance + 1e-6).sqrt().float()
+    return mean.float(), (variance + 1e-6).sqrt().float()
 
 
 def predict(x: Tensor, weights: Tensor) -> Tensor:
