@@ -1,15 +1,11 @@
-"""Many linear classifiers trained at once on cached features, and the one that a hold-out prefers."""
+"""Many linear classifiers trained at once on cached features."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.probes import split_labels
-from selfsup.evaluation.score import Score, absent, accuracy, edge
 
 BLOCK = 8192
 
@@ -45,116 +41,9 @@ class Input(NamedTuple):
     batch_norm: bool = False
 
 
-class Sweep(NamedTuple):
-    """What :func:`sweep` found.
-
-    Attributes:
-        predictions: int64 ``(M,)``, for the test features.
-        chosen: the input, rate and decay of the chosen head.
-        holdout: accuracy of each head on the hold-out, by ``"INPUT rate=... decay=..."``.
-        samples: size of the hold-out.
-        flags: a sentence if the chosen rate is the largest tried.
-    """
-
-    predictions: Tensor
-    chosen: dict[str, str | float]
-    holdout: dict[str, float]
-    samples: int
-    flags: list[str]
-
-
-def swept(
-    found: Sweep,
-    labels: Tensor,
-    test_labels: Tensor,
-    *,
-    seed: int,
-    citation: str,
-    title: str | None = None,
-    **settings: str | float,
-) -> Score:
-    """The test accuracy of the head that a sweep chose, with how it was chosen.
-
-    Args:
-        found: by the sweep.
-        labels, test_labels: int64 ``(N,)`` and ``(M,)``.
-        settings: of the training, for the record.
-    """
-    return accuracy(
-        found.predictions,
-        test_labels,
-        split=f"hold-out of {found.samples} training samples",
-        seed=seed,
-        settings={**settings, "chosen": found.chosen, "holdout_accuracy": found.holdout},
-        citation=citation,
-        flags=absent(labels, test_labels) + found.flags,
-        title=title,
-    )
-
-
 def cosine(share: float) -> float:
     """From 1 to 0 along half a cosine."""
     return 0.5 * (1 + math.cos(math.pi * share))
-
-
-def sweep(
-    train: Tensor,
-    test: Tensor,
-    inputs: Mapping[str, Input],
-    labels: Tensor,
-    rates: Sequence[float],
-    decays: Sequence[float],
-    training: Training,
-    holdout: float = 0.2,
-    seed: int = 0,
-) -> Sweep:
-    """Train a head for each input, rate and decay, choose on a hold-out of the training split, and refit.
-
-    The head with the best accuracy on a stratified hold-out is chosen (the smallest rate among equals) and
-    trained anew on the whole training split.
-
-    Args:
-        train: features ``(N, D)``.
-        test: features ``(M, D)``.
-        inputs: by name.
-        labels: int64 ``(N,)``. Classes without a sample are never predicted.
-        rates: learning rates.
-        decays: weight decays, each tried with each rate.
-        training: how.
-        holdout: share of each class held out to choose.
-        seed: of the hold-out and of the order of samples.
-
-    Raises:
-        NoScore: fewer than two classes, no class with two samples, or no head that stayed finite.
-    """
-    present, target, held = split_labels(labels, holdout, seed, "a linear probe")
-    fit, check = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
-    grid = [(rate, decay) for decay in decays for rate in sorted(rates)]
-    trained = train_heads(train, target, fit, len(present), inputs.values(), grid, training, seed)
-    hits = torch.zeros(len(inputs), len(grid), dtype=torch.float64)
-    for rows in check.split(BLOCK):
-        part = train[rows]
-        for place, (each, weights) in enumerate(zip(inputs.values(), trained, strict=True)):
-            hits[place] += (predict(part[:, each.columns], weights) == target[rows]).sum(1)
-    fine = torch.stack([weights.isfinite().all(dim=(1, 2)) for weights in trained])
-    accuracies = torch.where(fine, hits / len(check), -1.0).flatten().tolist()
-    settings = [(name, rate, decay) for name in inputs for rate, decay in grid]
-    table = dict(zip(settings, accuracies, strict=True))
-    best = max(table, key=lambda setting: table[setting])
-    if table[best] < 0:
-        raise NoScore("every head became infinite; smaller learning rates would do")
-    name, rate, decay = best
-    columns, alone = inputs[name].columns, [Input(batch_norm=inputs[name].batch_norm)]
-    everything = torch.arange(len(target))
-    x, asked = train[:, columns], test[:, columns]
-    (weights,) = train_heads(x, target, everything, len(present), alone, [(rate, decay)], training, seed)
-    return Sweep(
-        present[torch.cat([predict(rows, weights)[0] for rows in asked.split(BLOCK)])],
-        {"input": name, "rate": rate, "decay": decay},
-        {f"{n} rate={r:g} decay={d:g}": value for (n, r, d), value in table.items()},
-        len(check),
-        edge(rate, {r: table[name, r, decay] for r, d in grid if d == decay}, "largest rate"),
-    )
 
 
 @torch.no_grad()
@@ -163,15 +52,15 @@ def train_heads(
     y: Tensor,
     rows: Tensor,
     classes: int,
-    inputs: Iterable[Input],
+    inputs: Sequence[Input],
     grid: Sequence[tuple[float, float]],
     training: Training,
     seed: int = 0,
 ) -> list[Tensor]:
     """Linear softmax classifiers by SGD, one for each input and (rate, decay) of ``grid``.
 
-    Those of an input are one batched product, and all see the same batches, in an order of ``seed``. The
-    gradient is closed: with P the softmax of a batch's scores, ``(P - onehot)^T X / B``.
+    Those of inputs of the same columns are one batched product, and all see the same batches, in an order of
+    ``seed``. The gradient is closed: with P the softmax of a batch's scores, ``(P - onehot)^T X / B``.
 
     Args:
         x: features ``(N, D)``.
@@ -185,11 +74,17 @@ def train_heads(
         features as they are: what batch norm does to them is worked in.
     """
     batch = min(training.batch, len(rows))
-    every = [_Heads(x.shape[1], each, classes, grid, training, seed) for each in inputs]
+    spans = [range(x.shape[1])[each.columns] for each in inputs]
+    together = [
+        _Heads(
+            span, [each for each, own in zip(inputs, spans, strict=True) if own == span], classes, grid, seed
+        )
+        for span in dict.fromkeys(spans)
+    ]
     # Buffers for all batches: fresh ones cost a CPU more in page faults than what is done with them.
     buffer, squares = x.new_empty(batch, x.shape[1]), None
     centre = torch.zeros(x.shape[1])
-    if any(heads.batch_norm for heads in every):
+    if any(each.batch_norm for each in inputs):
         squares = torch.empty(batch, x.shape[1])
         centre = x[rows[:: max(1, len(rows) // batch)]].float().mean(dim=0)
 
@@ -199,82 +94,96 @@ def train_heads(
         return found if squares is None else found.sub_(centre)
 
     generator = torch.Generator().manual_seed(seed)
-    order, norm = rows[:0], None
+    order = rows[:0]
     for step in range(training.steps):
         if len(order) < batch:
             order = rows[torch.randperm(len(rows), generator=generator)]
         taken, order = order[:batch], order[batch:]
         features, answer = seen(taken), y[taken]
-        if squares is not None:
-            norm = _mean_and_scale([features], squares)
-        for heads in every:
-            heads.step(features, centre, norm, answer, training.schedule(step / training.steps))
+        norm = None if squares is None else _Norm(centre, *_mean_and_scale([features], squares))
+        for heads in together:
+            heads.step(features, answer, norm, training, training.schedule(step / training.steps))
+    norm = None
     if squares is not None:
         mean, scale = _mean_and_scale((seen(some) for some in rows.split(batch)), squares)
-        norm = mean + centre, scale
-    found = [heads.through(torch.zeros_like(centre), norm)[:2] for heads in every]
-    return [torch.cat(parts, dim=1).view(len(grid), classes, -1) for parts in found]
+        norm = _Norm(torch.zeros_like(centre), centre + mean, scale)
+    found = {
+        (span, normed): weights
+        for span, heads in zip(dict.fromkeys(spans), together, strict=True)
+        for normed, weights in heads.by_input(norm).items()
+    }
+    return [found[span, each.batch_norm] for span, each in zip(spans, inputs, strict=True)]
+
+
+class _Norm(NamedTuple):
+    """How batch-normalised heads see features, of which ``centre`` is already taken off; ``(D,)`` each."""
+
+    centre: Tensor
+    mean: Tensor
+    scale: Tensor
 
 
 class _Heads:
-    """Heads of one input, the classes of one after those of the other: ``(H * C, d)`` and ``(H * C, 1)``."""
+    """Heads that see the same columns, with batch norm or without: H C rows for each of the inputs."""
 
     def __init__(
         self,
-        width: int,
-        input: Input,
+        span: range,
+        inputs: Sequence[Input],
         classes: int,
         grid: Sequence[tuple[float, float]],
-        training: Training,
         seed: int,
     ) -> None:
-        self.columns, self.batch_norm = input
-        width = len(range(width)[self.columns])
-        first = 0.01 * torch.randn(classes, width, generator=torch.Generator().manual_seed(seed))
-        self.weights, self.biases = first.repeat(len(grid), 1), torch.zeros(len(grid) * classes, 1)
+        self.columns = slice(span.start, span.stop)
+        self.normed = list(dict.fromkeys(each.batch_norm for each in inputs))
+        self.shape = (len(self.normed) * len(grid), classes, -1)
+        first = 0.01 * torch.randn(classes, len(span), generator=torch.Generator().manual_seed(seed))
+        self.weights = first.repeat(self.shape[0], 1)
+        self.biases = torch.zeros(len(self.weights), 1)
         self.speed, self.bias_speed = torch.zeros_like(self.weights), torch.zeros_like(self.biases)
-        self.rates, self.decays = torch.tensor(grid).repeat_interleave(classes, dim=0).split(1, dim=1)
-        self.shape, self.training = (len(grid), classes, -1), training
+        settings = torch.tensor(grid).repeat_interleave(classes, dim=0).repeat(len(self.normed), 1)
+        self.rates, self.decays = settings.split(1, dim=1)
+        self.rows_normed = torch.tensor(self.normed).repeat_interleave(len(grid) * classes).unsqueeze(1)
 
-    def through(
-        self, centre: Tensor, norm: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Weights and biases for features less ``centre``, and the shift and scale that they stand for.
+    def lens(self, norm: _Norm) -> tuple[Tensor, Tensor]:
+        """Each row's head sees ``(features - shift) / scale``."""
+        centre, mean, scale = (each[self.columns] for each in norm)
+        return torch.where(self.rows_normed, mean, -centre), torch.where(self.rows_normed, scale, 1.0)
 
-        The heads see ``(features - shift) / scale``, which is never made.
-        """
-        if norm is None or not self.batch_norm:
-            shift, scale, weights = -centre[self.columns], None, self.weights
-        else:
-            shift, scale = (each[self.columns] for each in norm)
-            weights = self.weights / scale
-        return weights, self.biases - (weights @ shift).unsqueeze(1), shift, scale
+    def through(self, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and biases that do to the features what the heads do to what they see."""
+        weights = self.weights / scale
+        return weights, self.biases - (weights * shift).sum(dim=1, keepdim=True)
+
+    def by_input(self, norm: _Norm | None) -> dict[bool, Tensor]:
+        """``(H, C, d + 1)`` by whether batch norm was worked in."""
+        parts = (self.weights, self.biases) if norm is None else self.through(*self.lens(norm))
+        found = torch.cat(parts, dim=1).view(len(self.normed), -1, self.shape[1], parts[0].shape[1] + 1)
+        return dict(zip(self.normed, found.unbind(0), strict=True))
 
     def step(
-        self,
-        features: Tensor,
-        centre: Tensor,
-        norm: tuple[Tensor, Tensor] | None,
-        answer: Tensor,
-        schedule: float,
+        self, features: Tensor, answer: Tensor, norm: _Norm | None, training: Training, schedule: float
     ) -> None:
-        """One of SGD on features less ``centre`` ``(B, D)`` of classes ``(B,)``."""
+        """One of SGD on features ``(B, D)``, less their centre if there is a norm, of classes ``(B,)``."""
         inputs, batch = features[:, self.columns], len(features)
-        weights, biases, shift, scale = self.through(centre, norm)
+        weights, biases = self.weights, self.biases
+        if norm is not None:
+            shift, scale = self.lens(norm)
+            weights, biases = self.through(shift, scale)
         # Classes before samples: a softmax over few of them is many times as fast down columns.
         error = torch.addmm(biases, weights, inputs.t()).view(self.shape).softmax(1)
         answer = answer.expand(len(error), 1, batch)
         error.scatter_add_(1, answer, error.new_full((), -1.0).expand_as(answer))
         error = (error / batch).view(-1, batch)
         total = error.sum(1, keepdim=True)
-        gradient = (error @ inputs).sub_(total * shift)
-        if scale is not None:
-            gradient /= scale
+        gradient = error @ inputs
+        if norm is not None:
+            gradient = (gradient - total * shift) / scale
         gradient.addcmul_(self.decays, self.weights)
-        if self.training.lars:
-            gradient = _adapted(gradient, self.weights, self.shape, self.training.trust)
-        self.speed.mul_(self.training.momentum).add_(gradient)
-        self.bias_speed.mul_(self.training.momentum).add_(total)
+        if training.lars:
+            gradient = _adapted(gradient, self.weights, self.shape, training.trust)
+        self.speed.mul_(training.momentum).add_(gradient)
+        self.bias_speed.mul_(training.momentum).add_(total)
         self.weights.addcmul_(self.rates, self.speed, value=-schedule)
         self.biases.addcmul_(self.rates, self.bias_speed, value=-schedule)
 

@@ -4,10 +4,11 @@ import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.heads import Input, Training, cosine, predict, sweep, train_heads
+from selfsup.evaluation.heads import Input, Training, cosine, predict, train_heads
 from selfsup.evaluation.probes import linear_probe, spanned, standardise, stratified, whiten
 from selfsup.evaluation.ridge import ridge_probe
 from selfsup.evaluation.score import edge
+from selfsup.evaluation.sweep import sweep
 from selfsup.optim import LARS
 from tests.evaluation.toys import clusters
 

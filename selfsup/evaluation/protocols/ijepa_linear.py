@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Input, Training, sweep, swept
+from selfsup.evaluation.heads import Input, Training
 from selfsup.evaluation.registry import AtLeast, Count, Decays, Fraction, Positives
 from selfsup.evaluation.score import Score
+from selfsup.evaluation.sweep import sweep, swept
 
 
 def thirds(share: float) -> float:
