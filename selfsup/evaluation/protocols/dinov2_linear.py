@@ -58,4 +58,4 @@ def _columns(blocks: Tensor) -> Tensor:
 
     In this order every input of a head is a stretch of the columns, and none is a copy.
     """
-    return torch.cat([blocks[:, :, 0].flatten(1), blocks[:, -1, 1:].flatten(1)], dim=1)
+    return torch.cat([blocks[:, :, 0], blocks[:, -1, 1:]], dim=1).flatten(1)
