@@ -125,7 +125,7 @@ class JEPA(Method):
         return {
             "The image": images,
             "What the encoder sees": images * mask.unsqueeze(1),
-            "Predicted tokens: light where they are like the true ones, grey where none was asked for": (
+            "Predicted tokens: yellow if like the true ones, blue if not; white where none was asked for": (
                 alike.unflatten(1, shape)
             ),
         }

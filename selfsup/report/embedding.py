@@ -14,7 +14,7 @@ from selfsup.report.pictures import data_uri, sheet
 
 FEWEST = 8  # images that make a map
 SHOWN, VOTING = 6, 10  # neighbours
-CLUSTERS = 10
+CLUSTERS, IMAGES_A_CLUSTER = 10, 10  # at most, and about, of few images
 QUERIES = 10
 LEAST_SHARE = 1e-8  # of the variance, below which a direction is rounding
 
@@ -95,7 +95,8 @@ def clusters(x: Tensor, seed: int = 0) -> Tensor:
     from sklearn.cluster import KMeans
 
     distinct = len(torch.unique(x, dim=0))
-    found = KMeans(min(CLUSTERS, distinct), random_state=seed, n_init=3).fit_predict(x.numpy())
+    count = min(CLUSTERS, distinct, max(2, len(x) // IMAGES_A_CLUSTER))
+    found = KMeans(count, random_state=seed, n_init=3).fit_predict(x.numpy())
     groups = torch.from_numpy(found).long()
     order = groups.bincount().argsort(descending=True)
     return order.argsort()[groups]

@@ -67,13 +67,13 @@ def sheet_of(rows: Tensor, gap: int = 2) -> Tensor:
 def coloured(values: Tensor, low: float, high: float) -> Tensor:
     """Numbers ``(..., H, W)`` as colours, uint8 ``(..., 3, H, W)``: dark at ``low``, light at ``high``.
 
-    Not-a-number is mid-grey.
+    Not-a-number is white, which is none of the ramp's.
     """
     ramp = torch.tensor(_RAMP, dtype=torch.float32)
     at = ((values.float() - low) / max(high - low, 1e-12)).clamp(0, 1) * (len(_RAMP) - 1)
     floor = at.nan_to_num(0).long().clamp(max=len(_RAMP) - 2)
     mixed = ramp[floor].lerp(ramp[floor + 1], (at.nan_to_num(0) - floor).unsqueeze(-1))
-    mixed = torch.where(at.isnan().unsqueeze(-1), torch.tensor(128.0), mixed)
+    mixed = torch.where(at.isnan().unsqueeze(-1), torch.tensor(255.0), mixed)
     return mixed.movedim(-1, -3).round().byte()
 
 

@@ -75,7 +75,7 @@ def test_a_ramp_goes_from_dark_to_light() -> None:
     shown = coloured(torch.tensor([[0.0, 1.0], [float("nan"), 2.0]]), 0, 1)
     assert shown[:, 0, 0].tolist() == list(_RAMP[0])
     assert shown[:, 0, 1].tolist() == shown[:, 1, 1].tolist() == list(_RAMP[-1])
-    assert shown[:, 1, 0].tolist() == [128] * 3
+    assert shown[:, 1, 0].tolist() == [255] * 3
     brightness = coloured(torch.linspace(0, 1, 50)[None], 0, 1).float().mean(dim=0)[0]
     assert (brightness.diff() > 0).all()
 

@@ -223,6 +223,7 @@ def test_without_labels_colours_are_clusters(run: Path, tmp_path: Path) -> None:
     page = Page(write_report([copy(run, tmp_path)], sources=bare).read_text())
     drawn = page.data["runs"][0]["map"]
     assert drawn["kind"] == "cluster"
+    assert drawn["group_names"] == ["cluster 1", "cluster 2", "cluster 3", "cluster 4"]  # of 40 images
     assert "right" not in drawn
     few = ImageArray(train.images[:40]), ImageArray(test.images[:3])
     page = Page(write_report([copy(run, tmp_path, "few")], sources=few).read_text())
