@@ -1,63 +1,38 @@
 """Checkpoints: by minutes, by steps, at the end, and when a signal asks the run to stop."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
-from selfsup.callbacks.checkpoint_files import (
-    FOLDER,
-    checkpoint_path,
-    checkpoints,
-    last_good,
-    read_checkpoint,
-    step_of,
-)
+from selfsup.callbacks.checkpoint_files import FOLDER, checkpoint_path, checkpoints, last_good, step_of
+from selfsup.callbacks.checkpoint_writer import WholeFiles
 from selfsup.callbacks.finite import nonfinite
 from selfsup.callbacks.signals import StopSignals
 from selfsup.errors import RunStopped
-from selfsup.files import remove_parts, written_whole
+from selfsup.files import remove_parts
 
 _NOTHING, _SAVE, _STOP = 0, 1, 2
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Lightning's reading and writing of checkpoints, whole or not at all and without unpickling code."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(Path(path)) as file:
-            try:
-                torch.save(checkpoint, file)
-            except RuntimeError as error:
-                # torch finds its file shorter than it should be, and hides why.
-                if isinstance(error.__context__, OSError):
-                    raise error.__context__ from error
-                raise
-
-    def load_checkpoint(
-        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
-
-
 class Checkpoints(Checkpoint):
-    """Writes ``checkpoints/step-<n>.ckpt`` and keeps the last few.
+    """Has ``checkpoints/step-<n>.ckpt`` written: by minutes, by steps, at the end and at a signal.
 
     Lightning puts a callback of this type behind the others, so that a checkpoint holds their states
     as they are after its step. One is only written between optimizer steps: accumulated gradients are
     not part of it. Of an epoch's last step it is written when Lightning has counted the epoch.
 
+    One checkpoint is written at a time. Where the last one still is, those by minutes are put off, and all
+    others wait for it.
+
     Args:
         folder: the run's.
-        minutes: between two checkpoints, from the end of one to the beginning of the next.
+        minutes: between the beginnings of two checkpoints.
         steps: also every so many optimizer steps; 0 for the minutes alone.
-        keep: how many stay.
+        files: the trainer's, which writes them.
         signals: which are obeyed after the step they came in.
 
     Raises (while training):
@@ -65,12 +40,13 @@ class Checkpoints(Checkpoint):
             a checkpoint, of the others the last good one stays.
     """
 
-    def __init__(self, folder: Path, minutes: float, steps: int, keep: int, signals: StopSignals) -> None:
-        self.folder, self.seconds, self.steps, self.keep = folder, 60 * minutes, steps, keep
+    def __init__(
+        self, folder: Path, minutes: float, steps: int, files: WholeFiles, signals: StopSignals
+    ) -> None:
+        self.folder, self.seconds, self.steps, self.files = folder, 60 * minutes, steps, files
         self.signals = signals
         self.facts: dict[str, int] = {}
         self.ended = False
-        self.taken: list[float] = []
 
     def state_dict(self) -> dict[str, Any]:
         """What has to be the same, or is told, when the run is resumed."""
@@ -79,7 +55,8 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.total = int(trainer.estimated_stepping_batches)
         self.facts = {"processes": trainer.world_size, "total_steps": self.total}
-        self.step, self.pending = trainer.global_step, _NOTHING
+        self.step = self.saved = trainer.global_step
+        self.pending = _NOTHING
         self.written = time.monotonic()
         self.signals.catch()  # Lightning has put in its own
         if trainer.is_global_zero:
@@ -94,6 +71,8 @@ class Checkpoints(Checkpoint):
         if trainer.global_step == self.step:  # a further micro-batch of an accumulated step
             return
         self.step = trainer.global_step
+        if not self.files.busy:
+            self._wait()  # so that a failure is told at the next step, and not a minute later
         what = self._what(trainer, pl_module)
         if trainer.is_last_batch:
             self.pending = what
@@ -104,6 +83,9 @@ class Checkpoints(Checkpoint):
         self.ended = True
         self._do(self.pending, trainer, pl_module)
         self.ended, self.pending = False, _NOTHING
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._wait()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -121,7 +103,8 @@ class Checkpoints(Checkpoint):
         """Whether to save, and stop; the same in every process."""
         due = self.step >= self.total or (self.steps > 0 and self.step % self.steps == 0)
         # Clocks differ: the first process says when the minutes are over.
-        late = trainer.is_global_zero and time.monotonic() - self.written >= self.seconds
+        late = trainer.is_global_zero and not self.files.busy
+        late = late and time.monotonic() - self.written >= self.seconds
         what = _STOP if self.signals.received else _SAVE if due or late else _NOTHING
         if trainer.world_size == 1:
             return what
@@ -132,23 +115,24 @@ class Checkpoints(Checkpoint):
             return
         self._save(trainer, pl_module)
         if what == _STOP:
+            self._wait()
             raise self.signals.stopped(
                 f"; step {self.step} of {self.total} is saved, go on by resume={self.folder}"
             )
 
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._wait()
         if bad := nonfinite(pl_module.state_dict()):
             raise RunStopped(f"'{bad}' is not finite after step {self.step}; {last_good(self.folder)}")
-        started = time.perf_counter()
+        self.written, self.saved = time.monotonic(), self.step
+        trainer.save_checkpoint(checkpoint_path(self.folder, self.step))
+
+    def _wait(self) -> None:
+        """Until the last checkpoint is on the disk."""
         try:
-            trainer.save_checkpoint(checkpoint_path(self.folder, self.step))
+            self.files.wait()
         except OSError as error:
             raise RunStopped(
-                f"the checkpoint of step {self.step} could not be written ({error.strerror or error}); "
+                f"the checkpoint of step {self.saved} could not be written ({error.strerror or error}); "
                 f"make room, {last_good(self.folder)}"
             ) from error
-        self.taken.append(time.perf_counter() - started)
-        self.written = time.monotonic()
-        if trainer.is_global_zero:
-            for old in checkpoints(self.folder)[: -self.keep]:
-                old.unlink()

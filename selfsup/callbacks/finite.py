@@ -111,6 +111,7 @@ class FiniteSteps(pl.Callback):
             where = self._write(trainer, step, batch, ours, sentence)
             self.console.print(f"{sentence}; {where} has the batch", highlight=False, soft_wrap=True)
         if weight or len(self.skipped) >= self.allowed:
+            trainer.strategy.checkpoint_io.teardown()  # the newest checkpoint may be on its way to the disk
             reason = "" if weight else f" (skipped before: {len(self.skipped)}, as many as may be)"
             raise RunStopped(
                 f"{sentence}{reason}; {last_good(self.folder)}; if it happens again, start a new run "

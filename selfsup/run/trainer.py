@@ -11,7 +11,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from selfsup.callbacks import online
-from selfsup.callbacks.checkpoints import Checkpoints, WholeFiles
+from selfsup.callbacks.checkpoint_writer import WholeFiles
+from selfsup.callbacks.checkpoints import Checkpoints
 from selfsup.callbacks.finite import FiniteSteps
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
@@ -38,6 +39,7 @@ def make_trainer(
 ) -> pl.Trainer:
     """Lightning's trainer, writing into the run's folder."""
     settings, data, images = config["trainer"], config["data"], effective_batch(config, devices)
+    files = WholeFiles(settings["checkpoints_kept"])
     callbacks = [
         ProgressReport(images, console),
         # Before the file of metrics, whose row of a step holds what the guard saw at it.
@@ -47,18 +49,12 @@ def make_trainer(
         *make_online(config, devices, folder, source, console),
         *make_share(config, source),
         FiniteSteps(folder, settings["max_skipped_steps"], source.name, console),
-        Checkpoints(
-            folder,
-            settings["checkpoint_minutes"],
-            settings["checkpoint_steps"],
-            settings["checkpoints_kept"],
-            signals,
-        ),
+        Checkpoints(folder, settings["checkpoint_minutes"], settings["checkpoint_steps"], files, signals),
     ]
     return pl.Trainer(
         **trainer_settings(config, devices),
         default_root_dir=folder,
-        plugins=[WholeFiles()],
+        plugins=[files],
         logger=make_logger(config, folder, partial(console.print, highlight=False, soft_wrap=True)),
         callbacks=callbacks,
     )
@@ -82,7 +78,9 @@ def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Co
         console.print(f"the collapse guard is off: {len(source)} images are too few to judge by")
         return []
     path, method = folder / "warnings.csv", config["method"]["name"]
-    return [CollapseGuard(source, method, path=path, console=console, seed=config["seed"], **settings)]
+    batch = config["batch_size"] * config["trainer"]["accumulate_grad_batches"]
+    about: dict[str, Any] = {"path": path, "console": console, "seed": config["seed"], **settings}
+    return [CollapseGuard(source, method, batch_size=batch, **about)]
 
 
 def make_online(

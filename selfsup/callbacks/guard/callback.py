@@ -1,8 +1,9 @@
-"""The collapse guard in a run: looks at a fixed probe every few steps, warns, and stops the run if asked."""
+"""The collapse guard in a run: looks at a fixed probe now and then, warns, and stops the run if asked."""
 
 import csv
 import math
 from collections import deque
+from math import ceil
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -21,6 +22,8 @@ from selfsup.data.batches import Batches
 from selfsup.errors import RunStopped
 
 FEWEST = 16  # images below which no signal means anything
+_ENOUGH = 32  # images that the probe has even if a batch has fewer
+_EARLY = 200  # steps in which a failure should have been named, which takes two looks
 _COLUMNS = ("step", "name", "value", "message")
 _REMEMBERED = 20  # looks back for the median gradient
 
@@ -30,11 +33,16 @@ class CollapseGuard(pl.Callback):
 
     Every process looks at the same images, so that all come to the same answer; the first one writes.
 
+    A look at as many images as a step has costs a fraction of the step. The probe is therefore no larger
+    than a batch; and where a batch is smaller than the least probe, looks are that much rarer, but for
+    two in the first 200 steps. When the looks are depends on nothing but the step.
+
     Args:
         source: the training data.
         method: name of the method, which chooses its table of failures.
+        batch_size: images that a process has an optimizer step.
         every: steps between looks.
-        images: of the probe, drawn once from the source; all of a smaller one.
+        images: of the probe at most, drawn once from the source; all of a smaller one.
         stop: end the run when a failure is named.
         path: of ``warnings.csv``.
         console: for the warnings.
@@ -49,6 +57,7 @@ class CollapseGuard(pl.Callback):
         source: Any,
         method: str,
         *,
+        batch_size: int,
         every: int,
         images: int,
         stop: bool,
@@ -56,15 +65,19 @@ class CollapseGuard(pl.Callback):
         console: Console,
         seed: int = 0,
     ) -> None:
-        self.source, self.every, self.stop, self.path, self.console = source, every, stop, path, console
+        self.source, self.stop, self.path, self.console = source, stop, path, console
+        images = min(images, len(source), max(_ENOUGH, batch_size))
+        self.every = every * ceil(images / batch_size)
+        self.early = min(self.every, max(every, _EARLY // 2))
         # In the order of the source, for shards are read from beginning to end.
-        self.index = sorted(Random(seed).sample(range(len(source)), min(images, len(source))))
+        self.index = sorted(Random(seed).sample(range(len(source)), images))
         self.watch = Watch(failures_of(method))
         self.newest: dict[str, float] = {}
         self.gradients: deque[float] = deque(maxlen=_REMEMBERED)
         self.loss: Tensor | float = 0.0
         self.losses = 0
         self.weights: list[Tensor] = []
+        self.looked, self.length = 0, math.nan  # the step of the last look, and the weights' length then
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -73,6 +86,8 @@ class CollapseGuard(pl.Callback):
             "gradients": list(self.gradients),
             "loss": float(self.loss),
             "losses": self.losses,
+            "looked": self.looked,
+            "length": self.length,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -80,6 +95,7 @@ class CollapseGuard(pl.Callback):
         self.newest = dict(state_dict["newest"])
         self.gradients.extend(state_dict["gradients"])
         self.loss, self.losses = state_dict["loss"], state_dict["losses"]
+        self.looked, self.length = state_dict["looked"], state_dict["length"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         plan = pl_module.views
@@ -116,11 +132,11 @@ class CollapseGuard(pl.Callback):
         self.told = True
 
     def _due(self, step: int) -> bool:
-        return step == 1 or step % self.every == 0
+        return step == 1 or step % (self.early if step <= _EARLY else self.every) == 0
 
     def _look(self, step: int, trainer: pl.Trainer, module: Any) -> None:
         seen = self.newest if step == 1 else self._observe(trainer, module)
-        signals = seen | self._of_step(module)
+        signals = seen | self._of_step(step, module)
         self.newest = signals
         module.log_dict({f"guard/{name}": value for name, value in signals.items()})
         share = step / max(1, int(trainer.estimated_stepping_batches))
@@ -140,7 +156,7 @@ class CollapseGuard(pl.Callback):
             signals["views_difference"] = difference(*self.views)
         return signals
 
-    def _of_step(self, module: Any) -> dict[str, float]:
+    def _of_step(self, step: int, module: Any) -> dict[str, float]:
         """Signals of the loss and of the step that was just made."""
         loss = float(self.loss) / self.losses
         self.loss, self.losses = 0.0, 0
@@ -151,11 +167,13 @@ class CollapseGuard(pl.Callback):
         signals["gradient_jump"] = gradient / median(self.gradients) if self.gradients else math.nan
         self.gradients.append(gradient)
         before, now = self.weights, [p.detach() for p in module.encoder.parameters()]
-        step = _distance(now, before)
-        signals["update"] = float(step / _length(now))
+        moved, length = _distance(now, before), float(_length(now))
+        # Weights that grew have moved at least that far, whatever the size of the step that is seen.
+        grown = abs(length / self.length - 1) / (step - self.looked)
+        signals["update"] = max(float(moved) / length, grown if math.isfinite(grown) else 0.0)
         if (teacher := module.average()) is not None:
-            signals["teacher_lag"] = float(_distance(list(teacher.parameters()), now) / step)
-        self.weights = []
+            signals["teacher_lag"] = float(_distance(list(teacher.parameters()), now) / moved)
+        self.weights, self.looked, self.length = [], step, length
         return signals
 
     def _tell(self, warned: list[Warned]) -> None:

@@ -33,7 +33,8 @@ SIGNALS = {
     "loss_floor": "that loss as a share of the least it can be",
     "gradient": "norm of all gradients together, before any clipping",
     "gradient_jump": "that norm as a multiple of its median at earlier looks",
-    "update": "length of a step of the encoder's weights, as a share of the weights'",
+    "update": "length of a step of the encoder's weights, as a share of theirs: of the step just made or, if "
+    "that is more, of the mean step that growing since the last look as they did must have taken",
 }
 
 

@@ -227,12 +227,65 @@ def test_files_on_disk_are_a_probe_like_any_other_and_a_broken_one_is_no_matter(
 
 def test_the_probe_is_the_same_for_the_same_seed_and_all_of_a_small_source() -> None:
     def probe(images: int, seed: int) -> list[int]:
-        settings: Any = {"every": 1, "stop": False, "path": Path("w"), "console": None}
-        return CollapseGuard(range(50), "mae", images=images, seed=seed, **settings).index
+        return guard(range(50), images=images, seed=seed).index
 
     assert probe(20, 0) == probe(20, 0) != probe(20, 1)
     assert len(set(probe(20, 0))) == 20
     assert sorted(probe(500, 0)) == list(range(50))
+
+
+def guard(
+    source: Any, batch_size: int = 128, every: int = 50, images: int = 128, **more: Any
+) -> CollapseGuard:
+    settings = {"every": every, "images": images, "stop": False, "path": Path("w"), "console": None, **more}
+    return CollapseGuard(source, "mae", batch_size=batch_size, **settings)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "images", "looks"),
+    [
+        (1024, 128, [1, 50, 100, 150, 200, 250, 300, 350, 400, 450, 500, 550, 600]),
+        (64, 64, [1, 50, 100, 150, 200, 250, 300, 350, 400, 450, 500, 550, 600]),
+        (16, 32, [1, 100, 200, 300, 400, 500, 600]),
+        (8, 32, [1, 100, 200, 400, 600]),
+        (1, 32, [1, 100, 200]),
+    ],
+)
+def test_small_batches_are_looked_at_with_fewer_images_and_more_rarely(
+    batch_size: int, images: int, looks: list[int]
+) -> None:
+    one = guard(range(5000), batch_size)
+    assert len(one.index) == images
+    assert [step for step in range(1, 601) if one._due(step)] == looks
+    # A look is a fraction of a step at most; it is the images in it that cost.
+    seen, trained = images * len([step for step in looks if step > 200]), 400 * batch_size
+    assert seen <= trained / 50
+    assert len([step for step in looks if 1 < step <= 200]) >= 2
+
+
+def test_looks_that_were_asked_for_are_no_rarer_or_denser() -> None:
+    for every in (1, 7, 300):
+        one = guard(range(5000), every=every)
+        assert [step for step in range(2, 1000) if one._due(step)] == list(range(max(2, every), 1000, every))
+
+
+def test_an_update_is_at_least_what_the_weights_must_have_made_to_grow() -> None:
+    method = build("mae")
+    one = guard(range(50), every=2)
+    one.loss, one.gradient, one.marks = 1.0, torch.tensor(1.0), {}
+
+    def look(step: int, grow: float) -> float:
+        """The encoder's weights become `grow` times as long, and then make no step at all."""
+        with torch.no_grad():
+            for parameter in method.encoder.parameters():
+                parameter.mul_(grow)
+        one.weights, one.losses = [p.detach().clone() for p in method.encoder.parameters()], 1
+        return one._of_step(step, method)["update"]
+
+    assert look(1, 1.0) == 0.0
+    assert look(50, 1.49) == pytest.approx(0.01)
+    assert look(60, 0.5) == pytest.approx(0.05)
+    assert look(160, 1.0) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_too_few_images_to_judge_by_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
