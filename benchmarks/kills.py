@@ -38,6 +38,11 @@ SMALL = (
     "trainer.accelerator=cpu",
     "trainer.checkpoint_steps=1",
     "trainer.log_every_n_steps=1",
+    "guard.every=2",
+    "guard.images=16",
+    "online.every_steps=2",
+    "online.bank=16",
+    "online.queries=8",
 )
 STEPS = 6  # an epoch has 4
 TIMES = ("seconds", "images_per_second", "waiting", "memory_gib")
@@ -123,6 +128,13 @@ def in_a_worker(draw: random.Random) -> None:
     Method.on_train_batch_start = at_call(draw.randrange(1, 5), end_workers, start)
 
 
+def in_a_look(draw: random.Random) -> None:
+    """While a subset is judged, beside the training: its row is there, and the step has no checkpoint yet."""
+    from selfsup.callbacks import online
+
+    online.append = at_call(draw.randrange(2), lambda *_: die(), online.append)
+
+
 def at_any_time(draw: random.Random) -> None:
     """At an instant that nothing in the run has to do with."""
     from selfsup.methods.base import Method
@@ -156,6 +168,7 @@ WHILE_TRAINING = (
     while_writing_a_checkpoint,
     before_a_checkpoint_has_its_name,
     in_a_worker,
+    in_a_look,
 )
 AT_THE_END = (during_the_evaluation, while_saving_the_encoder, before_the_results_are_noted)
 Moment = Callable[[random.Random], None]
@@ -237,8 +250,8 @@ def newest_step(folder: Path) -> int:
     return step_of(newest) if newest else 0
 
 
-def metrics(folder: Path) -> list[dict[str, str]]:
-    path = folder / "metrics.csv"
+def metrics(folder: Path, name: str = "metrics.csv") -> list[dict[str, str]]:
+    path = folder / name
     if not path.is_file():
         return []
     with path.open(newline="") as file:
@@ -254,8 +267,9 @@ def differences(straight: Path, killed: Path) -> list[str]:
     for part in ("state_dict", "optimizer_states", "global_step", "epoch"):
         if not _same(*(end[part] for end in ends)):
             found.append(part)
-    if metrics(straight) != metrics(killed):
-        found.append("metrics.csv")
+    for name in ("metrics.csv", "online.csv", "warnings.csv"):
+        if metrics(straight, name) != metrics(killed, name):
+            found.append(name)
     names = [sorted(path.name for path in folder.iterdir()) for folder in (straight, killed)]
     if names[0] != names[1]:
         found.append(f"files {names[0]} and {names[1]}")

@@ -1,6 +1,6 @@
 """Runs killed at random moments, what surviving costs, and the tests of everything else that can go wrong.
 
-    python benchmarks/reliability.py --kills   # ten for each method, against a run that is not killed
+    python benchmarks/reliability.py --kills   # eleven for each method, against a run that is not killed
     python benchmarks/reliability.py --cost    # of checkpoints and callbacks, as shares of the training
     python benchmarks/reliability.py --tests   # the tests that the page's table names
 
@@ -15,33 +15,24 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import xml.etree.ElementTree as ET
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import kills
+import survival_cost
 from origin import origin
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "reliability.json"
 METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
 STEPS, EVERY = 90, 2  # of a run that is killed; optimizer steps between its checkpoints
-COST_STEPS, LOOKS = 12, 4  # of a run whose costs are measured; steps, looks of the guard and checkpoints
-WATCHED = {
-    "guard": ("selfsup.callbacks.guard.callback", "CollapseGuard"),
-    "finite": ("selfsup.callbacks.finite", "FiniteSteps"),
-}
-HOOKS = ("on_train_start", "on_train_batch_start", "on_before_backward", "on_before_optimizer_step")
-HOOKS += ("on_train_batch_end",)
 TESTS = ("tests/test_strangers.py", "tests/run", "tests/callbacks/test_finite.py")
+TESTS += ("tests/callbacks/test_checkpoints.py",)
 
 
 def kill(method: str, out: Path, seed: int) -> dict[str, Any]:
-    """One run of a method without a kill, and one with ten."""
+    """One run of a method without a kill, and one with eleven."""
     draw = random.Random(seed)
     settings = [f"data.root={out / 'photos'}", *kills.SMALL, f"method={method}"]
     settings += [f"trainer.max_steps={STEPS}", f"trainer.checkpoint_steps={EVERY}"]
@@ -60,90 +51,6 @@ def kill(method: str, out: Path, seed: int) -> dict[str, Any]:
         "checkpoint_every": EVERY,
         "kills": told,
         "differences": differs,
-    }
-
-
-def cost(method: str, *more: str) -> dict[str, Any]:
-    """Shares of a run's time, measured in that run: of the guard, and of a checkpoint a minute.
-
-    The guard looks more often in it than by default, and its share is of as many steps as lie between two
-    looks by default.
-    """
-    import importlib
-
-    from selfsup.callbacks.checkpoints import Checkpoints
-    from selfsup.commands import main as selfsup
-    from selfsup.config import load_config
-
-    spent: Counter[str] = Counter()
-    saved = Checkpoints._save
-    seconds, writes, sizes = [0.0, 0.0], [], []
-
-    def timed(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return hook(*args, **kwargs)
-            finally:
-                spent[name] += time.perf_counter() - began  # type: ignore[assignment]
-
-        return run
-
-    def save(self: Checkpoints, trainer: Any, module: Any) -> None:
-        began = time.perf_counter()
-        saved(self, trainer, module)
-        writes.append(time.perf_counter() - began)
-        sizes.append(max(path.stat().st_size for path in (self.folder / "checkpoints").glob("*.ckpt")))
-
-    start, end = Checkpoints.on_train_start, Checkpoints.on_train_epoch_end
-    undo = []
-    for name, (module, kind) in WATCHED.items():
-        cls = getattr(importlib.import_module(module), kind)
-        for hook in HOOKS:
-            if hook in vars(cls):
-                undo.append((cls, hook, vars(cls)[hook]))
-                setattr(cls, hook, timed(name, vars(cls)[hook]))
-
-    def begins(self: Checkpoints, *args: Any) -> None:
-        start(self, *args)
-        seconds[0] = time.perf_counter()
-        # The look at the untrained model is made once a run, however long that is.
-        seconds[1] = spent.pop("guard", 0.0)
-
-    def ends(self: Checkpoints, *args: Any) -> None:
-        end(self, *args)
-        total[:] = [time.perf_counter() - seconds[0]]
-
-    total: list[float] = []
-    undo += [(Checkpoints, "on_train_start", start), (Checkpoints, "on_train_epoch_end", end)]
-    undo += [(Checkpoints, "_save", saved)]
-    Checkpoints.on_train_start, Checkpoints.on_train_epoch_end, Checkpoints._save = begins, ends, save
-    every = COST_STEPS // LOOKS
-    settings = [*more, f"trainer.max_steps={COST_STEPS}", f"guard.every={every}"]
-    settings.append(f"trainer.checkpoint_steps={every}")
-    try:
-        with tempfile.TemporaryDirectory() as out:
-            typed = ["train", *settings, f"out={out}", "name=run", "evaluate=false"]
-            if selfsup([*typed, "trainer.checkpoint_minutes=99"]):
-                raise SystemExit(f"{settings} did not run")
-    finally:
-        for cls, hook, function in undo:
-            setattr(cls, hook, function)
-    training = total[0] - sum(writes) - spent["guard"]
-    usual = load_config("train", [])["guard"]["every"]
-    return {
-        "method": method,
-        "command": " ".join(["selfsup", "train", *settings]),
-        "seconds": round(training, 2),
-        "first_look_seconds": round(seconds[1], 3),
-        "shares": {
-            "guard": spent["guard"] / LOOKS / (usual * training / COST_STEPS),
-            "finite": spent["finite"] / training,
-        },
-        "checkpoint_seconds": round(median(writes), 4),
-        "checkpoint_mib": round(max(sizes) / 2**20, 1),
-        # A minute of training, and then the writing.
-        "checkpoint_share": median(writes) / (60 + median(writes)),
     }
 
 
@@ -194,9 +101,9 @@ def main() -> None:
             record("kills", rows)
             print(method, rows[-1]["differences"] or "the same", rows[-1]["kills"], flush=True)
     if arguments.cost:
-        rows = [cost(method, f"experiment=digits_{method}") for method in arguments.methods]
+        rows = [survival_cost.cost(method, f"experiment=digits_{method}") for method in arguments.methods]
         large = ("backbone=vit_small", "data.image_size=96", "batch_size=8")
-        rows.append(cost("dino, ViT-S", "method=dino", *large))
+        rows.append(survival_cost.cost("dino, ViT-S", "method=dino", *large))
         record("cost", rows)
     if arguments.tests:
         record("tests", tested())

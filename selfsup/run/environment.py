@@ -22,6 +22,7 @@ from selfsup.files import write_text
 PACKAGES = ("selfsup", "torch", "torchvision", "pytorch-lightning", "timm", "lightly", "numpy", "pillow")
 FILE = "environment.json"
 _NAMES = 100_000
+_LARGEST = 16 * 2**20  # bytes
 
 
 def environment(source: Source, on_gpu: bool, processes: int) -> dict[str, Any]:
@@ -87,11 +88,19 @@ def _version(package: str) -> str | None:
 def starts(folder: Path) -> list[dict[str, Any]]:
     """How a run was started and taken up again, the first time first; empty if nothing says so."""
     path = folder / FILE
+    if not path.is_file():
+        return []
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.is_file() else []
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("it is larger than any of ours")
+        found = list(json.loads(path.read_text(encoding="utf-8"))["starts"])
+        for start in found:
+            for part in (start, *(start.get(name, {}) for name in ("versions", "device", "data"))):
+                if not isinstance(part, dict):
+                    raise TypeError("it does not hold what a run writes")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"'{path}' is damaged ({error}); remove it to go on without it") from error
-    return list(found)
+    return found
 
 
 def record(folder: Path, now: Mapping[str, Any]) -> None:
@@ -113,6 +122,6 @@ def require_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> None
     was, is_ = before.get("data"), now["data"]
     if was is not None and was != is_:
         raise UsageError(
-            f"the data is not what this run began with ({was['images']} images then, {is_['images']} now, "
-            "or other ones); put it back, or start a new run"
+            f"the data is not what this run began with ({was.get('images')} images then, {is_['images']} "
+            "now, or other ones); put it back, or start a new run"
         )

@@ -1,6 +1,7 @@
 """Going on with a run, and repeating one: what may change, and what is told about it."""
 
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from pathlib import Path
@@ -21,25 +22,36 @@ _MAY_CHANGE = (
     "guard",
     "traceback",
     "resume",
+    "data.workers",
+    "data.root",  # the same images may lie elsewhere now, and their names are compared
 )
 # Of the trainer's settings, these decide which images make up a step.
 _MAY_NOT_CHANGE = ("trainer.accumulate_grad_batches", "trainer.sync_batchnorm")
 _ALONE = ("trainer", "logger")  # groups that no other depends on
-_LARGEST_CONFIG = 2**20
+_LARGEST_CONFIG, _MOST_VALUES = 2**20, 10_000
 
 
 def resumed(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration a run was started with, with what this command says of the trainer and the logger.
+
+    The command that started the run may be repeated with ``resume=`` behind it.
 
     Raises:
         UsageError: there is no such run, or a setting that cannot change.
     """
     folder = Path(config["resume"])
     before = read_config(folder, "resume")
-    for key in _keys(config["overrides"]):
-        if key in _MAY_NOT_CHANGE or key.partition(".")[0] not in (*_MAY_CHANGE, "trainer"):
-            raise UsageError(f"{key} cannot change when a run is resumed; start a new run for that")
-    return {**_with(before, config), "resume": str(folder.resolve())}
+    given = []
+    for override in config["overrides"]:
+        key = override.partition("=")[0]
+        if key not in _MAY_NOT_CHANGE and {key, key.partition(".")[0]} & {*_MAY_CHANGE, "trainer"}:
+            given.append(override)
+        elif override not in before["overrides"] and _at(before, key) != _at(config, key):
+            old, new = (_called(_at(each, key)) for each in (before, config))
+            raise UsageError(
+                f"{key} cannot change when a run is resumed ({old} -> {new}); start a new run for that"
+            )
+    return {**_with(before, {**config, "overrides": given}), "resume": str(folder.resolve())}
 
 
 def repeated(config: dict[str, Any]) -> dict[str, Any]:
@@ -74,13 +86,28 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
         raise UsageError(f"{word}: '{path}' is damaged ({str(error).splitlines()[0]})") from error
     if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
         raise UsageError(f"{word}: '{path}' is no configuration of a run")
+    _require_few_values(config, f"{word}: '{path}'")
     for key, value in leaves(config).items():
         if key.rpartition(".")[2] == "_target_" and value not in _our_targets():
             raise UsageError(
                 f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
                 "give its settings by hand in a new run if you trust it"
             )
+    overrides = config.get("overrides")
+    config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
     return {str(key): value for key, value in config.items()}
+
+
+def _require_few_values(config: Mapping[Any, Any], what: str) -> None:
+    """Aliases make a YAML file of a few lines a tree of 2^40 values, or one that contains itself."""
+    waiting, left = deque([config]), _MOST_VALUES
+    while waiting:
+        value = waiting.popleft()
+        left -= 1
+        if left < 0:
+            raise UsageError(f"{what} has more values than any configuration of ours")
+        inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        waiting.extend(inside)
 
 
 def _our_targets() -> set[str]:
@@ -92,12 +119,25 @@ def _keys(overrides: Iterable[str]) -> list[str]:
     return [override.partition("=")[0] for override in overrides]
 
 
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key, None if there is none."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _called(value: Any) -> Any:
+    """A group of settings by its name, and a value by itself."""
+    return value.get("name", "other settings") if isinstance(value, Mapping) else value
+
+
 def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """The settings ``before``, with those that the command overrides, and those that are new since."""
     merged = {**config, **before, "traceback": config["traceback"]}
     about = ("resume", "from", "traceback")
     given = [override for override in config["overrides"] if override.partition("=")[0] not in about]
-    merged["overrides"] = [*before.get("overrides", []), *given]
+    merged["overrides"] = [*before["overrides"], *given]
     for group in _ALONE:
         if before.get(group, {}).get("name") == config[group].get("name"):
             merged[group] = {**config[group], **before[group]}
@@ -145,11 +185,16 @@ class Position(NamedTuple):
     notes: list[str]
 
 
-def find_position(folder: Path, processes: int) -> Position:
+def find_position(folder: Path, processes: int, model: Mapping[str, Any]) -> Position:
     """The newest intact checkpoint of a run; step 0 if it was stopped before its first.
 
+    Args:
+        processes: that would go on.
+        model: its parameters and buffers by name.
+
     Raises:
-        UsageError: all checkpoints are damaged, or another number of processes wrote them.
+        UsageError: all checkpoints are damaged, another number of processes wrote them, or the newest is of
+            another model.
     """
     checkpoint, damaged = newest_intact(folder)
     notes = [f"{path} is damaged ({reason}) and is passed over" for path, reason in damaged]
@@ -172,5 +217,19 @@ def find_position(folder: Path, processes: int) -> Position:
             f"this run was trained by {wrote} processes and {processes} would go on, with other batches; "
             f"set trainer.devices and trainer.num_nodes so that they are {wrote}"
         )
+    _require_same_model(checkpoint, content["state_dict"], model)
     notes.append(f"going on from {checkpoint}")
     return Position(checkpoint, step_of(checkpoint), batches, total, notes)
+
+
+def _require_same_model(checkpoint: Path, found: Any, model: Mapping[str, Any]) -> None:
+    shapes, ours = (
+        {key: tuple(getattr(value, "shape", ())) for key, value in tensors.items()}
+        for tensors in (found if isinstance(found, Mapping) else {}, model)
+    )
+    wrong = [key for key in {**ours, **shapes} if ours.get(key) != shapes.get(key)]
+    if wrong:
+        raise UsageError(
+            f"'{checkpoint}' is of another model than config.yaml beside it describes: {len(wrong)} tensors "
+            f"differ, '{wrong[0]}' among them; put back the configuration that the run was started with"
+        )

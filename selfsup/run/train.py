@@ -77,7 +77,8 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     now = environment(source, on_gpu, world)
     notes, checkpoint = _take_up(config, order, method, total, now)
 
-    folder = _folder(config, now)
+    with _sentences(Path(config["resume"] or config["out"])):
+        folder = _folder(config, now)
     signals.hint = f"; go on by resume={folder}"
     console = Console(quiet=process_rank() > 0)
     _announce(console, config, method, len(source), devices, folder)
@@ -117,7 +118,7 @@ def _take_up(
     if earlier:
         require_same_data(earlier[0], now)
     notes += [f"  changed: {each}" for each in changes(read_config(folder, "resume"), config)]
-    at = find_position(folder, now["device"]["processes"])
+    at = find_position(folder, now["device"]["processes"], method.state_dict())
     if total < at.step:
         raise UsageError(
             f"the run has made {at.step} steps already, and trainer.max_epochs or trainer.max_steps would "

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from lightly.models.modules.heads import SimCLRProjectionHead
 from safetensors.torch import load_file
 
 from selfsup.callbacks.checkpoint_files import checkpoints, newest_intact, read_checkpoint
 from selfsup.callbacks.finite import LARGEST, bounded, finite, nonfinite
 from selfsup.commands import main
+from selfsup.config import load_config
+from selfsup.data import load_data
+from selfsup.data.batches import make_order
 from selfsup.views import ViewPlan
 
 SETTINGS = (
@@ -69,6 +73,35 @@ def test_an_image_that_is_not_finite_costs_its_step(
     newest, _ = newest_intact(tmp_path / "run")
     assert newest is not None
     assert read_checkpoint(newest)["callbacks"]["FiniteSteps"] == {"skipped": [3]}
+
+
+def test_a_module_whose_output_is_not_finite_is_named_with_its_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, whole = 0, SimCLRProjectionHead.forward
+
+    def spoil(self: SimCLRProjectionHead, x: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        out = whole(self, x)
+        if calls in (2, 3):  # the second step, and the look back at it
+            out = out.clone()
+            out[64 + 5] = float("inf")  # of the second view
+        return out
+
+    monkeypatch.setattr(SimCLRProjectionHead, "forward", spoil)
+    assert run(tmp_path, "method=simclr", "trainer.max_steps=3") == 0
+    (about,) = (tmp_path / "run" / "nonfinite").glob("*.json")
+    found = json.loads(about.read_text())
+    assert (found["step"], found["what"]) == (2, "the output of projector")
+    (index,) = found["samples"]
+    batch = load_file(about.with_suffix(".safetensors"))
+    assert batch["index"][0] == index
+    # The others follow in their order: it was the sixth of the batch.
+    config = load_config("train", ["batch_size=64"])
+    source, _ = load_data(config["data"])
+    order = make_order(source, 64, config["seed"], 1)
+    assert order.indices(0, torch.tensor([1]))[0].tolist()[5] == index
 
 
 def test_nothing_of_a_skipped_step_is_kept(tmp_path: Path, spoilt: list[int]) -> None:

@@ -34,7 +34,7 @@ def test_a_run_killed_while_it_trains(method: str, tmp_path: Path, photos: Path)
     moment = kills.WHILE_TRAINING[number % len(kills.WHILE_TRAINING)]
     (told,) = kills.kill_and_resume(tmp_path, "killed", given, [moment], seed=number)
     assert told["exit"] == (1 if moment is kills.in_a_worker else -9)
-    assert told["lost"] <= 1
+    assert told["lost"] <= 2  # a step, and the one that is made while its checkpoint is written
     assert kills.differences(tmp_path / "straight", tmp_path / "killed") == []
 
 

@@ -111,6 +111,122 @@ def test_what_makes_no_sense_is_refused(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("method=simclr", "method cannot change when a run is resumed (dino -> simclr)"),
+        (
+            "method.center_momentum=0.5",
+            "method.center_momentum cannot change when a run is resumed (0.9 -> 0.5)",
+        ),
+        ("backbone=resnet18", "backbone cannot change"),
+        ("data=digits", "data cannot change when a run is resumed (folder -> digits)"),
+        ("data.image_size=28", "data.image_size cannot change when a run is resumed (24 -> 28)"),
+        ("views=simclr", "views cannot change"),
+        ("batch_size=8", "batch_size cannot change when a run is resumed (16 -> 8)"),
+        ("seed=3", "seed cannot change when a run is resumed (0 -> 3)"),
+        ("name=other", "name cannot change"),
+        ("trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches cannot change"),
+    ],
+)
+def test_what_would_make_another_run_is_refused_and_leaves_no_trace(
+    given: str, words: str, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    before = (folder / "config.yaml").read_text()
+    # Relative paths are of no matter: nothing is read before it is refused.
+    more = [f"data.root={straight.parent / 'photos'}"] if given.startswith("data.") else []
+    assert resume(folder, *more, given) == 2
+    assert words in capsys.readouterr().err
+    assert (folder / "config.yaml").read_text() == before
+
+
+def test_the_command_may_be_repeated_and_the_images_and_workers_be_others(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    shutil.copytree(straight.parent / "photos", tmp_path / "elsewhere")
+    overrides = yaml.safe_load((folder / "config.yaml").read_text())["overrides"]
+    said = [each for each in overrides if not each.startswith(("out=", "name="))]
+    assert (
+        resume(folder, *said, "batch_size=16", f"data.root={tmp_path / 'elsewhere'}", "data.workers=1") == 0
+    )
+    told = capsys.readouterr().out
+    assert f"changed: data.root {straight.parent / 'photos'} -> {tmp_path / 'elsewhere'}" in told
+    assert "changed: data.workers 0 -> 1" in told
+    assert kills.differences(straight, folder) == []
+
+
+def test_a_run_that_has_ended_is_made_longer_by_epochs(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(straight, tmp_path / "run")
+    assert resume(tmp_path / "run", "trainer.max_steps=-1", "trainer.max_epochs=2") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the run is 8 steps long now instead of 6: its schedules are stretched over the new length" in said
+    assert [int(row["step"]) for row in kills.metrics(tmp_path / "run")] == list(range(1, 9))
+    assert sorted(path.name for path in (tmp_path / "run").glob("encoder*")) == ["encoder", "encoder-2"]
+
+
+def test_the_configuration_of_another_model_is_a_sentence(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["backbone"]["model_args"]["depth"] = 2
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert resume(folder) == 2
+    said = capsys.readouterr().err
+    assert "is of another model than config.yaml beside it describes" in said
+    assert said.count("\n") == 1
+
+
+BOMBS = {
+    "mappings": "a0: &a0 {x: 1}\n"
+    + "".join(f"a{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}\n" for i in range(1, 40)),
+    "lists": "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)),
+    "itself": "a: &a {x: *a}\n",
+    "deep": f"a: {'[' * 2000}{']' * 2000}\n",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_configuration_that_unfolds_without_end_is_refused(
+    name: str, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    (folder / "config.yaml").write_text("trainer: {}\n" + BOMBS[name])
+    for word in ("resume", "from"):
+        assert main(["train", f"{word}={folder}"]) == 2
+        said = capsys.readouterr().err
+        assert "has more values than any configuration of ours" in said or "is damaged" in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, "{}", '{"starts": 3}', '{"starts": [3]}', '{"starts": [{"data": 3}]}']
+)
+def test_a_record_of_starts_that_is_not_ours_is_a_sentence(
+    text: str, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    (folder / "environment.json").write_text(text)
+    assert resume(folder) == 2
+    said = capsys.readouterr().err
+    assert "environment.json' is damaged" in said
+    assert said.count("\n") == 1
+
+
+def test_what_is_recorded_of_a_start(straight: Path) -> None:
+    (start,) = json.loads((straight / "environment.json").read_text())["starts"]
+    assert start.keys() == {"time", "command", "revision", "dirty", "versions", "device", "data"}
+    assert {"python", "torch", "timm", "pytorch-lightning"} <= start["versions"].keys()
+    assert start["device"]["processes"] == 1
+    assert start["data"]["images"] == 64
+    assert len(start["data"]["fingerprint"]) == 16
+    assert all(start["versions"].values())
+
+
 def test_other_images_are_refused(straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = cut(straight, tmp_path / "cut", 4)
     path = folder / "environment.json"

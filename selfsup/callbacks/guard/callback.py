@@ -109,7 +109,7 @@ class CollapseGuard(pl.Callback):
             self.newest = self._observe(trainer, pl_module)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        if self._due(trainer.global_step + 1):
+        if self.due(trainer.global_step + 1):
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             self.gradient = torch.nn.utils.get_total_norm(gradients)
             self.weights = [p.detach().clone() for p in pl_module.encoder.parameters()]
@@ -124,14 +124,15 @@ class CollapseGuard(pl.Callback):
         if step == self.last:  # a further micro-batch of an accumulated step
             return
         self.last = step
-        if self._due(step):
+        if self.due(step):
             self._look(step, trainer, pl_module)
         elif not self.told:
             # A resumed run's rows in `metrics.csv` are those of a run that was not interrupted.
             pl_module.log_dict({f"guard/{name}": value for name, value in self.newest.items()})
         self.told = True
 
-    def _due(self, step: int) -> bool:
+    def due(self, step: int) -> bool:
+        """Whether there is a look after an optimizer step."""
         return step == 1 or step % (self.early if step <= _EARLY else self.every) == 0
 
     def _look(self, step: int, trainer: pl.Trainer, module: Any) -> None:

@@ -256,7 +256,7 @@ def test_small_batches_are_looked_at_with_fewer_images_and_more_rarely(
 ) -> None:
     one = guard(range(5000), batch_size)
     assert len(one.index) == images
-    assert [step for step in range(1, 601) if one._due(step)] == looks
+    assert [step for step in range(1, 601) if one.due(step)] == looks
     # A look is a fraction of a step at most; it is the images in it that cost.
     seen, trained = images * len([step for step in looks if step > 200]), 400 * batch_size
     assert seen <= trained / 50
@@ -266,7 +266,7 @@ def test_small_batches_are_looked_at_with_fewer_images_and_more_rarely(
 def test_looks_that_were_asked_for_are_no_rarer_or_denser() -> None:
     for every in (1, 7, 300):
         one = guard(range(5000), every=every)
-        assert [step for step in range(2, 1000) if one._due(step)] == list(range(max(2, every), 1000, every))
+        assert [step for step in range(2, 1000) if one.due(step)] == list(range(max(2, every), 1000, every))
 
 
 def test_an_update_is_at_least_what_the_weights_must_have_made_to_grow() -> None:

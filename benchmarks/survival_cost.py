@@ -1,0 +1,117 @@
+"""What surviving costs, measured inside a run: the guard, checkpoints, and the look for what is not finite."""
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from selfsup.callbacks.checkpoint_writer import WholeFiles
+from selfsup.callbacks.checkpoints import Checkpoints
+from selfsup.callbacks.finite import FiniteSteps
+from selfsup.callbacks.guard import CollapseGuard
+from selfsup.commands import main as selfsup
+from selfsup.config import load_config
+
+# Every so many steps there are a look and a checkpoint, which is written during the first half of the next.
+STEPS, EVERY, HALF = 24, 6, 3
+LENGTH = 1000  # steps of a run that the guard's share is of
+_START = ("begin", FiniteSteps, "on_train_batch_start")
+_WATCHED = (
+    _START,
+    ("finite", FiniteSteps, "on_before_backward"),
+    ("finite", FiniteSteps, "on_before_optimizer_step"),
+    ("first look", CollapseGuard, "on_train_start"),
+    ("guard", CollapseGuard, "on_before_optimizer_step"),
+    ("guard", CollapseGuard, "on_train_batch_end"),
+    ("save", Checkpoints, "_save"),
+    ("write", WholeFiles, "_work"),
+)
+Calls = dict[str, list[tuple[float, float]]]  # by name, when each call began and how many seconds it took
+
+
+@contextmanager
+def watched() -> Iterator[Calls]:
+    """Calls of the callbacks' methods while the block runs."""
+    calls: Calls = defaultdict(list)
+
+    def timed(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                calls[name].append((began, time.perf_counter() - began))
+
+        return run
+
+    before = [(cls, method, vars(cls)[method]) for _, cls, method in _WATCHED]
+    for name, cls, method in _WATCHED:
+        setattr(cls, method, timed(name, vars(cls)[method]))
+    try:
+        yield calls
+    finally:
+        for cls, method, function in before:
+            setattr(cls, method, function)
+
+
+def cost(method: str, *more: str) -> dict[str, Any]:
+    """Shares of a run's time that go into its survival.
+
+    A checkpoint costs the time for which training waits, and what the steps after it, during which it is
+    written, are slower than others. The guard's share is of a run of 1,000 steps with its usual looks, the one
+    at the untrained model among them.
+    """
+    settings = [*more, f"trainer.max_steps={STEPS}", f"guard.every={EVERY}"]
+    settings.append(f"trainer.checkpoint_steps={EVERY}")
+    with tempfile.TemporaryDirectory() as out, watched() as calls:
+        typed = ["train", *settings, f"out={out}", "name=run", "evaluate=false", "report=false"]
+        if selfsup([*typed, "online=none", "trainer.checkpoint_minutes=99"]):
+            raise SystemExit(f"{settings} did not run")
+        size = max(path.stat().st_size for path in (Path(out) / "run" / "checkpoints").iterdir())
+    steps = own_seconds(calls)
+    step = median(s for n, s in enumerate(steps) if n % EVERY >= HALF)
+    slower = [sum(steps[n : n + HALF]) - HALF * step for n in range(EVERY, len(steps) - HALF + 1, EVERY)]
+    waited = [seconds for _, seconds in calls["save"][:-1]]  # the last one waits for the disk
+    checkpoint = median(waited) + max(0.0, median(slower))
+    first, look = calls["first look"][0][1], sum(seconds for _, seconds in calls["guard"]) / (STEPS // EVERY)
+    looks = usual_looks(more)
+    finite = sum(seconds for name in ("begin", "finite") for _, seconds in calls[name]) / STEPS
+    return {
+        "method": method,
+        "command": " ".join(["selfsup", "train", *settings]),
+        "step_seconds": round(step, 4),
+        "first_look_seconds": round(first, 4),
+        "look_seconds": round(look, 4),
+        "looks": looks,
+        "guard_share": (first + looks * look) / (LENGTH * step),
+        "finite_share": finite / step,
+        "checkpoint_mib": round(size / 2**20, 1),
+        "checkpoint_waited": round(median(waited), 4),
+        "checkpoint_slower": round(median(slower), 4),
+        "checkpoint_written": round(median(seconds for _, seconds in calls["write"]), 4),
+        "checkpoint_share": checkpoint / 60,
+    }
+
+
+def own_seconds(calls: Calls) -> list[float]:
+    """Of each step but the last, its seconds less those of looks and checkpoints in it."""
+    begins = [began for began, _ in calls["begin"]]
+    return [
+        end
+        - start
+        - sum(seconds for name in ("guard", "save") for at, seconds in calls[name] if start <= at < end)
+        for start, end in zip(begins, begins[1:], strict=False)
+    ]
+
+
+def usual_looks(settings: tuple[str, ...]) -> int:
+    """How often the guard looks in the first steps of a run, after the first."""
+    config = load_config("train", list(settings))
+    about: dict[str, Any] = {"path": Path(), "console": None, "batch_size": config["batch_size"]}
+    about |= {key: value for key, value in config["guard"].items() if key != "enabled"}
+    guard = CollapseGuard(range(10_000), config["method"]["name"], **about)
+    return sum(guard.due(step) for step in range(2, LENGTH + 1))
