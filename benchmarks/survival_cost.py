@@ -1,10 +1,11 @@
-"""What surviving costs, measured inside a run: the guard, checkpoints, and the look for what is not finite."""
+"""What surviving costs, measured in a run: the guard, checkpoints, and the look for what is not finite."""
 
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -62,8 +63,8 @@ def cost(method: str, *more: str) -> dict[str, Any]:
     """Shares of a run's time that go into its survival.
 
     A checkpoint costs the time for which training waits, and what the steps after it, during which it is
-    written, are slower than others. The guard's share is of a run of 1,000 steps with its usual looks, the one
-    at the untrained model among them.
+    written, are slower than others. The guard's share is of a run of 1,000 steps with its usual looks, the
+    one at the untrained model among them.
     """
     settings = [*more, f"trainer.max_steps={STEPS}", f"guard.every={EVERY}"]
     settings.append(f"trainer.checkpoint_steps={EVERY}")
@@ -104,7 +105,7 @@ def own_seconds(calls: Calls) -> list[float]:
         end
         - start
         - sum(seconds for name in ("guard", "save") for at, seconds in calls[name] if start <= at < end)
-        for start, end in zip(begins, begins[1:], strict=False)
+        for start, end in pairwise(begins)
     ]
 
 

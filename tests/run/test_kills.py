@@ -31,10 +31,12 @@ def test_a_run_killed_while_it_trains(method: str, tmp_path: Path, photos: Path)
     kills.kill_and_resume(tmp_path, "straight", given, [])
     # Over the methods, each moment has its turn.
     number = METHODS.index(method)
-    moment = kills.WHILE_TRAINING[number % len(kills.WHILE_TRAINING)]
-    (told,) = kills.kill_and_resume(tmp_path, "killed", given, [moment], seed=number)
-    assert told["exit"] == (1 if moment is kills.in_a_worker else -9)
-    assert told["lost"] <= 2  # a step, and the one that is made while its checkpoint is written
+    moments = kills.WHILE_TRAINING[number :: len(METHODS)]
+    for moment, told in zip(
+        moments, kills.kill_and_resume(tmp_path, "killed", given, moments, seed=number), strict=True
+    ):
+        assert told["exit"] == (1 if moment is kills.in_a_worker else -9)
+        assert told["lost"] <= 2  # a step, and the one that is made while its checkpoint is written
     assert kills.differences(tmp_path / "straight", tmp_path / "killed") == []
 
 

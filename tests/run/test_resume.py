@@ -116,12 +116,12 @@ def test_what_makes_no_sense_is_refused(
     [
         ("method=simclr", "method cannot change when a run is resumed (dino -> simclr)"),
         (
-            "method.center_momentum=0.5",
+            "method=dino method.center_momentum=0.5",
             "method.center_momentum cannot change when a run is resumed (0.9 -> 0.5)",
         ),
         ("backbone=resnet18", "backbone cannot change"),
         ("data=digits", "data cannot change when a run is resumed (folder -> digits)"),
-        ("data.image_size=28", "data.image_size cannot change when a run is resumed (24 -> 28)"),
+        ("data=folder data.image_size=28", "data.image_size cannot change when a run is resumed (24 -> 28)"),
         ("views=simclr", "views cannot change"),
         ("batch_size=8", "batch_size cannot change when a run is resumed (16 -> 8)"),
         ("seed=3", "seed cannot change when a run is resumed (0 -> 3)"),
@@ -134,9 +134,7 @@ def test_what_would_make_another_run_is_refused_and_leaves_no_trace(
 ) -> None:
     folder = cut(straight, tmp_path / "cut", 4)
     before = (folder / "config.yaml").read_text()
-    # Relative paths are of no matter: nothing is read before it is refused.
-    more = [f"data.root={straight.parent / 'photos'}"] if given.startswith("data.") else []
-    assert resume(folder, *more, given) == 2
+    assert resume(folder, *given.split()) == 2
     assert words in capsys.readouterr().err
     assert (folder / "config.yaml").read_text() == before
 
@@ -165,7 +163,7 @@ def test_a_run_that_has_ended_is_made_longer_by_epochs(
     said = " ".join(capsys.readouterr().out.split())
     assert "the run is 8 steps long now instead of 6: its schedules are stretched over the new length" in said
     assert [int(row["step"]) for row in kills.metrics(tmp_path / "run")] == list(range(1, 9))
-    assert sorted(path.name for path in (tmp_path / "run").glob("encoder*")) == ["encoder", "encoder-2"]
+    assert (tmp_path / "run" / "encoder-2" / "model.safetensors").is_file()
 
 
 def test_the_configuration_of_another_model_is_a_sentence(

@@ -60,7 +60,7 @@ def test_a_failure_is_named_within_200_steps(
 
 
 def named(method: str, looks: list[dict[str, float]], steps: int) -> dict[str, int]:
-    """What the guard would say of signals that were written down: failures, and the steps it names them at."""
+    """What the guard would say of signals that were written down: failures, and when it names them."""
     watch, found = Watch(failures_of(method)), {}
     marks = {"trivial": floors.dino(512), "floor": 0.0}
     for look in looks:
