@@ -95,6 +95,7 @@ FAULTS = (
         (
             "test_a_signal_saves_the_step_it_comes_in_and_the_run_goes_on_from_there",
             "test_a_signal_before_the_first_step_begins_nothing",
+            "test_a_signal_while_the_encoder_is_judged_ends_the_command_and_says_how_to_go_on",
         ),
         "nothing: the step is saved, status 75 (130 for Ctrl-C)",
         "Lightning's: training ends after the step, no checkpoint",
@@ -117,7 +118,10 @@ FAULTS = (
     ),
     Fault(
         "the disk is full",
-        ("test_a_full_disk_gives_a_sentence_and_the_last_good_checkpoint_survives",),
+        (
+            "test_a_full_disk_gives_a_sentence_and_the_last_good_checkpoint_survives",
+            "test_a_disk_that_is_full_before_the_run_begins_is_a_sentence",
+        ),
         "steps since the last checkpoint; a sentence that says how to go on",
         "Lightning's traceback",
         "Lightning's traceback",

@@ -20,6 +20,7 @@ from selfsup.callbacks.finite import FiniteSteps
 from selfsup.commands import main
 from selfsup.encoder import build_encoder, save_encoder
 from selfsup.errors import REQUEUE
+from selfsup.evaluation import registry
 from selfsup.files import write_text
 from selfsup.methods.base import Method
 from selfsup.run import folder as run_folder
@@ -81,6 +82,15 @@ def test_a_signal_before_the_first_step_begins_nothing(
     assert not (tmp_path / "asked").exists()
 
 
+def test_a_signal_while_the_encoder_is_judged_ends_the_command_and_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = kills.at_call(0, lambda *_: os.kill(os.getpid(), signal.SIGUSR1), registry.record)
+    monkeypatch.setattr(registry, "record", ask)
+    assert run(tmp_path, "name=asked", "evaluate=true", "trainer.max_steps=1") == REQUEUE
+    assert f"stopped by SIGUSR1; go on by resume={tmp_path / 'asked'}" in capsys.readouterr().err
+
+
 @contextlib.contextmanager
 def small_disk(where: Path, mebibytes: int) -> Iterator[Path]:
     where.mkdir()
@@ -121,6 +131,19 @@ def test_a_full_disk_gives_a_sentence_and_the_last_good_checkpoint_survives(
             path.unlink()
         assert main(["train", f"resume={disk / 'run'}", "trainer.checkpoints_kept=1"]) == 0
         assert kills.differences(tmp_path / "run", disk / "run") == []
+
+
+def test_a_disk_that_is_full_before_the_run_begins_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        with contextlib.suppress(OSError), (disk / "somebody else's").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        assert main(["train", f"out={disk}", *TINY, "name=run"]) in (1, 2)
+        said = capsys.readouterr().err
+        assert "No space left on device" in said
+        assert said.count("\n") == 1
 
 
 def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:

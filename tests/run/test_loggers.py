@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from pytorch_lightning.loggers import Logger
 
+from selfsup.callbacks.guard import Bound, Failure
+from selfsup.callbacks.guard import callback as guard_callback
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.run import loggers, trainer
@@ -66,6 +68,20 @@ def test_a_logger_gets_every_row_in_order_from_a_thread_of_its_own(
     assert recorder.threads == {"logger"}
     assert recorder.ended == ["success"]
     assert "the logger" not in capsys.readouterr().out
+
+
+def test_a_logger_gets_the_name_of_what_the_guard_warns_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(trainer, "make_logger", lambda config, folder, tell: Detached(recorder, tell))
+    always = Failure("always", (Bound("update", above=-1.0),), "it is so", "do not mind")
+    monkeypatch.setattr(guard_callback, "failures_of", lambda method: (always,))
+    watched = ("guard.enabled=true", "guard.every=1", "guard.images=16")
+    assert main(["train", f"out={tmp_path}", "name=run", *TINY, *watched]) == 0
+    named = [(step, row) for step, row in recorder.rows if "guard/named/always" in row]
+    assert [step for step, _ in named] == [3]  # the second look at which it counts
+    assert "it is so; do not mind" in (tmp_path / "run" / "warnings.csv").read_text()
 
 
 def test_a_dead_logger_is_told_once_and_training_goes_on(

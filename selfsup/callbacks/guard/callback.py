@@ -143,7 +143,7 @@ class CollapseGuard(pl.Callback):
         share = step / max(1, int(trainer.estimated_stepping_batches))
         warned = self.watch.look(step, share, signals, self.marks)
         if trainer.is_global_zero:
-            self._tell(warned)
+            self._tell(warned, trainer)
         if self.stop and trainer.strategy.reduce_boolean_decision(bool(warned), all=False):
             said = warned[0].message if warned else "another process says why"
             raise RunStopped(f"stopped at step {step}: {said}")
@@ -177,9 +177,11 @@ class CollapseGuard(pl.Callback):
         self.weights, self.looked, self.length = [], step, length
         return signals
 
-    def _tell(self, warned: list[Warned]) -> None:
+    def _tell(self, warned: list[Warned], trainer: pl.Trainer) -> None:
         if not warned:
             return
+        for logger in trainer.loggers:
+            logger.log_metrics({f"guard/named/{one.name}": one.value for one in warned}, warned[0].step)
         new = not self.path.exists()
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file)
