@@ -121,7 +121,10 @@ def test_what_makes_no_sense_is_refused(
         ),
         ("backbone=resnet18", "backbone cannot change"),
         ("data=digits", "data cannot change when a run is resumed (folder -> digits)"),
-        ("data=folder data.image_size=28", "data.image_size cannot change when a run is resumed (24 -> 28)"),
+        (
+            "data=folder data.root=PHOTOS data.image_size=28",
+            "data.image_size cannot change when a run is resumed (24 -> 28)",
+        ),
         ("views=simclr", "views cannot change"),
         ("batch_size=8", "batch_size cannot change when a run is resumed (16 -> 8)"),
         ("seed=3", "seed cannot change when a run is resumed (0 -> 3)"),
@@ -134,7 +137,7 @@ def test_what_would_make_another_run_is_refused_and_leaves_no_trace(
 ) -> None:
     folder = cut(straight, tmp_path / "cut", 4)
     before = (folder / "config.yaml").read_text()
-    assert resume(folder, *given.split()) == 2
+    assert resume(folder, *given.replace("PHOTOS", str(straight.parent / "photos")).split()) == 2
     assert words in capsys.readouterr().err
     assert (folder / "config.yaml").read_text() == before
 
