@@ -44,13 +44,12 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
     given = []
     for override in config["overrides"]:
         key = override.partition("=")[0]
+        old, new = _at(before, key), _at(config, key)
         if key not in _MAY_NOT_CHANGE and {key, key.partition(".")[0]} & {*_MAY_CHANGE, "trainer"}:
             given.append(override)
-        elif override not in before["overrides"] and _at(before, key) != _at(config, key):
-            old, new = (_called(_at(each, key)) for each in (before, config))
-            raise UsageError(
-                f"{key} cannot change when a run is resumed ({old} -> {new}); start a new run for that"
-            )
+        elif override not in before["overrides"] and (old is None or old != new):
+            told = "" if old is None and new is None else f" ({_called(old)} -> {_called(new)})"
+            raise UsageError(f"{key} cannot change when a run is resumed{told}; start a new run for that")
     return {**_with(before, {**config, "overrides": given}), "resume": str(folder.resolve())}
 
 
