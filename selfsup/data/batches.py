@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfsup.data.crops import read_crops
 from selfsup.data.order import EpochOrder, Key, ShardOrder
+from selfsup.data.workers import leave_inherited_objects_alone
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
 
@@ -115,5 +116,6 @@ def training_loader(
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=leave_inherited_objects_alone,
         pin_memory=not resident and torch.cuda.is_available(),
     )

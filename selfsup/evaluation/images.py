@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from selfsup.data import Source, UnreadableImage
+from selfsup.data.workers import leave_inherited_objects_alone
 
 
 def fit(images: Tensor, size: int) -> Tensor:
@@ -47,6 +48,7 @@ def batches(
         sampler=index.tolist(),
         num_workers=workers,
         collate_fn=list,
+        worker_init_fn=leave_inherited_objects_alone,
     )
     for batch in loader:
         if skipped is not None:

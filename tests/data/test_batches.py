@@ -1,5 +1,6 @@
 """What batches hold, whoever reads them."""
 
+import gc
 import io
 import os
 import shutil
@@ -179,6 +180,30 @@ def test_a_worker_that_is_killed_is_told_in_a_sentence() -> None:
     ):
         epochs_of(Killer(list(range(8))), workers=1)
     assert "\n" not in str(raised.value)
+
+
+class Inherited(list[int]):
+    """What a process had before it was forked."""
+
+
+class CountInherited:
+    """A file whose pixels say how many objects of the process before it a collection of garbage visits."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, i: int, /) -> torch.Tensor:
+        gc.collect()
+        found = sum(type(one) is Inherited for one in gc.get_objects())
+        return torch.full((3, 32, 32), found, dtype=torch.uint8)
+
+
+def test_collections_in_a_worker_leave_alone_what_it_inherited() -> None:
+    """Else each worker copies its parent's memory, at some time in the middle of an epoch."""
+    kept = [Inherited() for _ in range(7)]
+    for workers, visited in ((0, len(kept)), (1, 0)):
+        for batch in epochs_of(ImageFiles(CountInherited()), workers):
+            assert {int(value) for view in batch["image"] for value in view.unique()} == {visited}
 
 
 def test_other_errors_are_not_taken_for_a_killed_worker() -> None:
