@@ -17,7 +17,7 @@ from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.files import remove_parts
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
-from selfsup.run.loggers import without_machine
+from selfsup.run.loggers import public_name, without_machine
 
 
 def hand_over(
@@ -37,7 +37,7 @@ def hand_over(
     facts = {"method": config["method"]["name"], "minutes": round(minutes, 2), "steps": method.global_step}
     if not target.exists():
         code = revision()["revision"]
-        card = {**facts, "data": config["data"]["name"], "revision": code}
+        card = {**facts, "data": public_name(config["data"]), "revision": code}
         # The folder is made to be published, and config.yaml has the rest.
         card["config"] = without_machine(config)
         save_encoder(encoder, target, card)

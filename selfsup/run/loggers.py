@@ -161,6 +161,21 @@ def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _shown(key, value) for key, value in config.items() if key != "overrides"}
 
 
+def public_name(data: Mapping[str, Any]) -> str:
+    """What the data is called where anybody may read it: of a folder's path its last part.
+
+    Example:
+        >>> public_name({"name": "uoft-cs/cifar10"}), public_name({"name": "/mnt/scans"})
+        ('uoft-cs/cifar10', 'scans')
+    """
+    name = str(data["name"])
+    return Path(name).expanduser().name if _is_path(name) else name
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("/", "~", ".")) or "\\" in name or os.path.exists(name)
+
+
 def _shown(key: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {inner: _shown(inner, one) for inner, one in value.items()}
@@ -172,6 +187,8 @@ def _shown(key: str, value: Any) -> Any:
 
 
 def _of_the_machine(key: str, value: str) -> bool:
+    if key == "name" and value.count("/") == 1 and not _is_path(value):  # OWNER/NAME of the hub
+        return False
     if any(mark in value for mark in ("/", "\\", "~")) or value in (socket.gethostname(), _user()):
         return True
     return key != "name" and os.path.exists(value)  # a folder beside the one the run was started in

@@ -23,7 +23,7 @@ from selfsup.data import Source
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
 from selfsup.run.build import effective_batch
-from selfsup.run.loggers import make_logger, without_machine
+from selfsup.run.loggers import make_logger, public_name, without_machine
 from selfsup.run.share import Share
 
 _OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
@@ -65,7 +65,7 @@ def make_share(config: Mapping[str, Any], source: Source) -> list[Share]:
     logger, data = config["logger"], config["data"]
     if logger["name"] == "none":
         return []
-    card = {"method": config["method"]["name"], "data": data["name"]}
+    card = {"method": config["method"]["name"], "data": public_name(data)}
     return [Share(source, data, card, private=logger.get("private", True))]
 
 
@@ -93,7 +93,7 @@ def make_online(
     if len(source) < online.FEWEST:
         console.print(f"nothing is judged while training: {len(source)} images are too few")
         return []
-    card = {"method": config["method"]["name"], "data": data["name"], "config": without_machine(config)}
+    card = {"method": config["method"]["name"], "data": public_name(data), "config": without_machine(config)}
     workers = worker_count(data["workers"], source, devices)
     return [online.OnlineEvaluation(source, folder, settings, workers, config["seed"], card, console)]
 
