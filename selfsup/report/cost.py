@@ -5,12 +5,15 @@ from typing import Any
 
 from selfsup.report.folder import Run
 
+_PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
-def cost(run: Run, gflops: float | None) -> list[tuple[str, str]]:
+
+def cost(run: Run, gflops: float | None, of_training: float | None = None) -> list[tuple[str, str]]:
     """Names and amounts, of what is known.
 
     Args:
         gflops: of encoding one image (:func:`selfsup.report.gallery.gflops_an_image`).
+        of_training: of one image in a step (:func:`selfsup.report.learner.gflops_of_training`).
     """
     found: list[tuple[str, str]] = []
     last = run.metrics[-1] if run.metrics else {}
@@ -23,12 +26,14 @@ def cost(run: Run, gflops: float | None) -> list[tuple[str, str]]:
         found.append(("optimizer steps", f"{steps:,.0f}"))
         if batch:
             found.append(("images seen", f"{steps * batch:,.0f} ({batch} a step)"))
+            if of_training:
+                found.append(("operations of training", _flops(1e9 * of_training * steps * batch)))
     if last.get("images_per_second"):
         found.append(("throughput", f"{last['images_per_second']:,.0f} images a second"))
     if memory := max((row.get("memory_gib", 0.0) for row in run.metrics), default=0.0):
         found.append(("memory, at most", f"{memory:.2f} GiB"))
     if gflops:
-        found.append(("encoding an image", f"{gflops:.3g} GFLOPs"))
+        found.append(("encoding an image", _flops(1e9 * gflops)))
     recipe = run.card.get("recipe", {})
     if recipe:
         found.append(("encoder", f"{recipe.get('name')}, {recipe.get('image_size')} px"))
@@ -37,6 +42,11 @@ def cost(run: Run, gflops: float | None) -> list[tuple[str, str]]:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+
+
+def _flops(count: float) -> str:
+    unit, prefix = next((u, p) for u, p in _PREFIXES if count >= u or p == "M")
+    return f"{count / unit:.3g} {prefix}FLOPs"
 
 
 def _batch(config: Mapping[str, Any]) -> int | None:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.callbacks.checkpoint_files import read_checkpoint
 from selfsup.data import Source
@@ -15,7 +17,7 @@ from selfsup.methods.base import Method
 from selfsup.report.folder import Run
 from selfsup.report.gallery import denormalised
 from selfsup.report.pictures import coloured, enlarged, figure
-from selfsup.run.build import make_encoder, make_method
+from selfsup.run.build import make_encoder, make_method, quiet
 
 IMAGES = 4
 _OF_ANOTHER_VERSION = (UsageError, KeyError, TypeError, AttributeError, ValueError, ImportError)
@@ -28,6 +30,7 @@ def rebuild(run: Run) -> Method | None:
     """
     if not run.config:
         return None
+    quiet()
     try:
         method = make_method(run.config, make_encoder(run.config), devices=1)
     except _OF_ANOTHER_VERSION as error:
@@ -82,6 +85,19 @@ def made_of(method: Method, source: Source, data: dict[str, Any]) -> list[dict[s
             }
         )
     return rows
+
+
+def gflops_of_training(method: Method, source: Source) -> float:
+    """Multiplications and additions, in 10⁹, that an image costs in a step: all views, teacher, backward."""
+    rows, views = batch_views(method, source)
+    # Methods take their random numbers from the trainer's count of steps.
+    method.trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    with FlopCounterMode(display=False) as counter, torch.enable_grad():
+        method.loss(views)[0].backward()
+    method.zero_grad()
+    return float(counter.get_total_flops()) / 1e9 / len(rows)
 
 
 def batch_views(method: Method, source: Source) -> tuple[list[int], Sequence[Tensor]]:

@@ -14,7 +14,7 @@ from selfsup.report.embedding import FEWEST, eigenvalues, embedding_map, queries
 from selfsup.report.folder import Run, read_run
 from selfsup.report.gallery import Gallery, gflops_an_image, make_gallery
 from selfsup.report.insight import insight
-from selfsup.report.learner import made_of, rebuild, views_seen
+from selfsup.report.learner import gflops_of_training, made_of, rebuild, views_seen
 from selfsup.report.page import render
 
 Sources = tuple[Source, Source]
@@ -75,7 +75,8 @@ def _seen(
     """What there is to see of a run (:func:`selfsup.report.page.render`)."""
     method = rebuild(run) if pictures else None
     encoder = _encoder(run, method)
-    found: dict[str, Any] = {"cost": cost(run, gflops_an_image(encoder) if encoder is not None else None)}
+    of_encoding = gflops_an_image(encoder) if encoder is not None else None
+    found: dict[str, Any] = {"cost": cost(run, of_encoding)}
     if not pictures:
         run.missing.append("Pictures were switched off (pictures=false).")
         return found
@@ -88,6 +89,7 @@ def _seen(
         if method is not None:
             found["views"] = views_seen(method, train, data)
             found["made"] = made_of(method, train, data) if run.checkpoint is not None else []
+            found["cost"] = cost(run, of_encoding, gflops_of_training(method, train))
         if encoder is not None:
             encoder, workers = encoder.to(device), worker_count(data.get("workers", 0), test)
             gallery = make_gallery(encoder, test, images, gflops, workers)
