@@ -27,7 +27,8 @@ class Encoder(nn.Module):
     Attributes:
         model: the timm model, without a classifier.
         recipe: the arguments of :func:`build_encoder` that rebuild it untrained.
-        mean, std: of the RGB values in [0, 1] that the images are normalised with.
+        mean: of the RGB values in [0, 1] that the images are normalised with.
+        std: their standard deviations.
         card: what ``card.json`` says; empty for an encoder that was not loaded from a directory.
     """
 

@@ -187,8 +187,6 @@ def _shown(key: str, value: Any) -> Any:
 
 
 def _of_the_machine(key: str, value: str) -> bool:
-    if key == "name" and value.count("/") == 1 and not _is_path(value):  # OWNER/NAME of the hub
-        return False
     if any(mark in value for mark in ("/", "\\", "~")) or value in (socket.gethostname(), _user()):
         return True
     return key != "name" and os.path.exists(value)  # a folder beside the one the run was started in
