@@ -8,7 +8,7 @@ from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
 
-ROWS, COLUMNS = 4096, 256
+ROWS, COLUMNS, SOME = 4096, 256, 1024
 # Below this share of the whole spread, an eigenvalue from float32 products is mostly their rounding.
 FLOAT32_RANGE = 1e-6
 
@@ -82,7 +82,7 @@ def moments(features: Tensor, exact: bool = True) -> Moments:
     gram = torch.zeros(width, width, dtype=torch.float64, device=device)
     product = torch.float64 if exact else features.dtype
     # Any shift near the mean serves: products of what is left have nothing large to round against.
-    some = features[:: max(1, len(features) // ROWS)].to(device, torch.float64)
+    some = features[:: max(1, len(features) // SOME)].to(device, torch.float64)
     near = (some.sum(dim=0) / max(len(some), 1)).to(features.dtype).to(product)
     for block in features.split(ROWS):
         rows = block.to(device, product) - near
