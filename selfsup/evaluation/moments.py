@@ -87,15 +87,24 @@ def moments(features: Tensor, exact: bool = True) -> Moments:
     for block in features.split(ROWS):
         rows = block.to(device, product) - near
         total += rows.sum(dim=0)
-        # The lower triangle is enough.
-        for start in range(0, width, COLUMNS):
-            end = start + COLUMNS
-            gram[start:, start:end] += rows[:, start:].t() @ rows[:, start:end]
+        add_products(gram, rows)
     if not total.isfinite().all():
         raise NoScore("the features are not finite")
-    gram = gram.tril() + gram.tril(-1).t()
+    gram = symmetric(gram)
     count = torch.tensor(float(len(features)), dtype=torch.float64, device=device)
     return _shifted(Moments(count, total, gram), near.double())
+
+
+def add_products(gram: Tensor, rows: Tensor) -> None:
+    """Add ``rows^T rows`` to ``gram`` ``(D, D)``, whose lower triangle is enough: see :func:`symmetric`."""
+    for start in range(0, len(gram), COLUMNS):
+        end = start + COLUMNS
+        gram[start:, start:end] += rows[:, start:].t() @ rows[:, start:end]
+
+
+def symmetric(lower: Tensor) -> Tensor:
+    """The symmetric matrix of a lower triangle."""
+    return lower.tril() + lower.tril(-1).t()
 
 
 def batch_moments(features: Tensor) -> Moments:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.moments import add_products, symmetric
 from selfsup.evaluation.probes import spanned, split_labels, standardise
 
 BLOCK = 4096
@@ -31,8 +33,8 @@ def ridge_probe(
     """Least squares on one-hot labels of standardised features, its strength chosen without the test set.
 
     With the eigenvectors V and eigenvalues e of the covariance, ``W = V (e + strength)^-1 V^T X^T Y / N`` for
-    every strength. The best on a stratified hold-out is chosen (the strongest among equals), and W is
-    solved anew for the whole training split.
+    every strength; the sums are standardised instead of the features. The best on a stratified hold-out is
+    chosen (the strongest among equals), and W is solved anew for the whole training split.
 
     Args:
         train: features ``(N, D)``.
@@ -43,20 +45,25 @@ def ridge_probe(
         seed: of the hold-out.
 
     Raises:
-        NoScore: fewer than two classes, or no class with two samples.
+        NoScore: fewer than two classes, no class with two samples, or features too large to be squared.
     """
     present, target, held = split_labels(labels, holdout, seed, "a ridge classifier")
-    x, test = spanned(*standardise(train, test))
+    few = len(train) < train.shape[1]
+    x, test = spanned(*standardise(train, test)) if few else (train, test)
+    centre = torch.zeros(x.shape[1]) if few else x[:: max(1, len(x) // BLOCK)].float().mean(dim=0)
     fit, check = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
-    sums = [_sums(x, target, rows, len(present)) for rows in (fit, check)]
+    sums = [_sums(x, target, rows, len(present), centre) for rows in (fit, check)]
+    whole = _Sums(*(a + b for a, b in zip(*sums, strict=True)))
+    if not whole.gram.isfinite().all():
+        raise NoScore("squares of the features are beyond what float32 holds")
+    scale = torch.ones_like(whole.gram[0]) if few else _standard(whole, centre)
     ordered = sorted(strengths, reverse=True)
     hits = torch.zeros(len(ordered))
-    weights = _solve(*sums[0], len(fit), ordered)
+    weights = _solve(sums[0], centre, scale, ordered)
     for rows in check.split(BLOCK):
         hits += (_classes(x[rows], weights) == target[rows]).sum(1)
     best = int(hits.argmax())
-    whole = (sums[0][0] + sums[1][0], sums[0][1] + sums[1][1], sums[0][2] + sums[1][2])
-    final = _solve(*whole, len(x), [ordered[best]])
+    final = _solve(whole, centre, scale, [ordered[best]])
     return RidgeProbe(
         present[torch.cat([_classes(rows, final)[0] for rows in test.split(BLOCK)])],
         ordered[best],
@@ -65,35 +72,48 @@ def ridge_probe(
     )
 
 
-def _sums(x: Tensor, y: Tensor, rows: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``X^T X`` ``(D, D)``, class sums ``(C, D)`` and class counts ``(C,)`` of some rows, in float64."""
+class _Sums(NamedTuple):
+    """Of features x less a centre, in float64: ``sum x x^T`` ``(D, D)``; ``sum x`` and count by class."""
+
+    gram: Tensor
+    totals: Tensor
+    counts: Tensor
+
+
+def _sums(x: Tensor, y: Tensor, rows: Tensor, classes: int, centre: Tensor) -> _Sums:
     width = x.shape[1]
     gram, totals = torch.zeros(width, width, dtype=torch.float64), torch.zeros(classes, width)
+    buffer = x.new_empty(min(BLOCK, len(rows)), width)
     for block in rows.split(BLOCK):
-        part = x[block].float()
-        gram += part.t() @ part
+        part = torch.index_select(x, 0, block, out=buffer[: len(block)]).float().sub_(centre)
+        add_products(gram, part)
         totals.index_add_(0, y[block], part)
-    return gram, totals.double(), torch.bincount(y[rows], minlength=classes).double()
+    return _Sums(symmetric(gram), totals.double(), torch.bincount(y[rows], minlength=classes).double())
 
 
-def _solve(gram: Tensor, totals: Tensor, counts: Tensor, samples: int, strengths: Sequence[float]) -> Tensor:
-    """Weights ``(S, C, D + 1)``, bias last, for each strength."""
-    mean, share = totals.sum(0) / samples, counts / samples
-    covariance = gram / samples - torch.outer(mean, mean)
-    relation = totals / samples - torch.outer(share, mean)
+def _standard(sums: _Sums, centre: Tensor) -> Tensor:
+    """What standardises each dimension; 0 for those that do not vary, as of :func:`standardise`."""
+    mean = sums.totals.sum(0) / sums.counts.sum()
+    deviation = (sums.gram.diagonal() / sums.counts.sum() - mean.square()).clamp(min=0).sqrt()
+    varies = deviation > 1e-6 * (centre + mean).abs()
+    return torch.where(varies, 1 / deviation.where(varies, torch.ones_like(deviation)), 0)
+
+
+def _solve(sums: _Sums, centre: Tensor, scale: Tensor, strengths: Sequence[float]) -> Tensor:
+    """Weights ``(S, C, D + 1)`` for features as they are, bias last, for each strength."""
+    samples = sums.counts.sum()
+    mean, share = sums.totals.sum(0) / samples, sums.counts / samples
+    covariance = (sums.gram / samples - torch.outer(mean, mean)) * torch.outer(scale, scale)
+    relation = (sums.totals / samples - torch.outer(share, mean)) * scale
     if len(strengths) == 1:
         covariance.diagonal().add_(strengths[0])
         weights = torch.linalg.solve(covariance, relation.t()).t().unsqueeze(0)
-        return _with_bias(weights, mean, share)
-    values, vectors = torch.linalg.eigh(covariance)
-    turned = relation @ vectors
-    scale = 1 / (values.clamp(min=0) + torch.tensor(strengths, dtype=torch.float64).unsqueeze(1))
-    weights = (turned * scale.unsqueeze(1)) @ vectors.t()
-    return _with_bias(weights, mean, share)
-
-
-def _with_bias(weights: Tensor, mean: Tensor, share: Tensor) -> Tensor:
-    biases = share - weights @ mean
+    else:
+        values, vectors = torch.linalg.eigh(covariance)
+        gains = 1 / (values.clamp(min=0) + torch.tensor(strengths, dtype=torch.float64).unsqueeze(1))
+        weights = ((relation @ vectors) * gains.unsqueeze(1)) @ vectors.t()
+    weights = weights * scale
+    biases = share - weights @ (centre + mean)
     return torch.cat([weights, biases.unsqueeze(2)], dim=2).float()
 
 

@@ -173,6 +173,20 @@ def test_ridge_is_scikit_learns_for_every_strength(shape):
         assert (probe.predictions == expected).double().mean() >= 0.99
 
 
+def test_ridge_standardises_whatever_the_means_and_scales_and_passes_constant_dimensions_over():
+    x, y = clusters(400, 6, 3, spread=3.0)
+    test, _ = clusters(200, 6, 3, spread=3.0, seed=1)
+    scale, mean = torch.logspace(-4, 4, 6), torch.tensor([0.0, 1.0, 30.0, -1e3, 0.0, 1e5])
+    plain = ridge_probe(x, y, test, [1.0, 0.01])
+    constant = [torch.full((len(each), 1), 1 / 3) for each in (x, test)]
+    moved = [torch.cat([each * scale + mean, one], 1) for each, one in zip((x, test), constant, strict=True)]
+    found = ridge_probe(moved[0], y, moved[1], [1.0, 0.01])
+    assert found.strength == plain.strength
+    assert (found.predictions == plain.predictions).double().mean() >= 0.99
+    with pytest.raises(NoScore, match="beyond"):
+        ridge_probe(1e25 * x, y, test, [1.0])
+
+
 def test_ridge_selects_on_a_hold_out_only():
     x, y = clusters(200, 60, 4, spread=3.0)
     names = torch.tensor([2, 7, 40, 41])
