@@ -231,7 +231,7 @@ def healthy() -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"digits": lambda: golden("digits"), "cifar10-short": lambda: golden("cifar10-short")},
-    "docs/evaluation.md": {"fewshot": scores.fewshot},
+    "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/views.md": {"views": views, "input": training_input},
     "docs/scaling.md": {"scaling": scaling, "shard_memory": shard_memory, "feeding": feeding},
