@@ -3,9 +3,9 @@
 python benchmarks/evaluation.py            # all cases, each in a process of its own
 python benchmarks/evaluation.py knn ridge  # some; the others' results are kept
 
-Needs faiss-cpu beside what the project needs (``uv run --with faiss-cpu python ...``). Seconds are of
-processor time, all threads together, which others at work on the machine lengthen least; ours and its peers
-in one process. ``cifar10`` reads CIFAR-10 from the folder that SELFSUP_DATA names, by default ../shared/data.
+Needs faiss-cpu beside what the project needs (``uv run --with faiss-cpu python ...``). Seconds are
+those of a clock, so nothing else may be at work on the machine; ours and its peers run in one process.
+``cifar10`` reads CIFAR-10 from the folder that SELFSUP_DATA names, by default ../shared/data.
 """
 
 import json
@@ -42,12 +42,12 @@ def features(samples: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def seconds(run: Callable[[], Any], times: int = 1) -> tuple[float, Any]:
-    """Processor time of the fastest of several runs, and the result."""
+    """Of the fastest of several runs, and its result."""
     best, result = float("inf"), None
     for _ in range(times):
-        start = time.process_time()
+        start = time.perf_counter()
         result = run()
-        best = min(best, time.process_time() - start)
+        best = min(best, time.perf_counter() - start)
     return best, result
 
 

@@ -12,7 +12,7 @@ def evaluation() -> str:
     found = _read("evaluation-cpu")["cases"]
     device = next(iter(found.values()))["origin"]["device"]
     lines = [
-        f"{device['processor']}. Seconds of processor time, of all threads together.",
+        f"{device['processor']}, {device['cores']} cores.",
         "",
         "| | ours | beside | | aim |",
         "| --- | ---: | --- | ---: | ---: |",
