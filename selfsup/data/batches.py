@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from selfsup.data.crops import read_crops
 from selfsup.data.order import EpochOrder, Key, ShardOrder
@@ -65,7 +65,8 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
             )
         substitutes = list(read)
         kept = [i if i in read else substitutes[n % len(substitutes)] for n, i in enumerate(indices)]
-        views = [torch.stack(view) for view in zip(*(read[i] for i in kept), strict=True)]
+        # In a worker this puts a view's crops straight into the memory that the training shares.
+        views = [default_collate(list(view)) for view in zip(*(read[i] for i in kept), strict=True)]
         return views, torch.tensor(kept), skipped
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import Batches, training_loader
@@ -180,6 +181,20 @@ def test_a_worker_that_is_killed_is_told_in_a_sentence() -> None:
     ):
         epochs_of(Killer(list(range(8))), workers=1)
     assert "\n" not in str(raised.value)
+
+
+class TellShared(Batches):
+    def __getitem__(self, key: Any) -> Any:
+        batch = super().__getitem__(key)
+        assert isinstance(batch, dict)
+        return {"shared": [view.is_shared() for view in batch["image"]]}
+
+
+def test_a_worker_puts_crops_straight_into_shared_memory() -> None:
+    """Crops put together elsewhere first leave holes in a worker's heap that the next batch does not fit."""
+    source, order = files_of(8), EpochOrder(8, 4, seed=0)
+    loader = DataLoader(TellShared(source, PLAN), sampler=order, batch_size=None, num_workers=1)
+    assert [batch["shared"] for batch in loader] == [[True] * 3] * 2
 
 
 class Inherited(list[int]):
