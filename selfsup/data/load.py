@@ -14,6 +14,7 @@ from selfsup.errors import UsageError
 from selfsup.slices import path_and_slice
 
 PROBES = 200
+SHRINK = 8  # how much smaller images that are only tried may come out: a huge one then takes little memory
 
 
 def load_data(config: Mapping[str, Any]) -> tuple[Source, Source]:
@@ -82,7 +83,7 @@ def _check_readable(source: Source, split: str, share: float) -> None:
         tried = len(probes)
         for i in probes:
             try:
-                source[i]
+                source.picture(i).pixels(SHRINK)
             except UnreadableImage as error:
                 bad.append((error.name, error.reason))
     if not bad:

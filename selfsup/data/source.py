@@ -184,7 +184,7 @@ def in_memory(source: Source) -> Source:
     A few images spread over the source are looked at first. Images that cannot be read are left out of the
     array and named in its `skipped`.
     """
-    shape = None if source.images is not None else _small_shape(source)
+    shape = None if isinstance(source, ImageArray) else _small_shape(source)
     if shape is None:
         return source
     images = torch.empty((len(source), *shape), dtype=torch.uint8)
@@ -207,12 +207,15 @@ def in_memory(source: Source) -> Source:
     return ImageArray(images[: len(kept)], labels, source.classes, names, skipped)
 
 
-def _small_shape(source: Source) -> torch.Size | None:
+def _small_shape(source: ImageFiles) -> torch.Size | None:
     """The one shape of a few images, if it is small enough for as many as there are to fit in memory."""
     shapes = set()
     for i in torch.linspace(0, len(source) - 1, min(PROBES, len(source))).round().long().tolist():
         try:
-            shapes.add(source[i].shape)
+            picture = source.picture(i)
+            if max(picture.height, picture.width) > SMALL:
+                return None
+            shapes.add(picture.pixels().shape)
         except UnreadableImage:
             continue  # counted by whoever reads all images
     if len(shapes) != 1:

@@ -5,6 +5,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from selfsup.data import ImageArray, load_data
+from selfsup.data.decode import Picture
 from selfsup.errors import UsageError
 
 from .images import encoded, noise, write, write_parquet
@@ -119,6 +120,21 @@ def test_broken_images_in_memory_count_too(tmp_path):
                 f"data.test={write_parquet(tmp_path / 'c.parquet', [b'bad'])}",
             )
         )
+
+
+def test_large_images_are_tried_without_being_decoded_in_full(tmp_path, monkeypatch):
+    made = []
+    pixels = Picture.pixels
+
+    def recorded(picture, shrink=1):
+        made.append(pixels(picture, shrink))
+        return made[-1]
+
+    for i in range(6):
+        noise(i, 400, 480).save(tmp_path / f"{i}.jpg")
+    monkeypatch.setattr(Picture, "pixels", recorded)
+    load_data(config("folder", f"data.root={tmp_path}"))
+    assert {image.shape for image in made} == {(3, 50, 60)}
 
 
 def test_too_little_is_left(tmp_path):
