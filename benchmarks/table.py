@@ -232,6 +232,7 @@ def healthy() -> str:
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"digits": lambda: golden("digits"), "cifar10-short": lambda: golden("cifar10-short")},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
+    "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/views.md": {"views": views, "input": training_input},
     "docs/scaling.md": {"scaling": scaling, "shard_memory": shard_memory, "feeding": feeding},
