@@ -18,7 +18,7 @@ from selfsup.commands import main as selfsup
 from selfsup.config import load_config
 
 # Every so many steps there are a look and a checkpoint, which is written during the first half of the next.
-STEPS, EVERY, HALF = 24, 6, 3
+STEPS, EVERY, HALF = 18, 6, 3
 LENGTH = 1000  # steps of a run that the guard's share is of
 _START = ("begin", FiniteSteps, "on_train_batch_start")
 _WATCHED = (
