@@ -101,10 +101,13 @@ def main() -> None:
             record("kills", rows)
             print(method, rows[-1]["differences"] or "the same", rows[-1]["kills"], flush=True)
     if arguments.cost:
-        rows = [survival_cost.cost(method, f"experiment=digits_{method}") for method in arguments.methods]
-        large = ("backbone=vit_small", "data.image_size=96", "batch_size=8")
-        rows.append(survival_cost.cost("dino, ViT-S", "method=dino", *large))
-        record("cost", rows)
+        large = ("method=dino", "backbone=vit_small", "data.image_size=96", "batch_size=8")
+        runs = {"dino, ViT-S": large} | {name: (f"experiment=digits_{name}",) for name in arguments.methods}
+        rows = []
+        for name, settings in runs.items():
+            rows.append(survival_cost.cost(name, *settings))
+            record("cost", rows)
+            print(rows[-1], flush=True)
     if arguments.tests:
         record("tests", tested())
         written = (HERE.parent / TESTS[0]).read_text()
