@@ -28,6 +28,7 @@ _WATCHED = (
     ("first look", CollapseGuard, "on_train_start"),
     ("guard", CollapseGuard, "on_before_optimizer_step"),
     ("guard", CollapseGuard, "on_train_batch_end"),
+    ("look", CollapseGuard, "_observe"),
     ("save", Checkpoints, "_save"),
     ("write", WholeFiles, "_work"),
 )
@@ -66,7 +67,8 @@ def cost(method: str, *more: str) -> dict[str, Any]:
     written, are slower than others. The guard's share is of a run of 1,000 steps with its usual looks, the
     one at the untrained model among them.
     """
-    settings = [*more, f"trainer.max_steps={STEPS}", f"guard.every={EVERY}"]
+    usual, rarer = usual_guard(more)
+    settings = [*more, f"trainer.max_steps={STEPS}", f"guard.every={max(1, EVERY // rarer)}"]
     settings.append(f"trainer.checkpoint_steps={EVERY}")
     with tempfile.TemporaryDirectory() as out, watched() as calls:
         typed = ["train", *settings, f"out={out}", "name=run", "evaluate=false", "report=false"]
@@ -78,8 +80,9 @@ def cost(method: str, *more: str) -> dict[str, Any]:
     slower = [sum(steps[n : n + HALF]) - HALF * step for n in range(EVERY, len(steps) - HALF + 1, EVERY)]
     waited = [seconds for _, seconds in calls["save"][:-1]]  # the last one waits for the disk
     checkpoint = median(waited) + max(0.0, median(slower))
-    first, look = calls["first look"][0][1], sum(seconds for _, seconds in calls["guard"]) / (STEPS // EVERY)
-    looks = usual_looks(more)
+    first = calls["first look"][0][1]
+    look = sum(seconds for _, seconds in calls["guard"]) / (len(calls["look"]) - 1)
+    looks = sum(usual.due(step) for step in range(2, LENGTH + 1))
     finite = sum(seconds for name in ("begin", "finite") for _, seconds in calls[name]) / STEPS
     return {
         "method": method,
@@ -88,12 +91,12 @@ def cost(method: str, *more: str) -> dict[str, Any]:
         "first_look_seconds": round(first, 4),
         "look_seconds": round(look, 4),
         "looks": looks,
-        "guard_share": (first + looks * look) / (LENGTH * step),
-        "finite_share": finite / step,
+        "shares": {"guard": (first + looks * look) / (LENGTH * step), "finite": finite / step},
         "checkpoint_mib": round(size / 2**20, 1),
         "checkpoint_waited": round(median(waited), 4),
         "checkpoint_slower": round(median(slower), 4),
         "checkpoint_written": round(median(seconds for _, seconds in calls["write"]), 4),
+        "checkpoint_seconds": round(checkpoint, 4),
         "checkpoint_share": checkpoint / 60,
     }
 
@@ -109,10 +112,10 @@ def own_seconds(calls: Calls) -> list[float]:
     ]
 
 
-def usual_looks(settings: tuple[str, ...]) -> int:
-    """How often the guard looks in the first steps of a run, after the first."""
+def usual_guard(settings: tuple[str, ...]) -> tuple[CollapseGuard, int]:
+    """The guard of a run with these settings, and how many times rarer than asked for it looks."""
     config = load_config("train", list(settings))
     about: dict[str, Any] = {"path": Path(), "console": None, "batch_size": config["batch_size"]}
     about |= {key: value for key, value in config["guard"].items() if key != "enabled"}
     guard = CollapseGuard(range(10_000), config["method"]["name"], **about)
-    return sum(guard.due(step) for step in range(2, LENGTH + 1))
+    return guard, guard.every // config["guard"]["every"]
