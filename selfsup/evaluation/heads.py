@@ -1,13 +1,14 @@
 """Many linear classifiers trained at once on cached features."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 BLOCK = 8192
+STRETCH = 2**18  # values, 1 MB
 
 
 class Training(NamedTuple):
@@ -81,17 +82,19 @@ def train_heads(
         )
         for span in dict.fromkeys(spans)
     ]
-    # Buffers for all batches: fresh ones cost a CPU more in page faults than what is done with them.
-    buffer, squares = x.new_empty(batch, x.shape[1]), None
+    # One buffer for all batches: fresh ones cost a CPU more in page faults than what is done with them. It is
+    # filled, centred and summed a stretch at a time, of a size that stays in the cache meanwhile.
+    buffer = torch.empty(batch, x.shape[1])
+    stretch = max(1, STRETCH // x.shape[1])
+    batch_norm = any(each.batch_norm for each in inputs)
     centre = torch.zeros(x.shape[1])
-    if any(each.batch_norm for each in inputs):
-        squares = torch.empty(batch, x.shape[1])
+    if batch_norm:
         centre = x[rows[:: max(1, len(rows) // batch)]].float().mean(dim=0)
 
-    def seen(some: Tensor) -> Tensor:
-        """Features less what is near their mean, so that in sums of their squares nothing cancels."""
-        found = torch.index_select(x, 0, some, out=buffer[: len(some)]).float()
-        return found if squares is None else found.sub_(centre)
+    def gathered(some: Tensor) -> Iterator[Tensor]:
+        """Stretches of features less what is near their mean, so that in sums of squares nothing cancels."""
+        for part, place in zip(some.split(stretch), buffer.split(stretch), strict=False):
+            yield torch.sub(x.index_select(0, part), centre, out=place[: len(part)])
 
     generator = torch.Generator().manual_seed(seed)
     order = rows[:0]
@@ -99,13 +102,15 @@ def train_heads(
         if len(order) < batch:
             order = rows[torch.randperm(len(rows), generator=generator)]
         taken, order = order[:batch], order[batch:]
-        features, answer = seen(taken), y[taken]
-        norm = None if squares is None else _Norm(centre, *_mean_and_scale([features], squares))
+        blocks = gathered(taken)
+        norm = _Norm(centre, *_mean_and_scale(blocks)) if batch_norm else None
+        for _ in blocks:  # which fills the buffer where no mean has
+            pass
         for heads in together:
-            heads.step(features, answer, norm, training, training.schedule(step / training.steps))
+            heads.step(buffer, y[taken], norm, training, training.schedule(step / training.steps))
     norm = None
-    if squares is not None:
-        mean, scale = _mean_and_scale((seen(some) for some in rows.split(batch)), squares)
+    if batch_norm:
+        mean, scale = _mean_and_scale(some for taken in rows.split(batch) for some in gathered(taken))
         norm = _Norm(torch.zeros_like(centre), centre + mean, scale)
     found = {
         (span, normed): weights
@@ -188,18 +193,13 @@ class _Heads:
         self.biases.addcmul_(self.rates, self.bias_speed, value=-schedule)
 
 
-def _mean_and_scale(blocks: Iterable[Tensor], squares: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and ``sqrt(variance + 1e-6)`` of all rows, ``(D,)`` each; their mean must be near zero.
-
-    Args:
-        blocks: ``(B, D)`` each.
-        squares: a buffer as large as a block.
-    """
-    total = square = torch.zeros(squares.shape[1], dtype=torch.float64)
+def _mean_and_scale(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and ``sqrt(variance + 1e-6)`` ``(D,)`` of all rows of blocks ``(n, D)``; it must be near zero."""
+    total = square = torch.zeros((), dtype=torch.float64)
     count = 0
     for block in blocks:
-        total = total + block.sum(dim=0)
-        square = square + torch.square(block, out=squares[: len(block)]).sum(dim=0)
+        total = total + block.sum(dim=0).double()
+        square = square + block.square().sum(dim=0).double()
         count += len(block)
     mean = total / count
     variance = (square / count - mean.square()).clamp(min=0)
