@@ -51,7 +51,7 @@ def test_it_is_looked_at_and_trained_on(
     messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["views", "method=simclr", f"data.root={messy}", "file=sheet.png", "images=4", *SMALL]) == 0
+    assert main(["views", "method=simclr", f"data.root={messy}", "out=sheet.png", "images=4", *SMALL]) == 0
     run = ["train", "method=simclr", f"data.root={messy}", "trainer.max_epochs=2", "name=one"]
     assert main([*run, *SMALL, "evaluate=false", "guard.enabled=false"]) == 0
     assert "Encoder:" in capsys.readouterr().out
