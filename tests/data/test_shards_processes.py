@@ -57,7 +57,7 @@ def test_two_processes_see_each_sample_of_the_shards_once(tmp_path: Path) -> Non
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 

@@ -111,6 +111,7 @@ def test_a_full_disk_gives_a_sentence_and_the_last_good_checkpoint_survives(
     with small_disk(tmp_path / "disk", 64) as disk:
 
         def fill(method: Any, *_: Any) -> None:
+            method.trainer.strategy.checkpoint_io.wait()  # for the checkpoint of step 2
             room = os.statvfs(disk)
             taken = room.f_bavail * room.f_frsize - 60_000  # less than a checkpoint takes
             with (disk / "somebody else's").open("wb") as file:
