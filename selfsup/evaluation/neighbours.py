@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.largest import GROUP, Rounded, above, products
+from selfsup.precision import multiplies_bf16
 
-QUERY_BLOCK, BANK_BLOCK = 512, 16384
+QUERY_BLOCK, BANK_BLOCK = 1024, 16384
 RUN = 64  # rows of the bank that stay side by side
-GROUP = 8  # columns of which the largest is looked at first
-CROWDED = 0.25  # share of the groups from which sorting all columns is the cheaper way
 
 
 def knn(
@@ -75,7 +75,8 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Exact, by cosine in float32. Works through blocks of the bank and of the queries, so that beyond the
     result there is memory for a block of similarities only, however large the bank. Of most blocks few
-    similarities are above the k-th best so far, and only these are looked at one by one.
+    similarities are above the k-th best so far, and only these are looked at one by one. Where the CPU
+    multiplies bf16 matrices faster, products in bf16 and a bound on their error say which these may be.
 
     Returns:
         Similarities ``(M, k)``, descending, and int64 indices ``(M, k)`` into the bank.
@@ -87,22 +88,20 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         raise NoScore(f"k={k} neighbours were asked of a bank of {len(bank)}; choose k from 1 to {len(bank)}")
     best = queries.new_full((len(queries), k), -torch.inf, dtype=torch.float32)
     where = torch.zeros(len(queries), k, dtype=torch.int64, device=queries.device)
+    rough = queries.device.type == "cpu" and multiplies_bf16()
     # One buffer for all products: on a CPU half the time of fresh ones goes into page faults.
     buffer = best.new_empty(min(QUERY_BLOCK, len(queries)) * (min(BANK_BLOCK, len(bank)) + GROUP))
     for place in _spread(len(bank)).split(BANK_BLOCK):
-        keys = _unit(bank[place.to(bank.device)].to(best)).t()
-        place = place.to(queries.device)
-        # Columns up to a multiple of GROUP, those past the keys at minus infinity.
-        width = -(-len(place) // GROUP) * GROUP
-        place = F.pad(place, (0, width - len(place)))
+        keys = _unit(bank[place.to(bank.device)].to(best))
+        if rough:
+            keys16 = Rounded.of(keys)
+        place = F.pad(place.to(queries.device), (0, GROUP))  # columns past the keys, of minus infinity
         for first in range(0, len(queries), QUERY_BLOCK):
             block = slice(first, min(first + QUERY_BLOCK, len(queries)))
-            rows = _unit(queries[block].to(best))
-            scores = buffer[: len(rows) * width].view(len(rows), width)
-            torch.mm(rows, keys, out=scores[:, : keys.shape[1]])
-            scores[:, keys.shape[1] :] = -torch.inf
-            found, column = _above(scores, best[block].amin(dim=1), min(k, width))
-            merged, order = torch.cat([best[block], found], dim=1).topk(k, dim=1, sorted=False)
+            rows, least = _unit(queries[block].to(best)), best[block].amin(dim=1)
+            found = keys16.above(rows, keys, least, k, buffer) if rough else None
+            value, column = found or above(products(rows, keys.t(), buffer), least, k)
+            merged, order = torch.cat([best[block], value], dim=1).topk(k, dim=1, sorted=False)
             best[block] = merged
             where[block] = torch.cat([where[block], place[column]], dim=1).gather(1, order)
     best, order = best.sort(dim=1, descending=True)
@@ -127,31 +126,3 @@ def _unit(features: Tensor) -> Tensor:
     if not lengths.isfinite().all():
         raise NoScore("the features are not finite, or beyond what float32 holds")
     return features / lengths.clamp(min=1e-12)
-
-
-def _above(scores: Tensor, least: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Of ``scores`` ``(M, N)`` those among a row's k largest that exceed its ``least`` ``(M,)``.
-
-    Returns values ``(M, n)`` and columns ``(M, n)``, in no order, filled up with minus infinity; there may be
-    some beside those that were asked for. Column j is in group j modulo the number of groups.
-    """
-    rows, width = scores.shape
-    groups = width // GROUP
-    largest = scores.unflatten(1, (GROUP, groups)).amax(dim=1)
-    if groups >= k and not least.isfinite().all():
-        # The k-th of the groups' largest is a bound as well: there are k scores that reach it.
-        bound = largest.topk(k, dim=1, sorted=False).values.amin(dim=1)
-        least = torch.maximum(least, bound.nextafter(torch.full_like(bound, -torch.inf)))
-    row, group = (largest > least.unsqueeze(1)).nonzero(as_tuple=True)
-    if torch.bincount(row, minlength=1).max() > CROWDED * groups:
-        return scores.topk(k, dim=1, sorted=False)
-    steps = torch.arange(0, width, groups, device=scores.device)
-    value = scores.take((row * width + group).unsqueeze(1) + steps)
-    chosen, step = (value > least[row].unsqueeze(1)).nonzero(as_tuple=True)
-    row, column, value = row[chosen], group[chosen] + step * groups, value[chosen, step]
-    count = torch.bincount(row, minlength=rows)
-    place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-    found = scores.new_full((rows, int(count.max())), -torch.inf)
-    columns = torch.zeros_like(found, dtype=torch.int64)
-    found[row, place], columns[row, place] = value, column
-    return found, columns

@@ -22,6 +22,7 @@ from selfsup.callbacks.skipped import SkippedImages
 from selfsup.data import Source
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
+from selfsup.precision import multiplies_bf16
 from selfsup.run.build import effective_batch
 from selfsup.run.loggers import make_logger, public_name, without_machine
 from selfsup.run.share import Share
@@ -125,15 +126,7 @@ def check_trainer(config: Mapping[str, Any], devices: int) -> None:
 
 
 def best_precision(accelerator: str) -> Any:
-    """bf16 autocast where the hardware multiplies bf16 matrices faster than float32 ones, else float32.
-
-    Of CPUs those do that have AMX, and AMD's that have AVX-512 BF16: about twice as fast for both ResNets
-    and vision transformers. Intel's AVX-512 BF16 without AMX computes both at one rate, and the casts come on
-    top.
-    """
+    """bf16 autocast where the hardware multiplies bf16 matrices faster than float32 ones, else float32."""
     if torch.cuda.is_available() and accelerator != "cpu":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    abilities = torch.cpu.get_capabilities()
-    of_intel = "intel" in str(abilities.get("cpu_name", "")).lower()
-    fast = abilities.get("amx_bf16") or (abilities.get("avx512_bf16") and not of_intel)
-    return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if multiplies_bf16() else "32-true"

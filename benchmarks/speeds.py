@@ -1,0 +1,74 @@
+"""Tables of training's speed: the stages of a step, and lightly's form beside ours."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+METHODS = {"simclr": "SimCLR", "barlow": "Barlow Twins", "mae": "MAE", "dino": "DINO", "jepa": "I-JEPA"}
+
+
+def stages() -> str:
+    """Milliseconds of each stage of a step, a column a method, with the floor in brackets."""
+    found = json.loads((RESULTS / "stages-cpu.json").read_text())
+    methods = {method: found[method] for method in METHODS if method in found}
+    first = next(iter(methods.values()))
+    titles = [
+        f"{METHODS[method]}, batch {row['batch']}, {row['precision']}" for method, row in methods.items()
+    ]
+    lines = [
+        f"{_where(first)}; matrices {first['gflops_a_second_of_matrices']:,.0f} GFLOP/s, "
+        f"copies {first['gigabytes_a_second_of_copies']:.1f} GB/s.",
+        "",
+        f"| ms | {' | '.join(titles)} |",
+        f"| --- |{' ---: |' * len(methods)}",
+    ]
+    by_stage = [{each["stage"]: each for each in row["stages"]} for row in methods.values()]
+    for stage in by_stage[0]:
+        cells = [f"{row[stage]['ms']:.1f} ({row[stage]['floor_ms']:.1f})" for row in by_stage]
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
+    speeds = [f"{row['images_per_second']:.0f}" for row in methods.values()]
+    lines.append(f"| images a second | {' | '.join(speeds)} |")
+    overhead = found["overhead"]
+    lines += [
+        "",
+        f"With a network of next to nothing: {overhead['ms']:.2f} ms of {overhead['step_ms']:.2f} ms.",
+    ]
+    return "\n".join(lines)
+
+
+def peers() -> str:
+    """lightly's published form beside ours, a row a method."""
+    found = json.loads((RESULTS / "peers.json").read_text())
+    lines = [
+        f"{_where(found)}; lightly {found['versions']['lightly']}.",
+        "",
+        "| | ours | lightly | times as fast | memory, ours | lightly's | of lightly's |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            f"| {METHODS[row['method']]} | {row['ours_images_per_second']:.0f} images/s "
+            f"| {row['lightly_images_per_second']:.0f} images/s | **{row['times_as_fast']:.1f}** "
+            f"| {row['ours_peak_mib']:,} MiB | {row['lightly_peak_mib']:,} MiB "
+            f"| **{row['times_the_memory']:.2f}** |"
+        )
+    learned = [row for row in found["rows"] if "minutes" in row]
+    if learned:
+        lines += [
+            "",
+            f"| kNN after {learned[0]['minutes']:g} minutes | ours | lightly |",
+            "| --- | ---: | ---: |",
+        ]
+    for row in learned:
+        ours, theirs = (
+            f"{100 * row[f'{side}_knn']:.1f} % ({row[f'{side}_steps']:,} steps)"
+            for side in ("ours", "lightly")
+        )
+        lines.append(f"| {METHODS[row['method']]} | {ours} | {theirs} |")
+    return "\n".join(lines)
+
+
+def _where(found: dict[str, Any]) -> str:
+    device = found["device"]
+    return f"{device['processor']}, {device['cores']} cores; torch {found['versions']['torch']}"
