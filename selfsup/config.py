@@ -233,6 +233,19 @@ def _require_type(key: str, default: Any, value: Any) -> None:
         raise UsageError(f"{key} is {words}, not '{'null' if value is None else value}'")
 
 
+def require_types(command: str, config: Mapping[str, Any]) -> None:
+    """Raise a UsageError where a setting, perhaps a stranger's, is of another type than its default."""
+    method = config.get("method")
+    name = str(method["name"]) if isinstance(method, Mapping) and "name" in method else ""
+    default = _compose(command, [f"method={name}"] if name in options("method") else [])
+    given = OmegaConf.create({str(key): value for key, value in config.items()})
+    assert isinstance(given, DictConfig)
+    known = set(_leaves(given))
+    for key in _leaves(default):
+        if key in known:
+            _require_type(key, _value(default, key), _value(given, key))
+
+
 def require_positive(config: Mapping[str, Any], *keys: str) -> None:
     """Raise a UsageError unless each dotted key holds a number above 0."""
     for key in keys:

@@ -13,7 +13,7 @@ import yaml
 from selfsup.backbones.names import require_timm_name, timm_names
 from selfsup.commands import main
 from selfsup.commands.train import check
-from selfsup.config import config_root, load_config, options
+from selfsup.config import config_root, load_config, options, require_types
 from selfsup.errors import REQUEUE, RunStopped, UsageError
 from selfsup.run.folder import new_folder
 from selfsup.run.resume import resumed
@@ -111,8 +111,17 @@ def test_every_method_and_data_set_compose(method: str, data: str) -> None:
     config = load_config("train", [f"method={method}", f"data={data}", *given])
     named = "." if read_data(data)["name"] == "???" else data
     assert (config["method"]["name"], config["data"]["name"]) == (method, named)
+    require_types("train", config)
     for view in config["views"].values():
         assert all(isinstance(end, float | int) for end in view["scale"])
+
+
+@pytest.mark.parametrize("name", [each for each in options("experiment") if each])
+def test_every_experiments_settings_are_of_their_defaults_types(name: str) -> None:
+    files = (
+        [] if name.startswith("digits") else ["data=parquet", "data.train=a.parquet", "data.test=b.parquet"]
+    )
+    require_types("train", load_config("train", [f"experiment={name}", *files]))
 
 
 @pytest.mark.parametrize(

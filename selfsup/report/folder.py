@@ -97,7 +97,7 @@ def _results(folder: Path, run: Run) -> dict[str, Any] | None:
 def _json(path: Path, missing: list[str]) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         missing.append(f"{path.name} cannot be read ({_reason(error)}).")
         return None
     return content if isinstance(content, dict) else None

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint, step_of
-from selfsup.config import config_root
+from selfsup.config import config_root, require_types
 from selfsup.errors import UsageError
 
 _MAY_CHANGE = (
@@ -92,6 +93,10 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
                 f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
                 "give its settings by hand in a new run if you trust it"
             )
+    try:
+        require_types("train", config)
+    except (UsageError, OmegaConfBaseException) as error:
+        raise UsageError(f"{word}: '{path}' is no configuration of a run: {error}") from error
     overrides = config.get("overrides")
     config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
     return {str(key): value for key, value in config.items()}

@@ -1,5 +1,6 @@
 """A run can be taken up from any checkpoint, made longer, and repeated; what cannot be is a sentence."""
 
+import functools
 import json
 import os
 import shutil
@@ -245,6 +246,30 @@ def test_a_run_is_repeated_with_any_number_of_workers(
     assert "not as it was: timm 0." in capsys.readouterr().out
     assert kills.differences(straight, straight.with_name("again")) == []
     assert (straight.parent / "latest").resolve().name == "again"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("batch_size", "many", "batch_size is a whole number, not 'many'"),
+        ("seed", [1], "seed is a whole number"),
+        ("data", 5, "data is a group of settings"),
+        ("guard.every", None, "guard.every is a whole number, not 'null'"),
+        ("method.optimizer.lr", {"a": 1}, "method.optimizer.lr is a number"),
+        ("trainer.max_epochs", "${oops", "is no configuration of a run"),
+    ],
+)
+def test_a_strangers_setting_of_another_type_is_named(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: Any, words: str
+) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    *groups, last = key.split(".")
+    functools.reduce(lambda inside, group: inside[group], groups, config)[last] = value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for word in ("resume", "from"):
+        assert main(["train", f"{word}={folder}"]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_a_strangers_run_calls_nothing(
