@@ -43,12 +43,12 @@ class Form(NamedTuple):
     collate: Callable[[Config, nn.Module], Callable[..., Any] | None] = lambda config, backbone: None
 
 
-class SimCLR(pl.LightningModule):
-    def __init__(self, backbone: nn.Module, config: Config) -> None:
+class TwoViews(pl.LightningModule):
+    """What its examples of methods of two views share: one head, one loss, SGD."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, criterion: nn.Module) -> None:
         super().__init__()
-        self.backbone, width = backbone, backbone.num_features
-        self.projection_head = SimCLRProjectionHead(width, width, 128)
-        self.criterion = NTXentLoss(temperature=config["method"]["temperature"])
+        self.backbone, self.projection_head, self.criterion = backbone, head, criterion
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x0, x1 = batch[0]
@@ -59,21 +59,16 @@ class SimCLR(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.06)
 
 
-class BarlowTwins(pl.LightningModule):
-    def __init__(self, backbone: nn.Module, config: Config) -> None:
-        super().__init__()
-        hidden, out = config["method"]["projector"]["hidden"], config["method"]["projector"]["out"]
-        self.backbone = backbone
-        self.projection_head = BarlowTwinsProjectionHead(backbone.num_features, hidden, out)
-        self.criterion = BarlowTwinsLoss()
+def simclr(backbone: nn.Module, config: Config) -> TwoViews:
+    width = backbone.num_features
+    loss = NTXentLoss(temperature=config["method"]["temperature"])
+    return TwoViews(backbone, SimCLRProjectionHead(width, width, 128), loss)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        x0, x1 = batch[0]
-        z0, z1 = (self.projection_head(self.backbone(x)) for x in (x0, x1))
-        return self.criterion(z0, z1)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.06)
+def barlow(backbone: nn.Module, config: Config) -> TwoViews:
+    projector, width = config["method"]["projector"], backbone.num_features
+    head = BarlowTwinsProjectionHead(width, projector["hidden"], projector["out"])
+    return TwoViews(backbone, head, BarlowTwinsLoss())
 
 
 class DINO(pl.LightningModule):
@@ -201,8 +196,8 @@ def _ijepa_collate(config: Config, backbone: nn.Module) -> IJEPAMaskCollator:
 
 
 FORMS = {
-    "simclr": Form(SimCLR, lambda config: SimCLRTransform(input_size=_size(config), cj_strength=0.5)),
-    "barlow": Form(BarlowTwins, _byol),
+    "simclr": Form(simclr, lambda config: SimCLRTransform(input_size=_size(config), cj_strength=0.5)),
+    "barlow": Form(barlow, _byol),
     "dino": Form(
         DINO,
         lambda config: DINOTransform(
