@@ -22,6 +22,7 @@ import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 ORIGINALS, BATCH = 500, 128
+AIMS = {"first start": 20, "second start": 3}  # seconds to the first batch that we mean to need at most
 
 
 def make(root: Path, files: int, folders: int) -> None:

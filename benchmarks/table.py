@@ -5,6 +5,8 @@ python benchmarks/table.py --check    # only say whether they are up to date
 """
 
 import json
+import math
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,45 +14,63 @@ from typing import Any
 
 import faults
 import scores
+import speeds
+from index import AIMS
+from scipy import stats
+from speeds import METHODS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 COLUMNS = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot", "rankme": "RankMe"}
-METHODS = {"simclr": "SimCLR", "barlow": "Barlow Twins", "mae": "MAE", "dino": "DINO", "jepa": "I-JEPA"}
 
 
 def golden(suite: str) -> str:
     """The suite's table in Markdown: a row a method, its untrained control in brackets, pixels last."""
     head = ["", *COLUMNS.values(), "minutes"]
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
-    pixels: list[str] = []
+    controls: dict[str, str] = {}
     for method, title in METHODS.items():
-        path = HERE / "results" / f"{suite}-{method}-seed0.json"
-        if not path.is_file():
+        paths = sorted((HERE / "results").glob(f"{suite}-{method}-seed*.json"))
+        if not paths:
             continue
-        found = json.loads(path.read_text())
-        rows = {row["name"]: row["scores"] for row in found["results"]["rows"]}
-        trained, untrained = rows["encoder"], rows["untrained"]
+        found = [json.loads(path.read_text()) for path in paths]
+        seeds = [{row["name"]: row["scores"] for row in each["results"]["rows"]} for each in found]
+        trained, untrained, pixels, pca = (
+            [rows[name] for rows in seeds] for name in ("encoder", "untrained", "pixels", "pixels, PCA")
+        )
         cells = [
             f"**{_value(trained, key)}**{_spread(trained, key)} ({_value(untrained, key)})" for key in COLUMNS
         ]
-        link = f"[{title}](benchmarks/results/{path.name})"
-        lines.append(f"| {link} | {' | '.join(cells)} | {found['minutes_in_all']:.1f} |")
-        pixels = [_value(rows["pixels"], key) for key in COLUMNS]
-    lines.append(f"| raw pixels | {' | '.join(pixels)} | |")
-    return "\n".join(lines)
+        first, *others = (f"benchmarks/results/{path.name}" for path in paths)
+        link = " ".join([f"[{title}]({first})", *(f"[{i}]({link})" for i, link in enumerate(others, 2))])
+        minutes = sum(each["minutes_in_all"] for each in found) / len(found)
+        lines.append(f"| {link} | {' | '.join(cells)} | {minutes:.1f} |")
+        for name, control in {"raw pixels": pixels, "their principal components": pca}.items():
+            controls[name] = " | ".join(_value(control, key) for key in COLUMNS)
+    lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
+    machine = found[0]["device"]
+    return "\n".join([*lines, "", f"{machine['processor']}, {machine['cores']} cores."])
 
 
-def _value(scores: dict[str, Any], key: str) -> str:
-    value = scores[key]["value"]
-    if value is None:
+def _value(scores: list[dict[str, Any]], key: str) -> str:
+    """The mean over the seeds."""
+    values = [each[key]["value"] for each in scores]
+    if None in values:
         return "–"
-    return f"{value:.0f}" if key == "rankme" else f"{100 * value:.1f}"
+    mean = sum(values) / len(values)
+    return f"{mean:.0f}" if key == "rankme" else f"{100 * mean:.1f}"
 
 
-def _spread(scores: dict[str, Any], key: str) -> str:
-    interval = scores[key]["interval"]
-    return f" ±{50 * (interval[1] - interval[0]):.1f}" if interval and key != "rankme" else ""
+def _spread(scores: list[dict[str, Any]], key: str) -> str:
+    """Half of the 95 % interval: of the test images or draws, and of the seeds, as independent errors."""
+    intervals = [each[key]["interval"] for each in scores]
+    if key == "rankme" or None in intervals:
+        return ""
+    half = sum(high - low for low, high in intervals) / (2 * len(intervals))
+    if len(scores) > 1:
+        deviation = statistics.stdev(each[key]["value"] for each in scores)
+        half = math.hypot(half, stats.t.ppf(0.975, len(scores) - 1) * deviation / len(scores) ** 0.5)
+    return f" ±{100 * half:.1f}"
 
 
 def objectives() -> str:
@@ -112,6 +132,26 @@ def training_input() -> str:
         )
         if "epoch_seconds" in row:
             lines += ["", f"An epoch of {row['images']} images takes {row['epoch_seconds']:.1f} s on {name}."]
+    return "\n".join(lines)
+
+
+def starts() -> str:
+    """The first batch of a folder of many files, at each kind of start."""
+    found = json.loads((HERE / "results" / "index-cpu.json").read_text())
+    device = found["device"]
+    lines = [
+        f"{found['files']:,} files in {found['folders']:,} folders; "
+        f"{device['processor']}, {device['cores']} cores.",
+        "",
+        f"| | first {found['batch']} images, decoded | with imports | memory | |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for name, row in found["rows"].items():
+        aim = f"at most {AIMS[name]} s" if name in AIMS else ""
+        lines.append(
+            f"| {name} | **{row['seconds']:.1f}** s | {row['seconds_with_imports']:.1f} s "
+            f"| {row['megabytes']:.0f} MiB | {aim} |"
+        )
     return "\n".join(lines)
 
 
@@ -234,7 +274,9 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
+    "docs/data.md": {"index": starts},
     "docs/views.md": {"views": views, "input": training_input},
+    "docs/speed.md": {"stages": speeds.stages, "peers": speeds.peers},
     "docs/scaling.md": {"scaling": scaling, "shard_memory": shard_memory, "feeding": feeding},
     "docs/guard.md": {"provoked": provoked, "healthy": healthy},
     "docs/reliability.md": {
