@@ -1,14 +1,13 @@
 """Many linear classifiers trained at once on cached features."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 BLOCK = 8192
-STRETCH = 2**18  # values, 1 MB
 
 
 class Training(NamedTuple):
@@ -16,7 +15,7 @@ class Training(NamedTuple):
 
     Attributes:
         steps: of the optimizer.
-        batch: samples a step; all of them where there are fewer.
+        batch: samples a step, about: they are dealt into equal batches of nearly that size.
         schedule: factor of the rate at a share of the training, from 0 to 1.
         lars: adapt the rate of each head's matrix (You et al. 2017, arXiv:1708.03888), also at decay 0.
         momentum, trust: of the optimizer.
@@ -60,8 +59,9 @@ def train_heads(
 ) -> list[Tensor]:
     """Linear softmax classifiers by SGD, one for each input and (rate, decay) of ``grid``.
 
-    Those of inputs of the same columns are one batched product, and all see the same batches, in an order of
-    ``seed``. The gradient is closed: with P the softmax of a batch's scores, ``(P - onehot)^T X / B``.
+    Those of inputs of the same columns are one batched product. All see the same batches, dealt once by
+    ``seed`` and taken in another order each epoch, so that what batch norm needs of each is known before.
+    The gradient is closed: with P the softmax of a batch's scores, ``(P - onehot)^T X / B``.
 
     Args:
         x: features ``(N, D)``.
@@ -74,7 +74,6 @@ def train_heads(
         For each input ``(H, C, d + 1)``, of its columns: weights and, in the last column, biases, for
         features as they are: what batch norm does to them is worked in.
     """
-    batch = min(training.batch, len(rows))
     spans = [range(x.shape[1])[each.columns] for each in inputs]
     together = [
         _Heads(
@@ -82,54 +81,78 @@ def train_heads(
         )
         for span in dict.fromkeys(spans)
     ]
-    # One buffer for all batches: fresh ones cost a CPU more in page faults than what is done with them. It is
-    # filled, centred and summed a stretch at a time, of a size that stays in the cache meanwhile.
-    buffer = torch.empty(batch, x.shape[1])
-    stretch = max(1, STRETCH // x.shape[1])
-    batch_norm = any(each.batch_norm for each in inputs)
-    centre = torch.zeros(x.shape[1])
-    if batch_norm:
-        centre = x[rows[:: max(1, len(rows) // batch)]].float().mean(dim=0)
-
-    def gathered(some: Tensor) -> Iterator[Tensor]:
-        """Stretches of features less what is near their mean, so that in sums of squares nothing cancels."""
-        for part, place in zip(some.split(stretch), buffer.split(stretch), strict=False):
-            yield torch.sub(x.index_select(0, part), centre, out=place[: len(part)])
-
     generator = torch.Generator().manual_seed(seed)
-    order = rows[:0]
+    batches = deal(rows, training.batch, generator)
+    # One buffer for all batches: fresh ones cost a CPU more in page faults than what is done with them.
+    buffer = torch.empty(len(batches[0]), x.shape[1])
+
+    def gathered(taken: Tensor) -> Tensor:
+        place = buffer[: len(taken)]
+        if x.dtype != place.dtype:
+            return place.copy_(x.index_select(0, taken))
+        return torch.index_select(x, 0, taken, out=place)
+
+    norms: list[_Norm | None] = [None] * len(batches)
+    whole = None
+    if any(each.batch_norm for each in inputs):
+        moments = [_moments(gathered(taken)) for taken in batches]
+        norms = [_Norm.of(*each) for each in moments]
+        whole = _Norm.of(*_pooled(moments, [len(taken) for taken in batches]))
+    order: list[int] = []
     for step in range(training.steps):
-        if len(order) < batch:
-            order = rows[torch.randperm(len(rows), generator=generator)]
-        taken, order = order[:batch], order[batch:]
-        blocks = gathered(taken)
-        norm = _Norm(centre, *_mean_and_scale(blocks)) if batch_norm else None
-        for _ in blocks:  # which fills the buffer where no mean has
-            pass
+        order = order or torch.randperm(len(batches), generator=generator).tolist()
+        place = order.pop()
+        features, answer = gathered(batches[place]), y[batches[place]]
         for heads in together:
-            heads.step(buffer, y[taken], norm, training, training.schedule(step / training.steps))
-    norm = None
-    if batch_norm:
-        mean, scale = _mean_and_scale(some for taken in rows.split(batch) for some in gathered(taken))
-        norm = _Norm(torch.zeros_like(centre), centre + mean, scale)
+            heads.step(features, answer, norms[place], training, training.schedule(step / training.steps))
     found = {
         (span, normed): weights
         for span, heads in zip(dict.fromkeys(spans), together, strict=True)
-        for normed, weights in heads.by_input(norm).items()
+        for normed, weights in heads.by_input(whole).items()
     }
     return [found[span, each.batch_norm] for span, each in zip(spans, inputs, strict=True)]
 
 
-class _Norm(NamedTuple):
-    """How batch-normalised heads see features, of which ``centre`` is already taken off; ``(D,)`` each."""
+def deal(rows: Tensor, batch: int, generator: torch.Generator) -> list[Tensor]:
+    """``rows`` in random batches of about ``batch``, of which no two differ by more than one, largest first.
 
-    centre: Tensor
+    >>> [len(some) for some in deal(torch.arange(23), 6, torch.Generator())]
+    [6, 6, 6, 5]
+    """
+    shuffled = rows[torch.randperm(len(rows), generator=generator)]
+    # In the order of memory, which may be a file's.
+    return [some.sort().values for some in shuffled.tensor_split(max(1, round(len(rows) / batch)))]
+
+
+class _Norm(NamedTuple):
+    """What batch norm takes off features and what it then multiplies them by; ``(D,)`` each."""
+
     mean: Tensor
-    scale: Tensor
+    factor: Tensor
+
+    @classmethod
+    def of(cls, mean: Tensor, variance: Tensor) -> "_Norm":
+        return cls(mean.float(), (variance + 1e-6).rsqrt().float())
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance ``(D,)`` of rows ``(n, D)``, in float64: of features far from zero as well."""
+    mean = x.mean(dim=0)
+    away = x - mean
+    rest = away.mean(dim=0).double()
+    return mean.double() + rest, away.square_().mean(dim=0).double() - rest.square()
+
+
+def _pooled(moments: Sequence[tuple[Tensor, Tensor]], counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean and variance of all rows, from those of parts and their counts."""
+    means, variances = (torch.stack(each) for each in zip(*moments, strict=True))
+    share = (torch.tensor(counts, dtype=torch.float64) / sum(counts)).unsqueeze(1)
+    mean = (share * means).sum(dim=0)
+    return mean, (share * (variances + (means - mean).square())).sum(dim=0)
 
 
 class _Heads:
-    """Heads that see the same columns, with batch norm or without: H C rows for each of the inputs."""
+    """Heads that see the same columns, with batch norm or without: H C rows for each of the K inputs."""
 
     def __init__(
         self,
@@ -148,17 +171,26 @@ class _Heads:
         self.speed, self.bias_speed = torch.zeros_like(self.weights), torch.zeros_like(self.biases)
         settings = torch.tensor(grid).repeat_interleave(classes, dim=0).repeat(len(self.normed), 1)
         self.rates, self.decays = settings.split(1, dim=1)
-        self.rows_normed = torch.tensor(self.normed).repeat_interleave(len(grid) * classes).unsqueeze(1)
 
     def lens(self, norm: _Norm) -> tuple[Tensor, Tensor]:
-        """Each row's head sees ``(features - shift) / scale``."""
-        centre, mean, scale = (each[self.columns] for each in norm)
-        return torch.where(self.rows_normed, mean, -centre), torch.where(self.rows_normed, scale, 1.0)
+        """What each input takes off features and what it then multiplies them by, ``(K, 1, d)`` each."""
+        mean, factor = (each[self.columns] for each in norm)
+        return (
+            torch.stack([mean if normed else torch.zeros_like(mean) for normed in self.normed]).unsqueeze(1),
+            torch.stack([factor if normed else torch.ones_like(factor) for normed in self.normed]).unsqueeze(
+                1
+            ),
+        )
 
-    def through(self, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    def apart(self, rows: Tensor) -> Tensor:
+        """Rows ``(K H C, n)`` by input, ``(K, H C, n)``."""
+        return rows.view(len(self.normed), -1, rows.shape[1])
+
+    def through(self, mean: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and biases that do to the features what the heads do to what they see."""
-        weights = self.weights / scale
-        return weights, self.biases - (weights * shift).sum(dim=1, keepdim=True)
+        weights = self.apart(self.weights) * factor
+        biases = torch.baddbmm(self.apart(self.biases), weights, mean.transpose(1, 2), alpha=-1)
+        return weights.flatten(0, 1), biases.flatten(0, 1)
 
     def by_input(self, norm: _Norm | None) -> dict[bool, Tensor]:
         """``(H, C, d + 1)`` by whether batch norm was worked in."""
@@ -169,21 +201,22 @@ class _Heads:
     def step(
         self, features: Tensor, answer: Tensor, norm: _Norm | None, training: Training, schedule: float
     ) -> None:
-        """One of SGD on features ``(B, D)``, less their centre if there is a norm, of classes ``(B,)``."""
+        """One of SGD on features ``(B, D)`` of classes ``(B,)``, and on their norm if an input has one."""
         inputs, batch = features[:, self.columns], len(features)
         weights, biases = self.weights, self.biases
-        if norm is not None:
-            shift, scale = self.lens(norm)
-            weights, biases = self.through(shift, scale)
+        lens = None if norm is None or not any(self.normed) else self.lens(norm)
+        if lens is not None:
+            weights, biases = self.through(*lens)
         # Classes before samples: a softmax over few of them is many times as fast down columns.
-        error = torch.addmm(biases, weights, inputs.t()).view(self.shape).softmax(1)
+        error = torch.mm(weights, inputs.t()).add_(biases).view(self.shape).softmax(1)
         answer = answer.expand(len(error), 1, batch)
         error.scatter_add_(1, answer, error.new_full((), -1.0).expand_as(answer))
-        error = (error / batch).view(-1, batch)
-        total = error.sum(1, keepdim=True)
-        gradient = error @ inputs
-        if norm is not None:
-            gradient = (gradient - total * shift) / scale
+        error = error.view(-1, batch)
+        total = error.sum(1, keepdim=True).div_(batch)
+        gradient = torch.mm(error, inputs).div_(batch)
+        if lens is not None:
+            mean, factor = lens
+            self.apart(gradient).baddbmm_(self.apart(total), mean, alpha=-1).mul_(factor)
         gradient.addcmul_(self.decays, self.weights)
         if training.lars:
             gradient = _adapted(gradient, self.weights, self.shape, training.trust)
@@ -191,19 +224,6 @@ class _Heads:
         self.bias_speed.mul_(training.momentum).add_(total)
         self.weights.addcmul_(self.rates, self.speed, value=-schedule)
         self.biases.addcmul_(self.rates, self.bias_speed, value=-schedule)
-
-
-def _mean_and_scale(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and ``sqrt(variance + 1e-6)`` ``(D,)`` of all rows of blocks ``(n, D)``; it must be near zero."""
-    total = square = torch.zeros((), dtype=torch.float64)
-    count = 0
-    for block in blocks:
-        total = total + block.sum(dim=0).double()
-        square = square + block.square().sum(dim=0).double()
-        count += len(block)
-    mean = total / count
-    variance = (square / count - mean.square()).clamp(min=0)
-    return mean.float(), (variance + 1e-6).sqrt().float()
 
 
 def predict(x: Tensor, weights: Tensor) -> Tensor:

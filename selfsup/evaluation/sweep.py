@@ -73,7 +73,7 @@ def sweep(
     """Train a head for each input, rate and decay, choose on a hold-out of the training split, and refit.
 
     The head with the best accuracy on a stratified hold-out is chosen (the smallest rate among equals) and
-    trained anew on the whole training split.
+    trained anew on the whole training split, for as many epochs.
 
     Args:
         train: features ``(N, D)``.
@@ -82,7 +82,7 @@ def sweep(
         labels: int64 ``(N,)``. Classes without a sample are never predicted.
         rates: learning rates.
         decays: weight decays, each tried with each rate.
-        training: how.
+        training: how, on the whole split.
         holdout: share of each class held out to choose.
         seed: of the hold-out and of the order of samples.
 
@@ -92,7 +92,9 @@ def sweep(
     present, target, held = split_labels(labels, holdout, seed, "a linear probe")
     fit, check = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
     grid = [(rate, decay) for decay in decays for rate in sorted(rates)]
-    trained = train_heads(train, target, fit, len(present), list(inputs.values()), grid, training, seed)
+    # As many epochs as the refit takes.
+    fewer = training._replace(steps=max(1, round(training.steps * len(fit) / len(target))))
+    trained = train_heads(train, target, fit, len(present), list(inputs.values()), grid, fewer, seed)
     hits = torch.zeros(len(inputs), len(grid), dtype=torch.float64)
     for rows in check.split(BLOCK):
         part = train[rows]

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.heads import Input, Training, cosine, predict, train_heads
+from selfsup.evaluation.heads import Input, Training, cosine, deal, predict, train_heads
 from selfsup.evaluation.probes import linear_probe, spanned, standardise, stratified, whiten
 from selfsup.evaluation.ridge import ridge_probe
 from selfsup.evaluation.score import edge
@@ -26,11 +26,11 @@ def by_autograd(x, y, rate, decay, training, seed, batch_norm=False):
     norm = torch.nn.BatchNorm1d(x.shape[1], affine=False, eps=1e-6, momentum=None)
     groups = [{"params": [head.weight], "weight_decay": decay}, {"params": [head.bias], "weight_decay": 0.0}]
     optimizer = LARS(groups, rate) if training.lars else torch.optim.SGD(groups, rate, momentum=0.9)
-    generator, order = torch.Generator().manual_seed(seed), torch.arange(0)
+    generator, order = torch.Generator().manual_seed(seed), []
+    batches = deal(torch.arange(len(x)), training.batch, generator)
     for step in range(training.steps):
-        if len(order) < training.batch:
-            order = torch.randperm(len(x), generator=generator)
-        taken, order = order[: training.batch], order[training.batch :]
+        order = order or torch.randperm(len(batches), generator=generator).tolist()
+        taken = batches[order.pop()]
         for group in optimizer.param_groups:
             group["lr"] = rate * training.schedule(step / training.steps)
         scores = head(norm(x[taken]) if batch_norm else x[taken])
@@ -73,6 +73,30 @@ def test_heads_of_several_inputs_are_what_each_input_gives_alone(lars):
         torch.testing.assert_close(weights, expected, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("samples", "batch"), [(7, 10), (10, 10), (90, 32), (100, 64), (97, 1)])
+def test_batches_hold_every_row_once_and_are_of_about_the_asked_size(samples, batch):
+    rows = torch.arange(samples) * 3
+    batches = deal(rows, batch, torch.Generator().manual_seed(0))
+    assert torch.equal(torch.cat(batches).sort().values, rows)
+    sizes = [len(some) for some in batches]
+    assert max(sizes) - min(sizes) <= 1
+    assert sizes[0] == max(sizes)
+    assert max(sizes) <= min(samples, 1.5 * batch)
+
+
+def test_batch_norm_takes_features_far_from_zero_for_what_they_are():
+    x, y = clusters(120, 6, 3, spread=2.0)
+    grid, training = [(0.3, 0.0)], Training(40, 32, cosine)
+    ((plain,),) = train_heads(x, y, torch.arange(120), 3, [Input(batch_norm=True)], grid, training)
+    # A shift that float32 holds exactly at this scale, so that only what is done with it can differ.
+    x = (x * 2**12).round() / 2**12
+    ((moved,),) = train_heads(x + 512, y, torch.arange(120), 3, [Input(batch_norm=True)], grid, training)
+    seen, expected = (
+        (x + shift).double() @ w[:, :-1].double().t() + w[:, -1] for shift, w in [(512, moved), (0, plain)]
+    )
+    torch.testing.assert_close(seen, expected, atol=2e-2, rtol=1e-2)
+
+
 def test_only_the_given_rows_are_trained_on():
     x, y = clusters(60, 4, 3)
     rows = torch.arange(0, 60, 2)
@@ -88,7 +112,7 @@ def test_only_the_given_rows_are_trained_on():
 def test_the_sweep_selects_on_a_hold_out_and_never_sees_the_test_split():
     x, y = clusters(200, 30, 4, spread=4.0)
     test, _ = clusters(50, 30, 4, spread=4.0, seed=1)
-    training = Training(60, 64, cosine)
+    training, fewer = Training(60, 64, cosine), Training(48, 64, cosine)
     found = sweep(x, test, A, y, [0.001, 0.1, 1.0], [0.0, 0.1], training, seed=2)
     other = sweep(x, 1000 * test, A, y, [0.001, 0.1, 1.0], [0.0, 0.1], training, seed=2)
     assert found.chosen == other.chosen
@@ -97,7 +121,7 @@ def test_the_sweep_selects_on_a_hold_out_and_never_sees_the_test_split():
     assert found.holdout[name] == max(found.holdout.values())
     # The hold-out's accuracies are those of heads that have not seen it.
     held = stratified(y, 0.2, 2)
-    ((weights,),) = train_heads(x, y, (~held).nonzero().squeeze(1), 4, [Input()], [(0.1, 0.0)], training, 2)
+    ((weights,),) = train_heads(x, y, (~held).nonzero().squeeze(1), 4, [Input()], [(0.1, 0.0)], fewer, 2)
     expected = (predict(x[held], weights.unsqueeze(0))[0] == y[held]).double().mean().item()
     assert found.holdout["a rate=0.1 decay=0"] == pytest.approx(expected)
 

@@ -43,6 +43,8 @@ def on_the_hold_out(x, y, rate, decay, training, batch_norm=False):
     """Accuracy on the hold-out of a head that torch's own layers and optimizers train on the rest."""
     held = stratified(y, SWEEP["holdout"], SWEEP["seed"])
     fit = x[~held]
+    # As many epochs as on the whole split.
+    training = training._replace(steps=round(training.steps * len(fit) / len(x)))
     head = by_autograd(fit, y[~held], rate, decay, training, SWEEP["seed"], batch_norm)
     if batch_norm:
         x = F.batch_norm(x, fit.mean(0), fit.var(0, correction=0), eps=1e-6)
@@ -94,9 +96,13 @@ def test_maes_probe_normalises_batches_warms_up_and_scales_each_matrix_by_its_no
     train, test = features(100, 12), features(40, 12, seed=1)
     train.x, test.x = (x * torch.logspace(-2, 4, 12) for x in (train.x, test.x))
     score = mae_linear.score(train, test, rates=[25.0], epochs=200, warmup_epochs=5, batch=50, **SWEEP)
-    steps = 400
-    warm = [step / 10 if step < 10 else cosine((step - 10) / 390) for step in range(steps)]
-    training = Training(steps, 50, lambda share: warm[round(share * steps)], lars=True)
+    warm = 5 / 200
+    training = Training(
+        400,
+        50,
+        lambda share: share / warm if share < warm else cosine((share - warm) / (1 - warm)),
+        lars=True,
+    )
     rate = 25.0 * 50 / 256
     expected = on_the_hold_out(train.x, train.labels, rate, 0.0, training, batch_norm=True)
     assert score.settings["holdout_accuracy"] == pytest.approx({f"pooled rate={rate:g} decay=0": expected})
