@@ -7,8 +7,8 @@ It is the run that `selfsup train experiment=cifar10_short_METHOD` makes, with i
 checkpoints; the stages are timed around the calls in it, a stage inside another stopping the other's clock.
 What no stage claims is what Lightning, the callbacks and logging take: ``rest``. The floor of a stage is its
 multiplications over the rate at which this machine multiplies matrices, or the bytes it must read and write
-over the rate at which it copies, both measured beside. ``overhead`` is ``rest`` in a run whose network is so
-small that little else is left. Results go to ``benchmarks/results/stages-{cpu,gpu}.json``.
+over the rate at which it copies, both measured beside. ``benchmarks/overhead.py`` measures ``rest`` beside a bare
+loop. Results go to ``benchmarks/results/stages-{cpu,gpu}.json``.
 """
 
 import argparse
@@ -52,12 +52,6 @@ STAGES = (
     "average",
     "rest",
 )
-TINY = [
-    "method=simclr",
-    "batch_size=16",
-    "backbone.model_args={patch_size: 8, embed_dim: 16, depth: 1, num_heads: 1}",
-    "method.projector={hidden: 16, out: 16}",
-]
 
 
 class Watch:
@@ -282,11 +276,6 @@ def main() -> None:
         found = profile(method, arguments.data, arguments.steps)
         print(method, found)
         keep(path, {method: found})
-    tiny = spent(TINY, 300, 50, now)
-    step, rest = sum(tiny["spent"].values()), tiny["spent"]["rest"]
-    rest = {"ms": round(1000 * rest, 3), "step_ms": round(1000 * step, 3)}
-    print("overhead", rest)
-    keep(path, {"overhead": rest})
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     now = environment(source, on_gpu, world)
     notes, checkpoint = _take_up(config, order, method, total, now)
 
-    with _sentences(Path(config["resume"] or config["out"])):
+    with _sentences(Path(str(config["resume"] or config["out"]))):
         folder = _folder(config, now)
     signals.hint = f"; go on by resume={folder}"
     console = Console(quiet=process_rank() > 0)
@@ -164,7 +164,7 @@ def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_g
 def _folder(config: dict[str, Any], now: dict[str, Any]) -> Path:
     """The run's folder, made by the first process; the others are told by it, or write nothing."""
     if process_rank() > 0:
-        return Path(config["resume"] or os.environ.get(_FOLDER, Path(config["out"]) / "latest"))
+        return Path(config["resume"] or os.environ.get(_FOLDER, Path(str(config["out"])) / "latest"))
     folder = Path(config["resume"]) if config["resume"] else new_folder(config)
     # Of a run that is resumed, so that settings changed now hold when it is resumed once more.
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
