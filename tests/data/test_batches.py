@@ -18,28 +18,12 @@ from selfsup.data.order import EpochOrder
 from selfsup.data.workers import loss_of_a_worker_told, worker_count
 from selfsup.errors import RunStopped, UsageError
 from selfsup.views import ViewPlan
+from tests.views.plain import PLAIN
 
 from .images import encoded, noise, write
 
-KIND = {
-    "size": 1.0,
-    "scale": [0.3, 1.0],
-    "ratio": [0.75, 1.33],
-    "mirror": 0.5,
-    "jitter": 0.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "saturation": 0.0,
-    "hue": 0.0,
-    "grey": 0.0,
-    "blur": 0.0,
-    "sigma": [0.1, 2.0],
-    "recipe_size": 224,
-    "solarize": 0.0,
-}
-PLAN = ViewPlan(
-    {"large": {"count": 2, **KIND}, "small": {"count": 1, **KIND, "size": 0.5}}, 16, (0.5,) * 3, (0.25,) * 3
-)
+KIND = PLAIN | {"scale": [0.3, 1.0], "ratio": [0.75, 1.33], "mirror": 0.5}
+PLAN = ViewPlan({"large": KIND | {"count": 2}, "small": KIND | {"size": 0.5}}, 16, (0.5,) * 3, (0.25,) * 3)
 
 
 def files_of(n: int, broken: tuple[int, ...] = ()) -> ImageFiles:
@@ -88,8 +72,8 @@ def test_boxes_are_the_same_in_a_worker_and_on_the_device() -> None:
     """Bit for bit, of every view, whatever the size of the image and the order of the batch."""
     plan = ViewPlan(
         {
-            "large": {"count": 2, **KIND},
-            "small": {"count": 3, **KIND, "scale": [0.05, 0.3], "ratio": [0.5, 3.0]},
+            "large": KIND | {"count": 2},
+            "small": KIND | {"count": 3, "scale": [0.05, 0.3], "ratio": [0.5, 3.0]},
         },
         16,
         (0.5,) * 3,

@@ -9,26 +9,11 @@ from scipy.stats import chi2, norm
 from selfsup.errors import UsageError
 from selfsup.views import View, ViewPlan
 
+from .plain import PLAIN
+
 N = 4000
 INDEX = torch.arange(N)
 SIGMAS = norm.isf(5e-7)
-PLAIN: dict[str, Any] = {
-    "count": 1,
-    "size": 1.0,
-    "scale": [1.0, 1.0],
-    "ratio": [1.0, 1.0],
-    "mirror": 0.0,
-    "jitter": 0.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "saturation": 0.0,
-    "hue": 0.0,
-    "grey": 0.0,
-    "blur": 0.0,
-    "sigma": [0.1, 2.0],
-    "recipe_size": 224,
-    "solarize": 0.0,
-}
 STRONG = PLAIN | {
     "scale": [0.2, 1.0],
     "ratio": [0.75, 1.3333],
