@@ -2,10 +2,10 @@
 
     python benchmarks/overhead.py
 
-A network of next to nothing learns by SimCLR in three forms, in turn: a loop of a few lines; the same method in
-Lightning's trainer with nothing else; the run of ``selfsup train`` with its guard, metrics, online scores and
-checkpoints. So that it can be seen what of their cost could be saved at all, one layer is trained by Lightning
-and by a bare loop as well. Results go to ``benchmarks/results/overhead-cpu.json``.
+A network of next to nothing learns by SimCLR in three forms, in turn: a loop of a few lines; the same method
+in Lightning's trainer with nothing else; the run of ``selfsup train`` with its guard, metrics, online scores
+and checkpoints. So that it can be seen what of their cost could be saved at all, one layer is trained by
+Lightning and by a bare loop as well. Results go to ``benchmarks/results/overhead-cpu.json``.
 """
 
 import argparse

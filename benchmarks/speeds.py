@@ -1,4 +1,4 @@
-"""Tables of training's speed: the stages of a step, and lightly's form beside ours."""
+"""Tables of speed: a view, the stages of a step, what is around them, and lightly's form beside ours."""
 
 import json
 from pathlib import Path
@@ -84,6 +84,37 @@ def peers() -> str:
         )
         lines.append(f"| {METHODS[row['method']]} | {ours} | {theirs} |")
     return "\n".join(lines)
+
+
+def views() -> str:
+    """A table for each machine on which views were measured."""
+    paths = sorted(RESULTS.glob("views-cpu*.json"))
+    return "\n\n".join(_views(list(json.loads(path.read_text()).values())) for path in paths)
+
+
+def _views(found: list[dict[str, Any]]) -> str:
+    """Every side's time a view, how many times as long as ours it takes, and what we mean that to be."""
+    device, peers = found[0]["device"], {**found[0]["versions"], **found[0]["peers"]}
+    named = ("torch", "lightly", "torchvision", "kornia", "albumentations", "pillow")
+    lines = [
+        f"{device['processor']}, {device['cores']} cores; {', '.join(f'{n} {peers[n]}' for n in named)}.",
+        "",
+        "| | | a view | ours, compiled, is faster by | ours, by torch, is faster by |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    case = None
+    for row in (row for part in found for row in part["rows"]):
+        title, case = "" if row["case"] == case else row["case"], row["case"]
+        ratios = [_ratio(row, side) for side in ("native", "torch")]
+        lines.append(f"| {title} | {row['side']} | {row['us'] / 1000:.3g} ms | {' | '.join(ratios)} |")
+    return "\n".join(lines)
+
+
+def _ratio(row: dict[str, Any], side: str) -> str:
+    times, aim = row[f"{side}_times_as_fast"], row[f"{side}_aim"]
+    if row["side"].startswith("ours"):
+        return ""
+    return f"**{times:.2g}** (at least {aim:g})" if aim else f"{times:.2g}"
 
 
 def _where(found: dict[str, Any]) -> str:

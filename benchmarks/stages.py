@@ -7,8 +7,8 @@ It is the run that `selfsup train experiment=cifar10_short_METHOD` makes, with i
 checkpoints; the stages are timed around the calls in it, a stage inside another stopping the other's clock.
 What no stage claims is what Lightning, the callbacks and logging take: ``rest``. The floor of a stage is its
 multiplications over the rate at which this machine multiplies matrices, or the bytes it must read and write
-over the rate at which it copies, both measured beside. ``benchmarks/overhead.py`` measures ``rest`` beside a bare
-loop. Results go to ``benchmarks/results/stages-{cpu,gpu}.json``.
+over the rate at which it copies, both measured beside. ``benchmarks/overhead.py`` measures ``rest`` beside a
+bare loop. Results go to ``benchmarks/results/stages-{cpu,gpu}.json``.
 """
 
 import argparse

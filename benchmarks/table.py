@@ -92,32 +92,6 @@ def objectives() -> str:
     return "\n".join(lines)
 
 
-def views() -> str:
-    """Every side's time a view, how many times as long as ours it takes, and what we mean that to be."""
-    found = list(json.loads((HERE / "results" / "views-cpu.json").read_text()).values())
-    device, peers = found[0]["device"], {**found[0]["versions"], **found[0]["peers"]}
-    named = ("torch", "lightly", "torchvision", "kornia", "albumentations", "pillow")
-    lines = [
-        f"{device['processor']}, {device['cores']} cores; {', '.join(f'{n} {peers[n]}' for n in named)}.",
-        "",
-        "| | | a view | ours, compiled, is faster by | ours, by torch, is faster by |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    case = None
-    for row in (row for part in found for row in part["rows"]):
-        title, case = "" if row["case"] == case else row["case"], row["case"]
-        ratios = [_ratio(row, side) for side in ("native", "torch")]
-        lines.append(f"| {title} | {row['side']} | {row['us'] / 1000:.3g} ms | {' | '.join(ratios)} |")
-    return "\n".join(lines)
-
-
-def _ratio(row: dict[str, Any], side: str) -> str:
-    times, aim = row[f"{side}_times_as_fast"], row[f"{side}_aim"]
-    if row["side"].startswith("ours"):
-        return ""
-    return f"**{times:.2g}** (at least {aim:g})" if aim else f"{times:.2g}"
-
-
 def training_input() -> str:
     """What a step of training waits for."""
     lines = ["| device | precision | batch | a step | waiting for a batch | its views | both |"]
@@ -275,7 +249,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/data.md": {"index": starts},
-    "docs/views.md": {"views": views, "input": training_input},
+    "docs/views.md": {"views": speeds.views, "input": training_input},
     "docs/speed.md": {"stages": speeds.stages, "overhead": speeds.overhead, "peers": speeds.peers},
     "docs/scaling.md": {"scaling": scaling, "shard_memory": shard_memory, "feeding": feeding},
     "docs/guard.md": {"provoked": provoked, "healthy": healthy},

@@ -7,7 +7,7 @@ All sides run in turn in one process, and the fastest of all repeats counts: nei
 only ever slow a run down. Each side gets what it is made for: lightly, torchvision and albumentations one
 image at a time, kornia and ours a batch. Photographs are decoded by PIL, for albumentations by OpenCV. The
 images are those of ``SELFSUP_DATA`` or ``../shared/data``. Freed memory is kept, as our commands keep it.
-Results go to ``benchmarks/results/views-cpu.json``.
+Results go to ``benchmarks/results/views-cpu.json``, or where ``--results`` says.
 """
 
 import argparse
@@ -295,6 +295,9 @@ def main() -> None:
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS / "views-cpu.json", help="another for each machine"
+    )
     arguments = parser.parse_args()
     import cv2
 
@@ -304,9 +307,7 @@ def main() -> None:
     packages = ("torchvision", "kornia", "albumentations", "pillow", "opencv-python-headless")
     versions = {package: version(package) for package in packages}
     for case in arguments.cases:
-        keep(
-            RESULTS / "views-cpu.json", {case: {"peers": versions, "rows": measure(case, arguments.repeats)}}
-        )
+        keep(arguments.results, {case: {"peers": versions, "rows": measure(case, arguments.repeats)}})
 
 
 if __name__ == "__main__":
