@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.errors import UsageError
+from selfsup.precision import require_precision
 
 # Scores of which more is better, so that they can choose an encoder.
 SELECTING = ("knn", "rankme", "rankme-centred", "nesum", "participation-ratio", "stable-rank")
-PRECISIONS = ("float32", "bfloat16")
 
 
 def check_online(settings: Mapping[str, Any]) -> None:
@@ -20,8 +20,7 @@ def check_online(settings: Mapping[str, Any]) -> None:
             raise UsageError(f"online.{name} is {value}; it has to be a number above 0")
     if settings["every_steps"] is not None and not isinstance(settings["every_steps"], int):
         raise UsageError(f"online.every_steps is {settings['every_steps']}; it has to be a whole number")
-    if settings["precision"] not in PRECISIONS:
-        raise UsageError(f"online.precision is float32 or bfloat16, not '{settings['precision']}'")
+    require_precision("online.precision", settings["precision"])
     if settings["best"] not in (None, "auto", *SELECTING):
         raise UsageError(
             f"online.best: no score '{settings['best']}' to choose by; take auto, null or one of "

@@ -8,6 +8,7 @@ from selfsup.commands.evaluate import require_encoder
 from selfsup.config import require_positive
 from selfsup.data_config import require_paths, require_workers
 from selfsup.errors import UsageError
+from selfsup.precision import require_precision
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -42,8 +43,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Refuse what can be seen to be wrong without importing torch."""
     require_encoder(str(config["encoder"]))
     require_positive(config, "batch_size")
-    if config["precision"] not in ("float32", "bfloat16"):
-        raise UsageError(f"precision is float32 or bfloat16, not '{config['precision']}'")
+    require_precision("precision", config["precision"])
     if config["data"]:
         require_workers(config["data"])
         require_paths(config["data"])

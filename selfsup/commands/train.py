@@ -8,6 +8,7 @@ from selfsup.callbacks.online_settings import check_online
 from selfsup.config import require_positive
 from selfsup.data_config import require_paths, require_workers
 from selfsup.errors import UsageError
+from selfsup.precision import require_precision
 from selfsup.run.folder import process_rank
 from selfsup.run.resume import repeated, resumed
 
@@ -49,8 +50,7 @@ def check(config: dict[str, Any]) -> None:
     layer_decay = method["optimizer"]["layer_decay"]
     if not 0 < layer_decay <= 1:
         raise UsageError(f"method.optimizer.layer_decay is {layer_decay}; it has to be above 0 and at most 1")
-    if config["evaluate_precision"] not in ("float32", "bfloat16"):
-        raise UsageError(f"evaluate_precision is float32 or bfloat16, not '{config['evaluate_precision']}'")
+    require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config["online"])
     if config["logger"]["name"] == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
         raise UsageError("logger=tensorboard needs one more package: pip install 'selfsup[tensorboard]'")

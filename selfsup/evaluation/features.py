@@ -12,9 +12,9 @@ from selfsup.data import Source
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.images import batches, fit
 from selfsup.evaluation.processes import gathered, shard
+from selfsup.precision import of_passes
 
 PIXELS_SIDE = 32
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class Part(NamedTuple):
@@ -82,7 +82,10 @@ class Look:
     Args:
         encoder: maps normalised ``(B, 3, S, S)`` to ``(B, D)``; runs on the device it is on.
         mean, std: of RGB values in [0, 1]; those the encoder was trained with.
-        precision: ``"float32"``, or ``"bfloat16"`` by autocast.
+        precision: ``"float32"``, ``"bfloat16"`` by autocast, or ``"auto"``, of these what is faster here.
+
+    Attributes:
+        precision: the one that is taken.
     """
 
     def __init__(
@@ -91,7 +94,8 @@ class Look:
         self.encoder = encoder
         self.device = next((value.device for value in encoder.parameters()), torch.device("cpu"))
         self.mean, self.std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (mean, std))
-        self.dtype = PRECISIONS[precision]
+        self.precision = of_passes(precision, self.device)
+        self.dtype = torch.bfloat16 if self.precision == "bfloat16" else None
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.through(self.encoder, images)
@@ -174,7 +178,7 @@ def extract(
         image_size: S, pixels a side.
         mean, std: of RGB values in [0, 1]; those the encoder was trained with.
         batch_size: images a pass.
-        precision: of the encoder's inner products: ``"float32"``, or ``"bfloat16"`` by autocast.
+        precision: of the encoder's inner products, as for :class:`Look`.
             Features are float32 either way, but bfloat16 leaves rounding noise in them.
         workers: processes that decode, for a source that decodes on demand.
     """

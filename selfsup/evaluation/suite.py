@@ -16,11 +16,12 @@ from selfsup.errors import UsageError
 from selfsup.evaluation.cache import Cache
 from selfsup.evaluation.comparison import compare
 from selfsup.evaluation.drawn import choose_views
-from selfsup.evaluation.features import PRECISIONS, Features, evaluating, one_channel
+from selfsup.evaluation.features import Features, evaluating, one_channel
 from selfsup.evaluation.judged import Judged, judged_rows, principal_components
 from selfsup.evaluation.passes import Seen, check_needs, see
 from selfsup.evaluation.registry import Protocol, records
 from selfsup.evaluation.registry import protocols as protocols_of
+from selfsup.precision import require_precision
 
 # The settings of `evaluate` that a configuration holds under the same names.
 SETTINGS = ("protocols", "seed", "controls", "untrained_seeds", "batch_size", "precision")
@@ -84,7 +85,7 @@ def evaluate(
             seen = _see(rows, chosen, train, test, data_config, batch_size, progress, cache)
             if controls:
                 rows, seen = _with_principal(rows, seen)
-            scored = [_row(row, chosen, *both, precision) for row, both in zip(rows, seen, strict=True)]
+            scored = [_row(row, chosen, *both) for row, both in zip(rows, seen, strict=True)]
     finally:
         for name, each in encoders.items():
             each.to(homes[name])
@@ -153,9 +154,10 @@ def _with_principal(
     return [*rows, control], [*seen, (Seen(parts[0], {}), Seen(parts[1], {}))]
 
 
-def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen, precision: str) -> dict[str, Any]:
+def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen) -> dict[str, Any]:
     """One line of the results."""
     scores: dict[str, dict[str, Any]] = {}
+    precision = row.look.precision
     for protocol in chosen:
         new = records(protocol, train.of(protocol), test.of(protocol))
         if precision != "float32" and row.fingerprint is not None and not protocol.labels:
@@ -175,8 +177,7 @@ def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen, precision
 def _check_settings(batch_size: int, precision: str) -> None:
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
-    if precision not in PRECISIONS:
-        raise UsageError(f"no precision '{precision}'; choose one of {', '.join(PRECISIONS)}")
+    require_precision("precision", precision)
 
 
 def _check_data(train: Source, test: Source) -> None:

@@ -22,7 +22,7 @@ from selfsup.callbacks.skipped import SkippedImages
 from selfsup.data import Source
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
-from selfsup.precision import multiplies_bf16
+from selfsup.precision import multiplies_bf16, tell_imitation
 from selfsup.run.build import effective_batch
 from selfsup.run.loggers import make_logger, public_name, without_machine
 from selfsup.run.share import Share
@@ -104,6 +104,9 @@ def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
     settings = {key: value for key, value in config["trainer"].items() if key not in _OURS}
     if settings["precision"] == "auto":
         settings["precision"] = best_precision(settings["accelerator"])
+    on_gpu = torch.cuda.is_available() and settings["accelerator"] != "cpu"
+    if str(settings["precision"]).startswith("bf16") and not on_gpu:
+        tell_imitation()
     if settings["devices"] == "auto":
         settings["devices"] = devices
     if settings["max_steps"] > 0:

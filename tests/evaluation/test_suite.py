@@ -163,7 +163,7 @@ def test_mistakes_are_found_before_anything_is_encoded():
         ({"overrides": ["protocols.nshot.shots=[0]"]}, "protocols.nshot.shots must be at least 1"),
         ({"overrides": ["protocols.knn.temperature=0.0"]}, "temperature must be above 0, not 0"),
         ({"overrides": ["protocols.linear.holdout=1.0"]}, "holdout must lie between 0 and 1"),
-        ({"precision": "float8"}, "no precision 'float8'"),
+        ({"precision": "float8"}, "precision is float32, bfloat16 or auto, not 'float8'"),
     ):
         with pytest.raises(UsageError, match=sentence):
             judge(encoder, **settings)

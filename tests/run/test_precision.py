@@ -1,9 +1,16 @@
-"""Which precision a run takes where none is asked for."""
+"""Which precision a run takes where none is asked for, and what is said of a slow one."""
+
+import logging
 
 import pytest
 import torch
 
-from selfsup.run.trainer import best_precision
+from selfsup.config import load_config
+from selfsup.evaluation.features import Look
+from selfsup.precision import of_passes, tell_imitation
+from selfsup.run.trainer import best_precision, trainer_settings
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -21,3 +28,34 @@ def test_a_cpu_computes_bf16_only_where_that_is_faster(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
     assert best_precision("cpu") == precision
+    passes = {"bf16-mixed": "bfloat16", "32-true": "float32"}[precision]
+    assert of_passes("auto", CPU) == passes
+    assert Look(torch.nn.Identity(), (0.5,) * 3, (0.5,) * 3, "auto").precision == passes
+    assert of_passes("float32", CPU) == "float32"
+    assert of_passes("bfloat16", CPU) == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("abilities", "told"),
+    [
+        ({"architecture": "x86_64", "avx2": True, "avx512_f": False}, 1),
+        ({"architecture": "x86_64", "avx512_f": True}, 0),
+        ({"architecture": "aarch64"}, 0),
+    ],
+)
+def test_bfloat16_is_told_once_to_be_slow_where_the_cpu_imitates_it(
+    abilities: dict[str, object], told: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    with caplog.at_level(logging.WARNING):
+        for asked in ("auto", "float32"):
+            of_passes(asked, CPU)
+        assert not caplog.records
+        for again in range(2):
+            tell_imitation.cache_clear()
+            for _ in range(2):
+                of_passes("bfloat16", CPU)
+            config = load_config("train", ["trainer.precision=bf16-mixed", "trainer.accelerator=cpu"])
+            trainer_settings(config, 1)
+            assert len(caplog.records) == told * (again + 1)
+    tell_imitation.cache_clear()
