@@ -213,6 +213,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="of a run whose speed is measured")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=0.0, help="of training before kNN; 0 leaves it out")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="another for each machine")
     parser.add_argument("--side", choices=("ours", "lightly"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -221,7 +222,8 @@ def main() -> None:
         found = run(arguments.methods[0], arguments.data, arguments.steps, arguments.out.parent)
         arguments.out.write_text(json.dumps(found))
         return
-    old = json.loads(RESULTS.read_text())["rows"] if RESULTS.is_file() else []
+    path = arguments.results
+    old = json.loads(path.read_text())["rows"] if path.is_file() else []
     rows = {row["method"]: row for row in old}
     for method in arguments.methods:
         rows[method] = compared(method, arguments.data, arguments.steps, arguments.rounds, arguments.minutes)
@@ -229,7 +231,7 @@ def main() -> None:
         command = f"python benchmarks/peers.py --steps {arguments.steps} --rounds {arguments.rounds}"
         command += f" --minutes {arguments.minutes:g}" if arguments.minutes else ""
         content = {"command": command, **origin(), "rows": [rows[name] for name in METHODS if name in rows]}
-        RESULTS.write_text(json.dumps(content, indent=2) + "\n")
+        path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

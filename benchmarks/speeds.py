@@ -55,8 +55,12 @@ def overhead() -> str:
 
 
 def peers() -> str:
+    """A table for each machine on which lightly was measured beside us."""
+    return "\n\n".join(_peers(json.loads(path.read_text())) for path in sorted(RESULTS.glob("peers*.json")))
+
+
+def _peers(found: dict[str, Any]) -> str:
     """lightly's published form beside ours, a row a method."""
-    found = json.loads((RESULTS / "peers.json").read_text())
     lines = [
         f"{_where(found)}; lightly {found['versions']['lightly']}.",
         "",
