@@ -192,7 +192,7 @@ def compared(method: str, data: str, steps: int, rounds: int, minutes: float) ->
         batch = _batch(method, data)
         row["minutes"] = minutes
         for side, run in sides.items():
-            made = round(run["images_per_second"] * 60 * minutes / batch)
+            made = max(2 * WARM, round(run["images_per_second"] * 60 * minutes / batch))
             row |= {f"{side}_steps": made, f"{side}_knn": round(measured(side, method, data, made)["knn"], 4)}
     return row
 
@@ -217,6 +217,8 @@ def main() -> None:
     parser.add_argument("--side", choices=("ours", "lightly"), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.steps < 2 * WARM and not arguments.side:
+        parser.error(f"--steps has to be at least {2 * WARM}: the first {WARM} are not timed")
     if arguments.side:
         run = ours if arguments.side == "ours" else theirs
         found = run(arguments.methods[0], arguments.data, arguments.steps, arguments.out.parent)
