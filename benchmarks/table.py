@@ -33,6 +33,7 @@ def golden(suite: str) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
     controls: dict[str, str] = {}
     machines: dict[str, None] = {}
+    above: dict[str, list[str]] = {}
     for method, title in METHODS.items():
         paths = sorted((HERE / "results").glob(f"{suite}-{method}-seed*.json"))
         if not paths:
@@ -50,10 +51,25 @@ def golden(suite: str) -> str:
         fastest = min(found, key=lambda each: each["minutes_in_all"])
         machines |= {_machine(each): None for each in (fastest, *found)}
         lines.append(f"| {link} | {' | '.join(cells)} | {fastest['minutes_in_all']:.1f} |")
+        for key in (key for key in COLUMNS if key != "rankme" and len(found) > 1):
+            above.setdefault(key, []).extend([title] if _above(trained, untrained, key) else [])
         for name, control in {"raw pixels": pixels, "their principal components": pca}.items():
             controls[name] = " | ".join(_value(control, key) for key in COLUMNS)
     lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
+    if above:
+        told = "; ".join(f"{COLUMNS[key]}: {', '.join(methods) or 'none'}" for key, methods in above.items())
+        lines += [
+            "",
+            f"Above its own untrained encoder by more than a 95 % t interval over the seeds, in {told}.",
+        ]
     return "\n".join([*lines, "", f"{'; '.join(machines)}."])
+
+
+def _above(trained: list[dict[str, Any]], untrained: list[dict[str, Any]], key: str) -> bool:
+    """Whether the interval of the seeds' differences lies above zero."""
+    gains = [a[key]["value"] - b[key]["value"] for a, b in zip(trained, untrained, strict=True)]
+    half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+    return statistics.mean(gains) > half
 
 
 def _machine(found: dict[str, Any]) -> str:
