@@ -56,7 +56,7 @@ def overhead() -> str:
 
 def peers() -> str:
     """A table for each machine on which lightly was measured beside us."""
-    return "\n\n".join(_peers(json.loads(path.read_text())) for path in sorted(RESULTS.glob("peers*.json")))
+    return "\n\n".join(_peers(json.loads(path.read_text())) for path in _machines("peers"))
 
 
 def _peers(found: dict[str, Any]) -> str:
@@ -92,8 +92,13 @@ def _peers(found: dict[str, Any]) -> str:
 
 def views() -> str:
     """A table for each machine on which views were measured."""
-    paths = sorted(RESULTS.glob("views-cpu*.json"))
-    return "\n\n".join(_views(list(json.loads(path.read_text()).values())) for path in paths)
+    found = (json.loads(path.read_text()) for path in _machines("views-cpu"))
+    return "\n\n".join(_views(list(each.values())) for each in found)
+
+
+def _machines(name: str) -> list[Path]:
+    """The results of one benchmark on several machines."""
+    return sorted(RESULTS.glob(f"{name}*.json"), key=lambda path: path.stem)
 
 
 def _views(found: list[dict[str, Any]]) -> str:
