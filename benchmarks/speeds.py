@@ -128,4 +128,5 @@ def _ratio(row: dict[str, Any], side: str) -> str:
 
 def _where(found: dict[str, Any]) -> str:
     device = found["device"]
-    return f"{device['processor']}, {device['cores']} cores; torch {found['versions']['torch']}"
+    cores = "one core" if device["cores"] == 1 else f"{device['cores']} cores"
+    return f"{device['processor']}, {cores}; torch {found['versions']['torch']}"

@@ -97,7 +97,7 @@ def test_search_finds_the_nearest_by_cosine(
         (["query={images}/light/1.png", "features=none.parquet"], "'selfsup embed' writes one"),
         (["query={images}/light/1.png", "features={images}/light/1.png"], "holds no features"),
         (["query={images}/light/1.png", "k=0"], "k is 0"),
-        (["query={images}/light/1.png", "precision=half"], "float32 or bfloat16"),
+        (["query={images}/light/1.png", "precision=half"], "float32, bfloat16 or auto"),
     ],
 )
 def test_a_mistake_in_a_search_is_one_sentence(

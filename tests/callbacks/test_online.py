@@ -218,7 +218,7 @@ def test_a_resumed_run_writes_its_rows_anew(tmp_path: Path) -> None:
         ("online.k=0", "online.k is 0"),
         ("online.bank=0", "online.bank is 0"),
         ("online.temperature=0.0", "online.temperature is 0"),
-        ("online.precision=half", "float32 or bfloat16, not 'half'"),
+        ("online.precision=half", "float32, bfloat16 or auto, not 'half'"),
         ("online.best=lidar", "no score 'lidar'"),
     ],
 )
