@@ -21,7 +21,10 @@ def evaluation() -> str:
     rows["table"] = _table
     for name, lines_of in rows.items():
         if name in found:
-            lines += lines_of(found[name])
+            other = found[name]["origin"]["device"]
+            where = f" ({other['processor']}, {other['cores']} cores)" if other != device else ""
+            # Behind what was measured, the first cell.
+            lines += [f"| {line[2:].replace(' |', f'{where} |', 1)}" for line in lines_of(found[name])]
     missing = ", ".join(f"`{name}`" for name in rows if name not in found)
     return "\n".join(lines + (["", f"Not measured yet on this machine: {missing}."] if missing else []))
 
