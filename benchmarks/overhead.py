@@ -32,7 +32,7 @@ from selfsup.run.trainer import make_trainer
 
 RESULTS = Path(__file__).parent / "results" / "overhead-cpu.json"
 WARM = 50  # steps before the clock starts
-STRETCH = 50  # steps, of which five are logged
+STRETCH = 50  # steps, of which a run logs five
 TINY = [
     "method=simclr",
     "batch_size=16",

@@ -175,12 +175,8 @@ class _Heads:
     def lens(self, norm: _Norm) -> tuple[Tensor, Tensor]:
         """What each input takes off features and what it then multiplies them by, ``(K, 1, d)`` each."""
         mean, factor = (each[self.columns] for each in norm)
-        return (
-            torch.stack([mean if normed else torch.zeros_like(mean) for normed in self.normed]).unsqueeze(1),
-            torch.stack([factor if normed else torch.ones_like(factor) for normed in self.normed]).unsqueeze(
-                1
-            ),
-        )
+        normed = torch.tensor(self.normed).view(-1, 1, 1)
+        return torch.where(normed, mean, 0.0), torch.where(normed, factor, 1.0)
 
     def apart(self, rows: Tensor) -> Tensor:
         """Rows ``(K H C, n)`` by input, ``(K, H C, n)``."""

@@ -38,7 +38,7 @@ from selfsup.run.environment import differences, environment, record, require_sa
 from selfsup.run.folder import new_folder, process_rank
 from selfsup.run.hand_over import hand_over
 from selfsup.run.resume import changes, find_position, read_config
-from selfsup.run.trainer import check_trainer, make_trainer
+from selfsup.run.trainer import check_trainer, make_trainer, on_gpu
 
 _FOLDER = "SELFSUP_RUN_FOLDER"
 
@@ -61,20 +61,20 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     started = time.perf_counter()
     quiet()
     # timm's plain attention is twice as fast as torch's fused kernel on a CPU's short sequences.
-    on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-    set_fused_attn(on_gpu)
+    gpu = on_gpu(config["trainer"]["accelerator"])
+    set_fused_attn(gpu)
     pl.seed_everything(config["seed"], verbose=False)
     source, test = load_data(config["data"])
-    devices = count_devices(config["trainer"], on_gpu)
+    devices = count_devices(config["trainer"], gpu)
     world = devices * config["trainer"]["num_nodes"]
     order = make_order(source, config["batch_size"], config["seed"], world)
     method = make_method(config, make_encoder(config), devices)
-    check_batch_norm(method, config, world, on_gpu)
+    check_batch_norm(method, config, world, gpu)
     check_trainer(config, devices)
     selecting(config["online"]["best"], source.labels is not None)
 
     total = count_steps(config, len(order))
-    now = environment(source, on_gpu, world)
+    now = environment(source, gpu, world)
     notes, checkpoint = _take_up(config, order, method, total, now)
 
     with _sentences(Path(str(config["resume"] or config["out"]))):

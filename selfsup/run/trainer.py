@@ -104,8 +104,7 @@ def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
     settings = {key: value for key, value in config["trainer"].items() if key not in _OURS}
     if settings["precision"] == "auto":
         settings["precision"] = best_precision(settings["accelerator"])
-    on_gpu = torch.cuda.is_available() and settings["accelerator"] != "cpu"
-    if str(settings["precision"]).startswith("bf16") and not on_gpu:
+    if str(settings["precision"]).startswith("bf16") and not on_gpu(settings["accelerator"]):
         tell_imitation()
     if settings["devices"] == "auto":
         settings["devices"] = devices
@@ -128,8 +127,13 @@ def check_trainer(config: Mapping[str, Any], devices: int) -> None:
         raise UsageError(f"Lightning refuses the trainer's settings: {str(error).splitlines()[0]}") from error
 
 
+def on_gpu(accelerator: str) -> bool:
+    """Whether a run with this accelerator is on a GPU of CUDA."""
+    return torch.cuda.is_available() and accelerator != "cpu"
+
+
 def best_precision(accelerator: str) -> Any:
     """bf16 autocast where the hardware multiplies bf16 matrices faster than float32 ones, else float32."""
-    if torch.cuda.is_available() and accelerator != "cpu":
+    if on_gpu(accelerator):
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "bf16-mixed" if multiplies_bf16() else "32-true"

@@ -89,10 +89,10 @@ def test_batch_norm_takes_features_far_from_zero_for_what_they_are():
     grid, training = [(0.3, 0.0)], Training(40, 32, cosine)
     ((plain,),) = train_heads(x, y, torch.arange(120), 3, [Input(batch_norm=True)], grid, training)
     # A shift that float32 holds exactly at this scale, so that only what is done with it can differ.
-    x = (x * 2**12).round() / 2**12
-    ((moved,),) = train_heads(x + 512, y, torch.arange(120), 3, [Input(batch_norm=True)], grid, training)
+    x = (x * 2**10).round() / 2**10
+    ((moved,),) = train_heads(x + 4096, y, torch.arange(120), 3, [Input(batch_norm=True)], grid, training)
     seen, expected = (
-        (x + shift).double() @ w[:, :-1].double().t() + w[:, -1] for shift, w in [(512, moved), (0, plain)]
+        (x + shift).double() @ w[:, :-1].double().t() + w[:, -1] for shift, w in [(4096, moved), (0, plain)]
     )
     torch.testing.assert_close(seen, expected, atol=2e-2, rtol=1e-2)
 
