@@ -107,13 +107,13 @@ void copy(const Pixel* image, const Image& layout, float* view) {
     }
 }
 
-// ---- how: the operations of colour.py, in place on planes of n pixels --------------------------------
+// ---- how: the operations of colour.py, in place on n pixels ------------------------------------------
 
-void brightness(float* __restrict view, int64_t n, float factor) {
-  for (int64_t i = 0; i < 3 * n; i++) view[i] = clamp(factor * view[i]);
+void adjust(float* __restrict values, int64_t n, float factor, float blend) {
+  for (int64_t i = 0; i < n; i++) values[i] = clamp(factor * values[i] + blend);
 }
 
-double mean_luma(const float* __restrict r, const float* __restrict g, const float* __restrict b, int64_t n) {
+double sum_luma(const float* __restrict r, const float* __restrict g, const float* __restrict b, int64_t n) {
   double total = 0;
   for (int64_t begin = 0; begin < n; begin += 256) {
     float lanes[16] = {};
@@ -124,12 +124,7 @@ double mean_luma(const float* __restrict r, const float* __restrict g, const flo
     for (; i < end; i++) lanes[0] += luma(r[i], g[i], b[i]);
     for (float lane : lanes) total += lane;
   }
-  return total / double(n);
-}
-
-void contrast(float* __restrict view, int64_t n, float factor) {
-  const float blend = (1 - factor) * float(mean_luma(view, view + n, view + 2 * n, n));
-  for (int64_t i = 0; i < 3 * n; i++) view[i] = clamp(factor * view[i] + blend);
+  return total;
 }
 
 void saturation(float* __restrict r, float* __restrict g, float* __restrict b, int64_t n, float factor) {
@@ -204,20 +199,34 @@ void blur(float* view, int64_t size, float sigma, Scratch& scratch) {
   }
 }
 
-void colour(float* view, int64_t size, const float* look, Scratch& scratch) {
-  const int64_t n = size * size;
-  float *r = view, *g = view + n, *b = view + 2 * n;
-  if (look[JITTERED] != 0)
-    for (int slot = 0; slot < 4; slot++) {
-      const int operation = int(look[ORDER + slot]);
-      const float factor = look[FACTORS + operation];
-      if (operation == BRIGHTNESS && factor != 1) brightness(view, n, factor);
-      if (operation == CONTRAST && factor != 1) contrast(view, n, factor);
-      if (operation == SATURATION && factor != 1) saturation(r, g, b, n, factor);
-      if (operation == HUE && factor != 0) hue(r, g, b, n, factor);
+// Jitter and grey, in pieces that stay in the nearest cache; contrast has to wait for the mean of them all.
+void colour(float* view, int64_t n, const float* look) {
+  constexpr int64_t PIECE = 2048;
+  const float* order = look + ORDER;
+  const int slots = look[JITTERED] != 0 ? 4 : 0;
+  int mixed = 0;  // the slot of contrast
+  while (mixed < slots && order[mixed] != CONTRAST) mixed++;
+  const bool contrasted = mixed < slots && look[FACTORS + CONTRAST] != 1;
+  double brightness = 0;
+  const auto pass = [&](int from, int to, bool last) {
+    const float blend = (1 - look[FACTORS + CONTRAST]) * float(brightness / double(n));
+    for (int64_t begin = 0; begin < n; begin += PIECE) {
+      const int64_t m = std::min(PIECE, n - begin);
+      float *r = view + begin, *g = r + n, *b = g + n;
+      for (int slot = from; slot < to; slot++) {
+        const int operation = int(order[slot]);
+        const float factor = look[FACTORS + operation];
+        if (operation == SATURATION && factor != 1) saturation(r, g, b, m, factor);
+        if (operation == HUE && factor != 0) hue(r, g, b, m, factor);
+        if ((operation == BRIGHTNESS || operation == CONTRAST) && factor != 1)
+          for (float* plane : {r, g, b}) adjust(plane, m, factor, operation == CONTRAST ? blend : 0);
+      }
+      if (!last) brightness += sum_luma(r, g, b, m);
+      if (last && look[GREY] != 0) grey(r, g, b, m);
     }
-  if (look[GREY] != 0) grey(r, g, b, n);
-  if (look[SIGMA] > 0) blur(view, size, look[SIGMA], scratch);
+  };
+  if (contrasted) pass(0, mixed, false);
+  if (slots || look[GREY] != 0) pass(contrasted ? mixed : 0, slots, true);
 }
 
 void finish(const float* __restrict view, int64_t n, bool solarized, const float* mean, const float* scale,
@@ -258,7 +267,8 @@ void work(const Pixel* images, const Batch& batch, std::atomic<int64_t>& next) {
       else
         copy(image, batch.layout, view);
       const float* look = batch.looks + COLUMNS * i;
-      colour(view, batch.size, look, scratch);
+      colour(view, n, look);
+      if (look[SIGMA] > 0) blur(view, batch.size, look[SIGMA], scratch);
       finish(view, n, look[SOLARIZED] != 0, batch.mean, batch.scale, batch.out + 3 * n * i);
     }
   }
@@ -278,6 +288,20 @@ void run(const void* images, const Batch& batch, int64_t threads) {
   for (auto& thread : others) thread.join();
 }
 
+// Pixels of interleaved channels to planes, for mirroring by way of a line: both copies then go in vectors.
+template <int CHANNELS>
+void split(const uint8_t* __restrict image, int64_t height, int64_t width, bool mirrored, uint8_t* planes) {
+  std::vector<uint8_t> forward(width);
+  for (int64_t y = 0; y < height; y++)
+    for (int64_t c = 0; c < 3; c++) {
+      const uint8_t* __restrict row = image + y * width * CHANNELS + c;
+      uint8_t* out = planes + (c * height + y) * width;
+      uint8_t* __restrict line = mirrored ? forward.data() : out;
+      for (int64_t x = 0; x < width; x++) line[x] = row[CHANNELS * x];
+      if (mirrored) std::reverse_copy(line, line + width, out);
+    }
+}
+
 }  // namespace
 
 // Views (samples, size, size, 3) float32 of images, uint8 or float32 in [0, 255].
@@ -290,4 +314,10 @@ extern "C" void selfsup_views(const void* images, int64_t is_float, const int64_
     run<float>(images, batch, threads);
   else
     run<uint8_t>(images, batch, threads);
+}
+
+// Planes (3, height, width) of an image of three or four interleaved channels, mirrored or not.
+extern "C" void selfsup_planes(const uint8_t* image, int64_t channels, int64_t height, int64_t width,
+                               int64_t mirrored, uint8_t* planes) {
+  (channels == 4 ? split<4> : split<3>)(image, height, width, mirrored != 0, planes);
 }

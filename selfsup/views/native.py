@@ -13,11 +13,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from selfsup.views.look import Look
 
@@ -55,7 +55,7 @@ def render(
     boxes = None if boxes is None else boxes.contiguous()
     mirrored = None if mirrored is None else mirrored.contiguous()
     mean, scale = mean.float().contiguous(), 1 / std.float().contiguous()
-    library(
+    library.selfsup_views(
         images.data_ptr(),
         images.dtype != torch.uint8,
         (ctypes.c_int64 * 4)(*images.shape),
@@ -70,6 +70,17 @@ def render(
         torch.get_num_threads(),
     )
     return views.permute(0, 3, 1, 2)
+
+
+def planes(image: Tensor, mirror: bool) -> Tensor:
+    """The first three channels, uint8 ``(3, H, W)``, of an image ``(3 or 4, H, W)``, mirrored or not."""
+    library = load()
+    assert library is not None, "there is no native path; ask available() first"
+    pixels = image.permute(1, 2, 0).contiguous()
+    channels, height, width = image.shape
+    made = torch.empty(3, height, width, dtype=torch.uint8)
+    library.selfsup_planes(pixels.data_ptr(), channels, height, width, mirror, made.data_ptr())
+    return made
 
 
 def _table(look: Look, n: int) -> Tensor:
@@ -89,23 +100,27 @@ def available() -> bool:
 
 
 @functools.cache
-def load() -> Callable[..., None] | None:
-    """The compiled function, compiled first if need be; ``None`` where that fails, which is logged."""
+def load() -> ctypes.CDLL | None:
+    """The library, compiled first if need be; ``None`` where that fails, which is logged."""
     try:
         library = ctypes.CDLL(str(_library()))
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        _logger.warning(
+        _logger.log(
+            logging.WARNING
+            if get_worker_info() is None
+            else logging.DEBUG,  # it is said once, by the training
             "views on the CPU are made by torch, several times slower than by compiled code: %s "
             "(native_views=false says so in advance)",
             reason,
         )
         return None
-    function = library.selfsup_views
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = [pointer, number, *[pointer] * 4, number, *[pointer] * 4, number]
-    function.restype = None
-    return function  # type: ignore[no-any-return]
+    library.selfsup_views.argtypes = [pointer, number, *[pointer] * 4, number, *[pointer] * 4, number]
+    library.selfsup_planes.argtypes = [pointer, *[number] * 4, pointer]
+    for function in (library.selfsup_views, library.selfsup_planes):
+        function.restype = None
+    return library
 
 
 def _library() -> Path:

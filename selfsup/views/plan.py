@@ -109,7 +109,7 @@ class ViewPlan:
         images, index = batch["image"], batch["index"]
         if isinstance(images, list):
             return self.finish(images, index, epoch)
-        if not self._natively(images):
+        if not self.natively(images.device.type):
             return self.finish(self.crop(images, index, epoch), index, epoch)
         height, width = images.shape[2:]
         places = [self.where(number, index, epoch, height, width) for number in range(len(self))]
@@ -123,12 +123,13 @@ class ViewPlan:
     def _finish(self, number: int, images: Tensor, index: Tensor, epoch: int, *place: Tensor) -> Tensor:
         drawn = self.look(number, index, epoch)
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
-        if self._natively(images):
+        if self.natively(images.device.type):
             return native.render(images, drawn, mean, std, self.sizes[number], *place)
         return colour.render(images, drawn, mean, std)
 
-    def _natively(self, images: Tensor) -> bool:
-        return self.native and images.device.type == "cpu" and native.available()
+    def natively(self, device: str = "cpu") -> bool:
+        """Whether compiled code makes what lies on ``device``."""
+        return self.native and device == "cpu" and native.available()
 
 
 def _pair(ends: Sequence[float]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The compiled path makes the views that torch makes, for any layout, size and number of threads."""
 
 import ctypes
+import io
 import logging
 import re
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from selfsup.data import ImageFiles, crops
 from selfsup.views import ViewPlan, native
 
 from .test_parity import RECIPE, skip_without_compiler
@@ -98,6 +101,31 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         torch.set_num_threads(number)
         for one, other in zip(views_of(plan, images), alone, strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 70), (33, 32), (2, 257)], ids=str)
+def test_planes_of_an_image(channels: int, shape: tuple[int, int]) -> None:
+    image = torch.randint(0, 256, (channels, *shape), dtype=torch.uint8)
+    for layout in (image, image.permute(1, 2, 0).contiguous().permute(2, 0, 1)):
+        for mirror in (False, True):
+            made = native.planes(layout, mirror)
+            assert made.is_contiguous()
+            assert torch.equal(made, crops.planes(image, mirror))
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_crops_of_files_are_the_same_bytes(mode: str) -> None:
+    content = io.BytesIO()
+    Image.fromarray(noise(1, 60, 80)[0].permute(1, 2, 0).numpy()).convert(mode).save(content, "JPEG")
+    source = ImageFiles([content.getvalue()] * 8)
+    (one, _), (other, _) = (
+        crops.read_crops(source, list(range(8)), plan_of(compiled), 0) for compiled in (True, False)
+    )
+    for i in range(8):
+        assert torch.equal(one[i][0], other[i][0])
 
 
 class _Views(Dataset[Views]):
