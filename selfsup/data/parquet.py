@@ -10,6 +10,7 @@ from torch import Tensor
 
 from selfsup.data.parquet_files import find_files, one_line, open_parquet
 from selfsup.data.parquet_labels import has_labels, read_labels
+from selfsup.data.paths import are_the_same
 from selfsup.data.source import ImageFiles, Source, subset
 from selfsup.data.split import held_out_count, hold_out
 from selfsup.data.splits import Splits
@@ -34,7 +35,8 @@ def parquet(
 
     Args:
         train: a file, a folder of files, or a pattern such as "data/train-*.parquet".
-        test: the same for the test split; None holds out `test_fraction` of the training files' rows.
+        test: the same for the test split; None holds out `test_fraction` of the training files' rows. The
+            same files as `train` are meant to be sliced: both sources are then one and the same.
         labels: "auto" takes labels if there is a label column, True insists on them, False ignores them.
 
     Returns:
@@ -46,9 +48,8 @@ def parquet(
     if labels not in ("auto", True, False):
         raise UsageError(f"data.labels must be auto, true or false, not {labels!r}")
     splits = [find_files(train, "train")] + ([] if test is None else [find_files(test, "test")])
-    shared = {file.resolve() for file in splits[0]} & {file.resolve() for file in splits[-1]}
-    if test is not None and shared:
-        raise UsageError(f"{str(min(shared))!r} is in data.train and in data.test, which must be apart")
+    if test is not None and are_the_same(*splits):
+        splits.pop()
     images = [ParquetImages(files, image_column) for files in splits]
     for name, where, found in zip(("train", "test"), (train, test), images, strict=False):
         if not len(found):
@@ -64,7 +65,7 @@ def parquet(
     ]
     if test is None:
         return held_out(sources[0], train, test_fraction, "pass data.test=FILE")
-    return sources[0], sources[1]
+    return sources[0], sources[-1]
 
 
 def held_out(whole: Source, where: str, fraction: float, remedy: str) -> tuple[Source, Source]:

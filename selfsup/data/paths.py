@@ -1,8 +1,11 @@
-"""What to say about a path that is not there."""
+"""What to say about a path that is not there, and about files that two splits name."""
 
 import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from selfsup.errors import UsageError
 
 
 def did_you_mean(path: Path) -> str:
@@ -19,3 +22,15 @@ def did_you_mean(path: Path) -> str:
         return f"; nor is there a folder {str(path.parent)!r}"
     close = difflib.get_close_matches(path.name, siblings, n=1)
     return f"; did you mean {str(path.parent / close[0])!r}?" if close else ""
+
+
+def are_the_same(train: Iterable[str | Path], test: Iterable[str | Path]) -> bool:
+    """Whether two splits are the same files, of which each may take a slice.
+
+    Raises:
+        UsageError: if they share some files and not all.
+    """
+    learned, held = (set(map(os.path.realpath, files)) for files in (train, test))
+    if learned & held and learned != held:
+        raise UsageError(f"{min(learned & held)!r} is in data.train and in data.test, which must be apart")
+    return learned == held

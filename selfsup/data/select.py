@@ -190,7 +190,7 @@ def _check_apart(
             if shared:
                 raise UsageError(
                     f"data.train and data.test share {shared} images of the split '{split}'; they must be "
-                    f"apart, such as data.train={split}[:90%] data.test={split}[90%:]"
+                    "apart, as two slices with [:90%] and [90%:] behind its name or path are"
                 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.data.paths import did_you_mean
+from selfsup.data.paths import are_the_same, did_you_mean
 from selfsup.data.source import ImageFiles, Source, subset
 from selfsup.data.split import held_out_count, hold_out
 from selfsup.data.tar_images import TarImages
@@ -61,7 +61,8 @@ def shards(
         train: a tar file, a folder of them, or a pattern such as ``shards/{0000..0099}.tar`` or
             ``shards/*.tar``.
         test: the same for the test split; None holds out ``test_fraction`` of the shards, or of the images
-            where that is less than one shard.
+            where that is less than one shard. The same shards as ``train`` are meant to be sliced: both
+            sources are then one and the same.
         labels: ``.cls`` (an integer or text) or ``label_key`` of ``.json``. "auto" takes them if there are
             any, True insists on them, False ignores them.
         max_unreadable: share of the shards that may be damaged (one of several always may).
@@ -76,14 +77,14 @@ def shards(
         raise UsageError(f"data.labels must be auto, true or false, not {labels!r}")
     learn = _Split(train, "train", label_key, max_unreadable)
     held = None if test is None else _Split(test, "test", label_key, max_unreadable)
-    splits = [learn] if held is None else [learn, held]
-    if held is not None and (
-        shared := set(map(os.path.realpath, learn.paths)) & set(map(os.path.realpath, held.paths))
-    ):
-        raise UsageError(f"{min(shared)!r} is in data.train and in data.test, which must be apart")
+    one = held is not None and are_the_same(learn.paths, held.paths)
+    splits = [learn] if held is None or one else [learn, held]
     if labels is True or (labels == "auto" and any(split.index.classes for split in splits)):
         for split in splits:
             split.number(learn.index.classes)
+    if one:
+        whole = learn.source()
+        return whole, whole
     if held is not None:
         return learn.source(), held.source()
     count = round(test_fraction * len(learn.paths))

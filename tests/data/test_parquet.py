@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfsup.data import ImageFiles, UnreadableImage, parquet
+from selfsup.data import ImageFiles, UnreadableImage, load_data, parquet
 from selfsup.data import parquet_files as files_module
 from selfsup.data.parquet import ParquetImages
 from selfsup.data.source import in_memory
 from selfsup.errors import UsageError
 
 from .images import NAMES, encoded, noise, pixels, write_parquet
+from .test_load import config
 
 REAL = Path(os.environ.get("SELFSUP_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -65,6 +66,23 @@ def test_rows_are_held_out_where_there_is_no_test_file(tmp_path):
         assert (test[0].numpy() == pixels(noise(rows[1][0]))).all()
         splits.append(rows)
     assert splits[0] == splits[1]
+
+
+def test_slices_of_one_file_part_it(tmp_path):
+    file = write_parquet(tmp_path / "all.parquet", same(20), [i % 2 for i in range(20)])
+    link = tmp_path / "link.parquet"
+    link.symlink_to(file)
+
+    def chosen(train, test):
+        return load_data(config("parquet", "data.image_size=8", f"data.train={train}", f"data.test={test}"))
+
+    for other in (file, link):
+        learn, held = chosen(f"{file}[:70%]", f"{other}[70%:]")
+        assert (len(learn), len(held)) == (14, 6)
+        assert len({source.name(i) for source in (learn, held) for i in range(len(source))}) == 20
+    for train, test in ((f"{file}[:70%]", f"{file}[60%:]"), (file, file), (f"{file}[:5]", file)):
+        with pytest.raises(UsageError, match=r"share \d+ images .*apart.*\[:90%\]"):
+            chosen(train, test)
 
 
 def test_several_files_by_folder_and_by_pattern(tmp_path):
@@ -183,7 +201,9 @@ def test_mistakes_are_told_in_a_sentence(tmp_path):
     assert "cannot be read as a parquet file" in sentence(tmp_path / "text.parquet")
     (tmp_path / "half.parquet").write_bytes(Path(good).read_bytes()[:300])
     assert "cannot be read as a parquet file" in sentence(tmp_path / "half.parquet")
-    assert "must be apart" in sentence(good, good)
+    both = str(tmp_path / "g*.parquet")
+    write("gone", same(2), [0, 1], NAMES)
+    assert "must be apart" in sentence(both, good)
     assert "image_column=NAME, one of: image, label" in sentence(good, image_column="img")
     assert "not encoded images" in sentence(good, image_column="label")
     assert "no rows" in sentence(write("none", []))

@@ -114,6 +114,13 @@ def test_one_shard_is_split_by_images(tmp_path: Path) -> None:
     assert len(test) == 5
 
 
+def test_both_splits_may_be_slices_of_the_same_shards(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path)
+    one, other = load(folder, folder / "*.tar")
+    assert one is other
+    assert len(one) == 23
+
+
 def test_members_that_are_no_samples_are_passed_over(tmp_path: Path) -> None:
     png = encoded(picture(0))
     path = tmp_path / "x.tar"
