@@ -1,6 +1,7 @@
 """Train every method with its shipped settings, judge it, and keep what came out as JSON.
 
     python benchmarks/golden.py --suite digits --seeds 3
+    python benchmarks/golden.py --suite digits --seeds 2 --first 3                  # two more
     python benchmarks/golden.py --suite cifar10-cpu --data ../shared/data --methods mae jepa
     python benchmarks/golden.py --suite cifar10 --runs runs/golden --piece 9       # once more goes on
 
@@ -91,7 +92,8 @@ def main() -> None:
     )
     parser.add_argument("--suite", choices=SUITES, required=True)
     parser.add_argument("--methods", "--method", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
     parser.add_argument("--runs", type=Path, help="folder in which the runs stay; without it none does")
     parser.add_argument("--piece", type=float, default=0.0, help="minutes after which a run is stopped")
@@ -102,7 +104,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as passing:
         runs = arguments.runs or Path(passing)
         runs.mkdir(parents=True, exist_ok=True)
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first, arguments.first + arguments.seeds):
             for method in arguments.methods:
                 path = HERE / "results" / f"{arguments.suite}-{method}-seed{seed}.json"
                 found = run(arguments.suite, method, seed, arguments.data, runs, arguments.piece)
