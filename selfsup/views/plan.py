@@ -6,6 +6,7 @@ device the crops are on, in :meth:`ViewPlan.finish`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ class ViewPlan:
         multiple: int = 1,
         native: bool = False,
     ) -> None:
-        kinds = [View(**kind) for kind in views.values()]
+        kinds = [_kind(name, settings) for name, settings in views.items()]
         self.views = [kind for kind in kinds for _ in range(kind.count)]
         self.sizes = [_pixels(view.size, image_size, multiple) for view in self.views]
         self.mean, self.std, self.seed, self.native = list(mean), list(std), seed, native
@@ -130,6 +131,21 @@ class ViewPlan:
     def natively(self, device: str = "cpu") -> bool:
         """Whether compiled code makes what lies on ``device``."""
         return self.native and device == "cpu" and native.available()
+
+
+def _kind(name: str, settings: Mapping[str, Any]) -> View:
+    known = [field.name for field in fields(View)]
+    for key in settings:
+        if key not in known:
+            raise UsageError(f"views.{name} has no '{key}'; it takes {', '.join(known)}")
+    missing = [key for key in known if key not in settings]
+    if missing:
+        raise UsageError(
+            f"the view plan has no views '{name}', of which an experiment or a key=value sets "
+            f"{', '.join(settings)}; take another plan (views=NAME), or set views.{name} whole: "
+            f"{', '.join(missing)}"
+        )
+    return View(**settings)
 
 
 def _pair(ends: Sequence[float]) -> tuple[float, float]:

@@ -204,3 +204,10 @@ def test_a_mistake_is_told(mistake: dict[str, Any]) -> None:
 def test_a_plan_without_views() -> None:
     with pytest.raises(UsageError, match="no views"):
         plan_of({"count": 0})
+
+
+def test_settings_of_a_kind_that_the_plan_lacks() -> None:
+    with pytest.raises(UsageError, match=r"no views 'small'.*count.*views=NAME.*: size, scale"):
+        ViewPlan({"each": PLAIN, "small": {"count": 2}}, 32, [0.5] * 3, [0.5] * 3)
+    with pytest.raises(UsageError, match=r"views.each has no 'blurr'; it takes count, .*blur"):
+        ViewPlan({"each": PLAIN | {"blurr": 1.0}}, 32, [0.5] * 3, [0.5] * 3)
