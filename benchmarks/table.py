@@ -4,98 +4,22 @@ python benchmarks/table.py            # rewrite the tables
 python benchmarks/table.py --check    # only say whether they are up to date
 """
 
+import functools
 import json
-import math
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import faults
+import learned
 import scores
 import speeds
 from index import AIMS
-from scipy import stats
 from speeds import METHODS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-COLUMNS = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot", "rankme": "RankMe"}
-
-
-def golden(suite: str) -> str:
-    """The suite's table in Markdown: a row a method, its untrained control in brackets, pixels last.
-
-    Minutes are those of the fastest seed, whose machine is named first.
-    """
-    head = ["", *COLUMNS.values(), "minutes"]
-    lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
-    controls: dict[str, str] = {}
-    machines: dict[str, None] = {}
-    above: dict[str, list[str]] = {}
-    for method, title in METHODS.items():
-        paths = sorted((HERE / "results").glob(f"{suite}-{method}-seed*.json"))
-        if not paths:
-            continue
-        found = [json.loads(path.read_text()) for path in paths]
-        seeds = [{row["name"]: row["scores"] for row in each["results"]["rows"]} for each in found]
-        trained, untrained, pixels, pca = (
-            [rows[name] for rows in seeds] for name in ("encoder", "untrained", "pixels", "pixels, PCA")
-        )
-        cells = [
-            f"**{_value(trained, key)}**{_spread(trained, key)} ({_value(untrained, key)})" for key in COLUMNS
-        ]
-        first, *others = (f"benchmarks/results/{path.name}" for path in paths)
-        link = " ".join([f"[{title}]({first})", *(f"[{i}]({link})" for i, link in enumerate(others, 2))])
-        fastest = min(found, key=lambda each: each["minutes_in_all"])
-        machines |= {_machine(each): None for each in (fastest, *found)}
-        lines.append(f"| {link} | {' | '.join(cells)} | {fastest['minutes_in_all']:.1f} |")
-        for key in (key for key in COLUMNS if key != "rankme" and len(found) > 1):
-            above.setdefault(key, []).extend([title] if _above(trained, untrained, key) else [])
-        for name, control in {"raw pixels": pixels, "their principal components": pca}.items():
-            controls[name] = " | ".join(_value(control, key) for key in COLUMNS)
-    lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
-    if above:
-        told = "; ".join(f"{COLUMNS[key]}: {', '.join(methods) or 'none'}" for key, methods in above.items())
-        lines += [
-            "",
-            f"Above its own untrained encoder by more than a 95 % t interval over the seeds, in {told}.",
-        ]
-    return "\n".join([*lines, "", f"{'; '.join(machines)}."])
-
-
-def _above(trained: list[dict[str, Any]], untrained: list[dict[str, Any]], key: str) -> bool:
-    """Whether the interval of the seeds' differences lies above zero."""
-    gains = [a[key]["value"] - b[key]["value"] for a, b in zip(trained, untrained, strict=True)]
-    half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
-    return statistics.mean(gains) > half
-
-
-def _machine(found: dict[str, Any]) -> str:
-    device = found["device"]
-    return f"{device['processor']}, {device['cores']} core{'s' if device['cores'] > 1 else ''}"
-
-
-def _value(scores: list[dict[str, Any]], key: str) -> str:
-    """The mean over the seeds."""
-    values = [each[key]["value"] for each in scores]
-    if None in values:
-        return "–"
-    mean = sum(values) / len(values)
-    return f"{mean:.0f}" if key == "rankme" else f"{100 * mean:.1f}"
-
-
-def _spread(scores: list[dict[str, Any]], key: str) -> str:
-    """Half of the 95 % interval: of the test images or draws, and of the seeds, as independent errors."""
-    intervals = [each[key]["interval"] for each in scores]
-    if key == "rankme" or None in intervals:
-        return ""
-    half = sum(high - low for low, high in intervals) / (2 * len(intervals))
-    if len(scores) > 1:
-        deviation = statistics.stdev(each[key]["value"] for each in scores)
-        half = math.hypot(half, stats.t.ppf(0.975, len(scores) - 1) * deviation / len(scores) ** 0.5)
-    return f" ±{100 * half:.1f}"
 
 
 def objectives() -> str:
@@ -269,7 +193,7 @@ def healthy() -> str:
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"digits": lambda: golden("digits"), "cifar10-short": lambda: golden("cifar10-short")},
+    "README.md": {suite: functools.partial(learned.golden, suite) for suite in ("digits", "cifar10-short")},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},

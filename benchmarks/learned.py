@@ -1,0 +1,113 @@
+"""Tables of what encoders learned: the golden runs, and the trials that settings were chosen by."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+from speeds import METHODS
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot", "rankme": "RankMe"}
+
+
+def golden(suite: str) -> str:
+    """The suite's table in Markdown: a row a method, its untrained control in brackets, pixels last.
+
+    Minutes are those of the fastest seed, whose machine is named first.
+    """
+    head = ["", *COLUMNS.values(), "minutes"]
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
+    controls: dict[str, str] = {}
+    machines: dict[str, None] = {}
+    above: dict[str, list[str]] = {}
+    for method, title in METHODS.items():
+        paths = sorted(RESULTS.glob(f"{suite}-{method}-seed*.json"))
+        if not paths:
+            continue
+        found = [json.loads(path.read_text()) for path in paths]
+        seeds = [{row["name"]: row["scores"] for row in each["results"]["rows"]} for each in found]
+        trained, untrained, pixels, pca = (
+            [rows[name] for rows in seeds] for name in ("encoder", "untrained", "pixels", "pixels, PCA")
+        )
+        cells = [
+            f"**{_value(trained, key)}**{_spread(trained, key)} ({_value(untrained, key)})" for key in COLUMNS
+        ]
+        first, *others = (f"benchmarks/results/{path.name}" for path in paths)
+        link = " ".join([f"[{title}]({first})", *(f"[{i}]({link})" for i, link in enumerate(others, 2))])
+        fastest = min(found, key=lambda each: each["minutes_in_all"])
+        machines |= {_machine(each): None for each in (fastest, *found)}
+        lines.append(f"| {link} | {' | '.join(cells)} | {fastest['minutes_in_all']:.1f} |")
+        for key in (key for key in COLUMNS if key != "rankme" and len(found) > 1):
+            above.setdefault(key, []).extend([title] if _above(trained, untrained, key) else [])
+        for name, control in {"raw pixels": pixels, "their principal components": pca}.items():
+            controls[name] = " | ".join(_value(control, key) for key in COLUMNS)
+    lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
+    if above:
+        told = "; ".join(f"{COLUMNS[key]}: {', '.join(methods) or 'none'}" for key, methods in above.items())
+        lines += [
+            "",
+            f"Above its own untrained encoder by more than a 95 % t interval over the seeds, in {told}.",
+        ]
+    return "\n".join([*lines, "", f"{'; '.join(machines)}."])
+
+
+def _above(trained: list[dict[str, Any]], untrained: list[dict[str, Any]], key: str) -> bool:
+    """Whether the interval of the seeds' differences lies above zero."""
+    gains = [a[key]["value"] - b[key]["value"] for a, b in zip(trained, untrained, strict=True)]
+    half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+    return statistics.mean(gains) > half
+
+
+def _machine(found: dict[str, Any]) -> str:
+    device = found["device"]
+    return f"{device['processor']}, {device['cores']} core{'s' if device['cores'] > 1 else ''}"
+
+
+def _value(scores: list[dict[str, Any]], key: str) -> str:
+    """The mean over the seeds."""
+    values = [each[key]["value"] for each in scores]
+    if None in values:
+        return "–"
+    mean = sum(values) / len(values)
+    return f"{mean:.0f}" if key == "rankme" else f"{100 * mean:.1f}"
+
+
+def _spread(scores: list[dict[str, Any]], key: str) -> str:
+    """Half of the 95 % interval: of the test images or draws, and of the seeds, as independent errors."""
+    intervals = [each[key]["interval"] for each in scores]
+    if key == "rankme" or None in intervals:
+        return ""
+    half = sum(high - low for low, high in intervals) / (2 * len(intervals))
+    if len(scores) > 1:
+        deviation = statistics.stdev(each[key]["value"] for each in scores)
+        half = math.hypot(half, stats.t.ppf(0.975, len(scores) - 1) * deviation / len(scores) ** 0.5)
+    return f" ±{100 * half:.1f}"
+
+
+def tuned(suite: str) -> str:
+    """The suite's trials, a row each, in brackets the untrained encoder where it was judged, pixels last."""
+    path = RESULTS / f"tuning-{suite}.json"
+    trials = json.loads(path.read_text())
+    columns = [name for name in COLUMNS if name != "rankme"]
+    lines = [f"| | {' | '.join(COLUMNS[name] for name in columns)} | minutes |"]
+    lines += [f"| --- |{' ---: |' * (len(columns) + 1)}"]
+    controls: dict[str, str] = {}
+    for trial in sorted(trials.values(), key=lambda trial: list(METHODS).index(trial["method"])):
+        scores = trial["scores"]
+        cells = [_value([scores["encoder"]], name) for name in columns]
+        if untrained := scores.get("untrained"):
+            cells = [
+                f"{cell} ({_value([untrained], name)})" for cell, name in zip(cells, columns, strict=True)
+            ]
+        settings = " ".join(f"`{setting}`" for setting in trial["settings"])
+        row = [f"{METHODS[trial['method']]} {settings}", *cells, f"{trial['minutes']:.1f}"]
+        lines.append(f"| {' | '.join(row)} |")
+        for name, told in {"pixels": "raw pixels", "pixels, PCA": "their principal components"}.items():
+            if name in scores:
+                controls.setdefault(told, " | ".join(_value([scores[name]], key) for key in columns))
+    lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
+    machines = "; ".join({_machine(trial): None for trial in trials.values()})
+    return "\n".join([*lines, "", f"[The trials](../benchmarks/results/{path.name}), on {machines}."])

@@ -1,0 +1,92 @@
+"""Try settings on a hold-out of a suite's training images: what the shipped settings were chosen by.
+
+    python benchmarks/tuning.py --suite cifar10-cpu --method simclr trainer.max_epochs=5
+    python benchmarks/tuning.py --suite cifar10-cpu --method simclr trainer.max_epochs=5 batch_size=256
+    python benchmarks/tuning.py --suite digits --method jepa --controls
+
+A trial is the suite's experiment with the settings that are given, trained on a part of the training images
+and judged on another part; no test image is looked at. Its scores, with the commands, cost and machine, are
+kept in ``benchmarks/results/tuning-SUITE.json`` under its method and settings.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from golden import HERE, SUITES
+from origin import keep
+from stages import METHODS
+
+# The slices of a suite's training images that are learned from, and that are judged on.
+PARTS = {"cifar10-cpu": ("[:10000]", "[10000:15000]")}
+PROTOCOLS = "protocols=[knn,linear,nshot]"
+
+
+def parts(suite: str, data: str) -> list[str]:
+    """The settings that part the suite's training images."""
+    learned, held = PARTS.get(suite, ("[:80%]", "[80%:]"))
+    files = SUITES[suite]
+    where = "train" if files is None else f"{data}/{files[0].partition('[')[0]}"
+    kind = [] if files is None else ["data=parquet"]
+    return [*kind, f"data.train={where}{learned}", f"data.test={where}{held}"]
+
+
+def trial(suite: str, method: str, settings: list[str], data: str, controls: bool) -> dict[str, Any]:
+    """Train and judge: the commands, minutes of training, and the scores of the encoder and its controls."""
+    images = parts(suite, data)
+    train = ["train", f"experiment={suite.replace('-', '_')}_{method}", *images, *settings, "evaluate=false"]
+    evaluate = ["evaluate", *images, PROTOCOLS, f"controls={str(controls).lower()}"]
+    with tempfile.TemporaryDirectory() as folder:
+        run, results = Path(folder) / "trial", Path(folder) / "results.json"
+        started = time.perf_counter()
+        _selfsup([*train, "report=false", "online=none", f"out={folder}", "name=trial"])
+        minutes = (time.perf_counter() - started) / 60
+        _selfsup([*evaluate, f"encoder={run / 'encoder'}", f"out={results}", "cache=null"])
+        rows = json.loads(results.read_text())["rows"]
+    scores = {
+        row["name"]: {
+            name: {"value": row["scores"][name]["value"], "interval": row["scores"][name]["interval"]}
+            for name in ("knn", "linear", "5-shot")
+        }
+        for row in rows
+    }
+    commands = [" ".join(["selfsup", *arguments]) for arguments in (train, evaluate)]
+    return {
+        "method": method,
+        "settings": settings,
+        "trial": commands,
+        "minutes": round(minutes, 2),
+        "scores": scores,
+    }
+
+
+def _selfsup(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "selfsup.commands", *arguments])
+    if done.returncode:
+        raise SystemExit(f"selfsup {' '.join(arguments)} ended with {done.returncode}")
+
+
+def main() -> None:
+    """Make the trial that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--suite", choices=SUITES, required=True)
+    parser.add_argument("--method", choices=METHODS, required=True)
+    parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
+    parser.add_argument("--controls", action="store_true", help="judge untrained, pixels and PCA as well")
+    parser.add_argument("settings", nargs="*", help="key=value, as of selfsup train")
+    arguments = parser.parse_args()
+    found = trial(arguments.suite, arguments.method, arguments.settings, arguments.data, arguments.controls)
+    name = " ".join([arguments.method, *arguments.settings])
+    keep(HERE / "results" / f"tuning-{arguments.suite}.json", {name: found})
+    print(name, {key: round(score["value"], 4) for key, score in found["scores"]["encoder"].items()})
+
+
+if __name__ == "__main__":
+    main()
