@@ -97,7 +97,8 @@ def tuned(suite: str) -> str:
     controls: dict[str, str] = {}
     for trial in sorted(trials.values(), key=lambda trial: list(METHODS).index(trial["method"])):
         scores = trial["scores"]
-        cells = [_value([scores["encoder"]], name) for name in columns]
+        own = [scores["encoder"]]
+        cells = [_value(own, name) + _spread(own, name) for name in columns]
         if untrained := scores.get("untrained"):
             cells = [
                 f"{cell} ({_value([untrained], name)})" for cell, name in zip(cells, columns, strict=True)

@@ -16,9 +16,15 @@ class View:
         size: pixels a side; a number up to 1 is a share of the data's image size.
         scale: range of the crop's area as a share of the image.
         ratio: range of the crop's aspect ratio.
-        mirror, jitter, grey, blur, solarize: probabilities.
-        brightness, contrast, saturation, hue: strengths of the jitter: factors are uniform in
-            ``[1 - s, 1 + s]``, the hue shift in ``[-s, s]`` turns.
+        mirror: probability of a mirrored copy.
+        jitter: probability of colour jitter.
+        brightness: strength s of the jitter: the factor is uniform in ``[1 - s, 1 + s]``.
+        contrast: as brightness.
+        saturation: as brightness.
+        hue: as brightness, of a shift in ``[-s, s]`` turns.
+        grey: probability of greyscale.
+        blur: probability of blur.
+        solarize: probability of solarization.
         sigma: range of the blur's width, in pixels of a view of ``recipe_size`` pixels a side.
         recipe_size: size of the views that ``sigma`` was chosen for; the blur of smaller views is
             narrower in proportion.
