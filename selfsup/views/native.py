@@ -73,7 +73,13 @@ def render(
 
 
 def planes(image: Tensor, mirror: bool) -> Tensor:
-    """The first three channels, uint8 ``(3, H, W)``, of an image ``(3 or 4, H, W)``, mirrored or not."""
+    """The first three channels, uint8 ``(3, H, W)``, of an image ``(3 or 4, H, W)``, mirrored or not.
+
+    Raises:
+        ValueError: if it is no such image, in which compiled code would read past the end.
+    """
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) not in (3, 4):
+        raise ValueError(f"an image is uint8 (3 or 4, H, W), not {image.dtype} {tuple(image.shape)}")
     library = load()
     assert library is not None, "there is no native path; ask available() first"
     pixels = image.permute(1, 2, 0).contiguous()
@@ -106,10 +112,10 @@ def load() -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(_library()))
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
+        # Once is enough: the training says it, the processes that read for it do not.
+        level = logging.WARNING if get_worker_info() is None else logging.DEBUG
         _logger.log(
-            logging.WARNING
-            if get_worker_info() is None
-            else logging.DEBUG,  # it is said once, by the training
+            level,
             "views on the CPU are made by torch, several times slower than by compiled code: %s "
             "(native_views=false says so in advance)",
             reason,

@@ -115,6 +115,14 @@ def test_planes_of_an_image(channels: int, shape: tuple[int, int]) -> None:
             assert torch.equal(made, crops.planes(image, mirror))
 
 
+@pytest.mark.parametrize(
+    "image", [torch.zeros(1, 4, 4, dtype=torch.uint8), torch.zeros(3, 4, 4)], ids=["grey", "floats"]
+)
+def test_planes_of_what_is_no_image(image: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="an image is uint8"):
+        native.planes(image, False)
+
+
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_crops_of_files_are_the_same_bytes(mode: str) -> None:
@@ -181,6 +189,18 @@ def test_torch_takes_over_and_it_is_said_once(
     (record,) = caplog.records
     assert "\n" not in record.getMessage()
     assert re.search(f"made by torch.*{words}.*native_views=false", record.getMessage())
+
+
+@pytest.mark.usefixtures("unloaded")
+def test_processes_that_read_leave_it_to_the_training_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(native, "get_worker_info", lambda: "the first of two")
+    with caplog.at_level(logging.WARNING):
+        assert not native.available()
+    assert not caplog.records
 
 
 @pytest.mark.usefixtures("unloaded")
