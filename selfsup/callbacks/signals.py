@@ -12,6 +12,10 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if
 _INTERRUPTED = 130  # what a shell says of a command that was ended by Ctrl-C
 
 
+class _Interrupted(BaseException):
+    """What a signal raises wherever it comes; no decoder's ``except Exception`` may take it for a fault."""
+
+
 class StopSignals:
     """Turns the first signal into a :class:`RunStopped`; the second ends the process at once.
 
@@ -34,6 +38,8 @@ class StopSignals:
         try:
             self.catch()
             yield
+        except _Interrupted:
+            raise self.stopped(self.hint) from None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -58,7 +64,7 @@ class StopSignals:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         if not self._waits:
-            raise self.stopped(self.hint)
+            raise _Interrupted
 
     def stopped(self, then: str) -> RunStopped:
         """The exception of the signal that was received: ``then`` goes on with its sentence."""

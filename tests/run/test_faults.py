@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from selfsup.callbacks import signals
 from selfsup.callbacks.checkpoint_files import newest_intact, step_of
@@ -80,6 +81,21 @@ def test_a_signal_before_the_first_step_begins_nothing(
     assert run(tmp_path, "name=asked") == REQUEUE
     assert "stopped by SIGTERM; nothing was begun" in capsys.readouterr().err
     assert not (tmp_path / "asked").exists()
+
+
+def test_a_signal_while_an_image_is_decoded_is_not_taken_for_a_broken_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from selfsup.data import decode
+
+    for index in range(128):
+        Image.new("RGB", (8, 8), (2 * index, 0, 0)).save(tmp_path / f"{index}.png")
+    ask = kills.at_call(3, lambda *_: os.kill(os.getpid(), signal.SIGTERM), decode._upright)
+    monkeypatch.setattr(decode, "_upright", ask)
+    data = ("data=folder", f"data.root={tmp_path}", "data.image_size=8", "data.workers=0")
+    assert run(tmp_path / "runs", "name=asked", *data, "online=none") == REQUEUE
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "asked" / "skipped.csv").exists()
 
 
 def test_a_signal_while_the_encoder_is_judged_ends_the_command_and_says_how_to_go_on(
