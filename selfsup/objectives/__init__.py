@@ -6,7 +6,7 @@ Every objective computes in at least float32 whatever the autocast state, and is
 
 from selfsup.objectives import floors
 from selfsup.objectives.contrastive import nt_xent
-from selfsup.objectives.distillation import dino, dino_center
+from selfsup.objectives.distillation import dino, dino_center, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
 from selfsup.objectives.masks import (
     block_masks,
@@ -37,6 +37,8 @@ __all__ = [
     "patchify",
     "random_mask",
     "sigreg",
+    "sinkhorn",
+    "swav",
     "target_shapes",
     "unpatchify",
     "vicreg",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from selfsup.objectives.distributed import all_reduce_mean
+from selfsup.objectives.distributed import all_reduce_mean, gather
 from selfsup.objectives.precision import check_dimensions, check_floating, check_positive, full_precision
 
 
@@ -44,23 +44,119 @@ def dino(
     8.0
     """
     check_floating(student=student, teacher=teacher, center=center)
-    check_dimensions("views N K", student=student, teacher=teacher)
     check_positive(student_temperature=student_temperature, teacher_temperature=teacher_temperature)
+    _check_views(student, teacher)
+    if center.shape != teacher.shape[-1:]:
+        raise ValueError(f"center must have the shape ({teacher.shape[-1]},), got {tuple(center.shape)}")
+    targets = torch.softmax((teacher.detach() - center.detach()) / teacher_temperature, dim=-1)
+    return _cross_entropy(student / student_temperature, targets)
+
+
+@full_precision
+def swav(
+    student: Tensor,
+    teacher: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.05,
+    rounds: int = 3,
+) -> Tensor:
+    """Swapped prediction of balanced assignments (SwAV, Caron et al. 2020, arXiv:2006.09882, eq. 2 and 3).
+
+    With q_g = sinkhorn(teacher_g / teacher_temperature), each view by itself, and
+    p_v = softmax(student_v / student_temperature):
+
+        L = mean over the pairs g != v, and over samples, of -sum_k q_gk log p_vk
+
+    SwAV's teacher is the student itself, whose scores of the first views are given as both; with the moving
+    average of the student it is DINOv2's loss of images (Oquab et al. 2023, arXiv:2304.07193). No gradient
+    goes to the teacher.
+
+    Args:
+        student: (V, N, K) scores of all crops, the global ones first.
+        teacher: (G, N, K) scores of the global crops, in the same order.
+        student_temperature: dimensionless, above 0.
+        teacher_temperature: dimensionless, above 0; the paper's epsilon.
+        rounds: of `sinkhorn`, at least 1.
+
+    Returns:
+        Scalar, at least float32. log K where all scores are equal.
+
+    Raises:
+        ValueError: shapes that do not match, tensors that are not floating or not finite, a temperature that
+            is not above 0, no round, or no pair of two different views.
+
+    >>> scores = torch.zeros(3, 5, 8)
+    >>> round(swav(scores, scores[:2]).exp().item(), 3)
+    8.0
+    """
+    check_floating(student=student, teacher=teacher)
+    check_positive(student_temperature=student_temperature, teacher_temperature=teacher_temperature)
+    _check_views(student, teacher)
+    return _cross_entropy(student / student_temperature, sinkhorn(teacher, teacher_temperature, rounds))
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, temperature: float = 0.05, rounds: int = 3) -> Tensor:
+    """Assignments of samples to prototypes of which all get about as much (Cuturi 2013, arXiv:1306.0895).
+
+    Starting from exp(scores / temperature), a round divides each prototype by its sum over the samples of
+    all processes and then each sample by its sum over the prototypes. Sums of samples are exactly 1,
+    those of prototypes are the closer to N / K the more rounds there are. Done with logarithms, so that no
+    score overflows and no row's largest value needs to be taken off, which would change the result.
+
+    Args:
+        scores: (..., N, K); each slice of the leading axes is balanced by itself.
+        temperature: above 0; the lower, the harder are the assignments.
+        rounds: at least 1.
+
+    Returns:
+        (..., N, K) probabilities over the prototypes, at least float32, without a gradient.
+
+    Raises:
+        ValueError: scores that are not floating or not finite, have fewer than two axes or none of a
+            kind, a temperature that is not above 0, or no round.
+
+    >>> sinkhorn(torch.tensor([[0.9, 0.1], [0.8, 0.1]]), temperature=0.1).argmax(dim=1)
+    tensor([0, 1])
+    """
+    return _balanced(scores, temperature, rounds)
+
+
+@full_precision
+def _balanced(scores: Tensor, temperature: float, rounds: int) -> Tensor:
+    check_floating(scores=scores)
+    check_positive(temperature=temperature)
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    if scores.ndim < 2 or not scores.numel():
+        raise ValueError(f"scores must hold at least one sample and prototype, got {tuple(scores.shape)}")
+    log_q = scores / temperature
+    for _ in range(rounds):
+        # Each process's sum is gathered as a logarithm: the scores of the others may be of another size.
+        log_sums = gather(log_q.logsumexp(dim=-2, keepdim=True).unsqueeze(0)).logsumexp(dim=0)
+        log_q = (log_q - log_sums).log_softmax(dim=-1)
+    return log_q.exp()
+
+
+def _check_views(student: Tensor, teacher: Tensor) -> None:
+    """Raise ValueError unless all views of the teacher (G, N, K) are among the student's (V, N, K)."""
+    check_dimensions("views N K", student=student, teacher=teacher)
     views, samples, prototypes = student.shape
-    globals_ = len(teacher)
     if teacher.shape[1:] != student.shape[1:]:
         expected = f"(G, {samples}, {prototypes})"
         raise ValueError(f"teacher must have the shape {expected}, got {tuple(teacher.shape)}")
-    if center.shape != (prototypes,):
-        raise ValueError(f"center must have the shape ({prototypes},), got {tuple(center.shape)}")
-    if samples < 1 or globals_ < 1 or views < max(globals_, 2):
+    if samples < 1 or len(teacher) < 1 or views < max(len(teacher), 2):
         raise ValueError(
             f"student must hold all views of the teacher and at least two, of at least one sample, "
-            f"got {views} views for a teacher of {globals_}, and {samples} samples"
+            f"got {views} views for a teacher of {len(teacher)}, and {samples} samples"
         )
 
-    targets = torch.softmax((teacher.detach() - center.detach()) / teacher_temperature, dim=-1)
-    log_probabilities = torch.log_softmax(student / student_temperature, dim=-1)
+
+def _cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
+    """Of the student's logits (V, N, K) under the targets (G, N, K): mean over pairs g != v and samples."""
+    views, samples, _ = student.shape
+    globals_ = len(targets)
+    log_probabilities = torch.log_softmax(student, dim=-1)
     # The pairs of one student view share its log-probabilities, so that their targets can be added first.
     # Products are summed by `sum`, in a tree: a matrix product's running sum of N K terms loses four digits
     # in float32.

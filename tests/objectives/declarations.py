@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from selfsup.objectives import (
     barlow_twins,
@@ -17,6 +18,7 @@ from selfsup.objectives import (
     masked_reconstruction,
     nt_xent,
     sigreg,
+    swav,
     vicreg,
 )
 
@@ -27,13 +29,14 @@ Inputs = dict[str, Any]
 
 @dataclass(frozen=True)
 class Golden:
-    """Value, norm of the gradient and its first element, for the first learned argument or a slice."""
+    """Value, norm of the gradient and its first element, for the first learned argument or a view of it."""
 
     inputs: Inputs
     value: float
     norm: float
     first: float
     settings: dict[str, Any] = field(default_factory=dict)
+    view: int | None = None  # whose gradient it is; None: all
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,11 @@ def crops(n: int, generator: torch.Generator) -> Inputs:
     }
 
 
+def scores(n: int, generator: torch.Generator) -> Inputs:
+    student = torch.randn(5, n, 10, generator=generator, dtype=torch.float64) * 0.1
+    return {"student": student, "teacher": student[:2]}
+
+
 def patches(n: int, generator: torch.Generator) -> Inputs:
     """The first quarter of the samples hides none of its five patches, the others one, two and three."""
     return {
@@ -159,7 +167,14 @@ def _flat(views: int) -> Tensor:
 
 def _dino(center: Tensor, value: float, norm: float, first: float) -> Golden:
     student = 3 * torch.stack([wave(s, 12, 10) for s in (0.2, 1.1, 2.7)])
-    return Golden({"student": student, "teacher": TEACHER, "center": center}, value, norm, first)
+    return Golden({"student": student, "teacher": TEACHER, "center": center}, value, norm, first, view=0)
+
+
+def _swav(value: float, norm: float, first: float) -> Golden:
+    """Scores of three views: two alike, which are assigned, and one that is not."""
+    prototypes = normalize(wave(0.7, 10, 6))
+    scores = torch.stack([normalize(z) @ prototypes.T for z in (Z1, Z2, wave(4, 12, 6))])
+    return Golden({"student": scores, "teacher": scores[:2]}, value, norm, first, view=2)
 
 
 def _mae(normalize: bool, value: float, norm: float, first: float) -> Golden:
@@ -186,6 +201,14 @@ def _lightly_dino(inputs: Inputs) -> Tensor:
     loss = DINOLoss(output_dim=10)
     loss.center = inputs["center"].reshape(1, 1, -1).clone()
     return loss(list(inputs["teacher"]), list(inputs["student"]), teacher_temp=0.04)
+
+
+def _lightly_swav(inputs: Inputs) -> Tensor:
+    """Of a student that is its own teacher, as lightly has it."""
+    from lightly.loss import SwaVLoss
+
+    scores = inputs["student"]
+    return SwaVLoss()(list(scores[:2]), list(scores[2:]))
 
 
 def _lightly_sigreg(inputs: Inputs) -> Tensor:
@@ -315,6 +338,34 @@ OBJECTIVES = {
             _dino(0.1 * TEACHER.mean((0, 1)), 22.710949652, 0.895307703, -0.208328652),
         ),
         peer=_lightly_dino,
+    ),
+    "swav": Declaration(
+        swav,
+        references.swav_reference,
+        scores,
+        learned=("student",),
+        sample_axis={"student": 1, "teacher": 1},
+        settings=({}, {"student_temperature": 0.2, "teacher_temperature": 0.02, "rounds": 5}),
+        trivial={
+            "equal scores": Trivial({"student": _flat(5), "teacher": _flat(2)}, floors.dino(10)),
+        },
+        symmetries={
+            "a sample's student moved": lambda inputs: {
+                **inputs,
+                "student": inputs["student"] + wave(1, 5, 12, 1),
+            },
+            "a prototype's teacher moved": lambda inputs: {
+                **inputs,
+                "teacher": inputs["teacher"] + 0.2 * wave(1, 2, 1, 10),
+            },
+            "prototypes permuted": _each(lambda x: x[..., [9, 3, 1, 0, 2, 8, 7, 4, 5, 6]]),
+            "global views exchanged, local ones permuted": lambda inputs: {
+                "student": inputs["student"][[1, 0, 4, 2, 3]],
+                "teacher": inputs["teacher"].flip(0),
+            },
+        },
+        golden=(_swav(7.858430042, 1.513980598, -0.340688467),),
+        peer=_lightly_swav,
     ),
     "masked_reconstruction": Declaration(
         masked_reconstruction,

@@ -9,7 +9,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from selfsup.objectives import all_reduce_mean, all_reduce_sum, dino_center, gather_with_gradient
+from selfsup.objectives import (
+    all_reduce_mean,
+    all_reduce_sum,
+    dino_center,
+    gather_with_gradient,
+    sinkhorn,
+)
 
 from .declarations import CASES, KINDS, OBJECTIVES, Inputs, inputs_for, layer_for, through_a_layer
 
@@ -67,6 +73,8 @@ def _results(world: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
         results[name] = (value.detach(), _averaged(value, weight))
     teacher = inputs_for("dino")["teacher"].chunk(world, 1)[rank]
     results["dino_center"] = (dino_center(teacher), torch.zeros(()))
+    scores = inputs_for("swav")["teacher"].chunk(world, 1)[rank]
+    results["sinkhorn"] = (sinkhorn(scores), torch.zeros(()))
     return results
 
 

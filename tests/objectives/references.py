@@ -60,6 +60,32 @@ def dino_reference(
     return torch.stack(terms).mean()
 
 
+def swav_reference(
+    student: Tensor,
+    teacher: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.05,
+    rounds: int = 3,
+) -> Tensor:
+    terms = []
+    for g in range(len(teacher)):
+        # The published form: prototypes are rows and sum to 1 / K, samples are columns and sum to 1 / N.
+        q = (teacher[g].detach().T / teacher_temperature).exp()
+        q = q / q.sum()
+        for _ in range(rounds):
+            for k in range(len(q)):
+                q[k] /= q[k].sum() * len(q)
+            for n in range(q.shape[1]):
+                q[:, n] /= q[:, n].sum() * q.shape[1]
+        for v in range(len(student)):
+            for n in range(student.shape[1]):
+                if g != v:
+                    s = student[v, n] / student_temperature
+                    log_p = s - s.max() - (s - s.max()).exp().sum().log()
+                    terms.append(-(q.shape[1] * q[:, n] * log_p).sum())
+    return torch.stack(terms).mean()
+
+
 def masked_reconstruction_reference(
     prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True
 ) -> Tensor:

@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
-from selfsup.objectives import dino, dino_center, floors
+from selfsup.objectives import dino, dino_center, floors, sinkhorn, swav
 
-from .declarations import inputs_for
+from .declarations import Z1, inputs_for, wave
 
 
 @pytest.mark.parametrize("prototypes", [1024, 65536])
@@ -57,6 +58,54 @@ def test_float32_at_the_published_size() -> None:
     assert float(dino(student, teacher, center)) == pytest.approx(exact, rel=1e-6)
 
 
+def test_assignments_have_the_published_numbers() -> None:
+    q = sinkhorn(_scores(), 0.05)
+    first = [0.895738, 0, 0, 1e-6, 1e-6, 0, 0, 0, 0, 0.10426]
+    masses = [1.5737, 0.8148, 0.8015, 1.18, 1.0069, 0.7612, 1.1682, 0.884, 0.8637, 0.9459]
+    assert q[0].tolist() == pytest.approx(first, abs=1e-6)
+    assert (q.sum(0) * 10 / 12).tolist() == pytest.approx(masses, abs=1e-4)
+    torch.testing.assert_close(q.sum(1), torch.ones(12, dtype=q.dtype), rtol=1e-12, atol=0)
+
+
+def test_assignments_become_balanced() -> None:
+    q = sinkhorn(_scores(), 0.2, rounds=500)
+    torch.testing.assert_close(q.sum(0), torch.full((10,), 1.2, dtype=q.dtype), rtol=1e-6, atol=0)
+    assert q.std(0).min() > 0.01
+
+
+def test_what_moves_assignments() -> None:
+    """What is common to all samples does not; what is a sample's own does, in the first rounds."""
+    scores, q = _scores(), sinkhorn(_scores())
+    torch.testing.assert_close(sinkhorn(scores + 7), q)
+    torch.testing.assert_close(sinkhorn(scores + wave(1, 1, 10)), q)
+    assert (sinkhorn(scores + wave(1, 12, 1)) - q).abs().max() > 0.01
+    alike = scores[:1].expand(12, 10)
+    torch.testing.assert_close(sinkhorn(alike), torch.full((12, 10), 0.1, dtype=q.dtype))
+
+
+def test_assignments_of_large_scores_and_no_gradient() -> None:
+    """exp(400 / .05) overflows float64."""
+    scores = 400 * _scores().float().requires_grad_()
+    q = sinkhorn(scores)
+    assert not q.requires_grad
+    torch.testing.assert_close(q.sum(-1), torch.ones(12))
+    assert sinkhorn(scores.bfloat16()).dtype == torch.float32
+    both = torch.stack([_scores(), _scores().flip(0)])
+    torch.testing.assert_close(sinkhorn(both)[1], sinkhorn(both[1]))
+
+
+def _scores() -> torch.Tensor:
+    """(12, 10) cosines of samples with prototypes."""
+    return normalize(Z1) @ normalize(wave(0.7, 10, 6)).T
+
+
+def test_swapped_prediction_has_no_gradient_for_the_teacher() -> None:
+    inputs = {name: x.clone().requires_grad_() for name, x in inputs_for("swav").items()}
+    swav(**inputs).backward()
+    assert inputs["teacher"].grad is None
+    assert inputs["student"].grad is not None
+
+
 def test_center_of_a_constant_teacher() -> None:
     teacher, center = torch.full((2, 3, 4), 5.0), torch.zeros(4)
     for _ in range(7):
@@ -85,3 +134,29 @@ def test_refuses(change: dict[str, Any], message: str) -> None:
         dino(**{**inputs_for("dino"), **change})
     with pytest.raises(ValueError, match="at least one view"):
         dino_center(torch.ones(2, 0, 4))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"teacher": torch.ones(2, 11, 10)}, r"teacher must have the shape \(G, 12, 10\)"),
+        ({"teacher": torch.ones(2, 10)}, r"teacher must have the shape \(views, N, K\)"),
+        ({"student": torch.ones(1, 12, 10), "teacher": torch.ones(1, 12, 10)}, "student must hold all views"),
+        ({"student_temperature": 0.0}, "student_temperature must be above 0"),
+        ({"teacher_temperature": -1.0}, "teacher_temperature must be above 0"),
+        ({"rounds": 0}, "rounds must be at least 1, got 0"),
+    ],
+)
+def test_swapped_prediction_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        swav(**{**inputs_for("swav"), **change})
+
+
+def test_assignments_refuse() -> None:
+    for wrong in (torch.ones(4), torch.ones(0, 4), torch.ones(4, 0)):
+        with pytest.raises(ValueError, match="scores must hold at least one sample and prototype"):
+            sinkhorn(wrong)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        sinkhorn(torch.ones(4, 3), 0.0)
+    with pytest.raises(ValueError, match="scores must be finite"):
+        sinkhorn(torch.tensor([[torch.nan, 1.0]]))
