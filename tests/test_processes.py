@@ -43,9 +43,11 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
-    one = run(tmp_path, "one", "trainer.devices=1", "batch_size=64")
-    two = run(tmp_path, "two", "trainer.devices=2", "batch_size=32")
+@pytest.mark.parametrize("centering", ["mean", "sinkhorn"])
+def test_two_processes_give_the_weights_of_one(centering: str, tmp_path: Path) -> None:
+    settings = (f"method.centering={centering}",)
+    one = run(tmp_path, "one", "trainer.devices=1", "batch_size=64", *settings)
+    two = run(tmp_path, "two", "trainer.devices=2", "batch_size=32", *settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
     looks = [

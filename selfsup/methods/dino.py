@@ -1,6 +1,7 @@
 """DINO: a student matches, from any crop, what its own moving average says of the large crops.
 
-Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers", arXiv:2104.14294.
+Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers", arXiv:2104.14294; balanced
+targets as in Oquab et al. 2023, "DINOv2", arXiv:2304.07193.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from torch import Tensor
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method, by_size, require_views
-from selfsup.objectives import dino, dino_center, floors
+from selfsup.objectives import dino, dino_center, floors, swav
 from selfsup.optim import cosine, linear, update_average
 
 
@@ -30,7 +31,9 @@ class DINO(Method):
         teacher_temperature: of the teacher's: ``start``, ``end``, and ``warmup``, the share of the
             run in which it gets from one to the other.
         momentum: of the teacher: ``start`` and ``end``, along a cosine.
-        center_momentum: of the centre.
+        centering: what keeps one prototype from winning everywhere: ``mean``, a running mean that is taken
+            off the teacher's outputs, or ``sinkhorn``, which gives the samples of a batch to all alike.
+        center_momentum: of the running mean.
         freeze_last_layer: share of the run in which the last layer is not updated.
     """
 
@@ -43,6 +46,7 @@ class DINO(Method):
         student_temperature: float,
         teacher_temperature: Mapping[str, float],
         momentum: Mapping[str, float],
+        centering: str,
         center_momentum: float,
         freeze_last_layer: float,
         **common: Any,
@@ -52,6 +56,9 @@ class DINO(Method):
         self.large = self.views.sizes.count(max(self.views.sizes))
         if any(size != max(self.views.sizes) for size in self.views.sizes[: self.large]):
             raise UsageError("dino takes its large views first; list the kinds of views from large to small")
+        if centering not in ("mean", "sinkhorn"):
+            raise UsageError(f"method.centering is mean or sinkhorn, got '{centering}'")
+        self.centering = centering
         self.head: DINOProjectionHead = self._head(head)
         self.teacher_head = self._head(head)
         # The weight-normed layer cannot be deep-copied: its weight is computed, not a parameter.
@@ -88,12 +95,13 @@ class DINO(Method):
         features = torch.cat([self.encoder(batch) for batch in by_size(views)])
         student = self.head(features).unflatten(0, (len(views), -1))
         temperature = self.temperature
+        scalars: dict[str, Tensor | float] = {"teacher_temperature": temperature}
+        if self.centering == "sinkhorn":
+            return swav(student, teacher, self.student_temperature, temperature), scalars
         loss = dino(student, teacher, self.center, self.student_temperature, temperature)
-        log_q = ((teacher.float() - self.center) / temperature).log_softmax(dim=-1)
-        entropy = -(log_q.exp() * log_q).sum(dim=-1).mean()
         # The centre moves after the loss has used it.
         self.center.lerp_(dino_center(teacher).to(self.center), 1 - self.center_momentum)
-        return loss, {"teacher_entropy": entropy, "teacher_temperature": temperature}
+        return loss, scalars
 
     def before_update(self) -> None:
         if self.global_step < self.freeze_last_layer * self.total_steps:

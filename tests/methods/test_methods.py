@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from selfsup.config import load_config
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
+from selfsup.objectives import swav
 from selfsup.run.build import make_encoder, make_method
 
 METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
@@ -196,6 +197,20 @@ def test_dino_centre_moves_after_the_loss_used_it() -> None:
     torch.testing.assert_close(method.center, expected)
     method.center.zero_()  # type: ignore[operator]
     torch.testing.assert_close(method.loss(views)[0], first)
+
+
+def test_dino_balances_its_targets_where_asked() -> None:
+    settings = ("method.centering=sinkhorn", "method.teacher_temperature.start=0.05")
+    method = build("method=dino", "method.head.batch_norm=false", *settings)
+    views = views_of(method)
+    with torch.no_grad():
+        student = torch.stack([method.head(method.encoder(view)) for view in views])  # type: ignore[operator]
+        large = torch.cat(views[:2])
+        teacher = method.teacher_head(method.teacher(large)).unflatten(0, (2, -1))  # type: ignore[operator]
+    torch.testing.assert_close(method.loss(views)[0], swav(student, teacher, 0.1, 0.05), rtol=1e-4, atol=0)
+    assert method.center.abs().max() == 0  # type: ignore[operator]
+    with pytest.raises(UsageError, match=r"method\.centering is mean or sinkhorn, got 'balanced'"):
+        build("method=dino", "method.centering=balanced")
 
 
 def test_dino_clips_each_tensor_by_itself() -> None:
