@@ -25,6 +25,8 @@ from origin import origin
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "mutations.json"
 FOLDER = Path("selfsup/objectives")
+STUDENT, TEACHER = "    student_temperature: float =", "    teacher_temperature: float ="
+GATHERED = "log_sums = gather(log_q.logsumexp(dim=-2, keepdim=True).unsqueeze(0)).logsumexp(dim=0)"
 OF_ONE = "        if b is None:\n            return 2 * twice * "
 
 # file -> what the names of the tests contain that are to be tried first
@@ -33,7 +35,7 @@ LIKELIEST = {
     "redundancy": "barlow or vicreg",
     "correlation": "barlow or vicreg or dimensions",
     "spread": "koleo or sigreg",
-    "distillation": "dino or center",
+    "distillation": "dino or center or swav or assign or swapped",
     "reconstruction": "masked or latent or patchify",
     "distributed": "processes or collectives",
     "precision": "half or refuses or largest",
@@ -138,8 +140,10 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("generator=torch.Generator().manual_seed(seed)", "generator=torch.default_generator"),
     ],
     "distillation": [
-        ("student_temperature: float = 0.1", "student_temperature: float = 0.2"),
-        ("teacher_temperature: float = 0.04", "teacher_temperature: float = 0.07"),
+        (f"{STUDENT} 0.1,\n{TEACHER} 0.04", f"{STUDENT} 0.2,\n{TEACHER} 0.04"),
+        (f"{STUDENT} 0.1,\n{TEACHER} 0.05", f"{STUDENT} 0.2,\n{TEACHER} 0.05"),
+        (f"{TEACHER} 0.04", f"{TEACHER} 0.07"),
+        (f"{TEACHER} 0.05", f"{TEACHER} 0.04"),
         ("(teacher.detach() - center.detach())", "(teacher.detach())"),
         ("(teacher.detach() - center.detach())", "(teacher - center.detach())"),
         ("(teacher.detach() - center.detach())", "(teacher.detach() - center)"),
@@ -151,7 +155,15 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
             "return -agreement / (samples * globals_ * (views - 1))",
         ),
         ("all_reduce_mean(teacher.mean(dim=(0, 1)))", "teacher.mean(dim=(0, 1))"),
-        ("@torch.no_grad()\n", ""),
+        ("@torch.no_grad()\ndef dino_center", "def dino_center"),
+        ("@torch.no_grad()\ndef sinkhorn", "def sinkhorn"),
+        ("    rounds: int = 3,\n", "    rounds: int = 4,\n"),
+        ("temperature: float = 0.05, rounds: int = 3)", "temperature: float = 0.05, rounds: int = 4)"),
+        ("sinkhorn(teacher, teacher_temperature, rounds)", "sinkhorn(teacher, teacher_temperature)"),
+        ("log_q = scores / temperature", "log_q = (scores - scores.amax(-1, keepdim=True)) / temperature"),
+        (GATHERED, "log_sums = log_q.logsumexp(dim=-2, keepdim=True)"),
+        ("log_q.logsumexp(dim=-2, keepdim=True)", "log_q.flatten(0, -2).logsumexp(dim=0, keepdim=True)"),
+        ("(log_q - log_sums).log_softmax(dim=-1)", "log_q.log_softmax(dim=-1) - log_sums"),
     ],
     "reconstruction": [
         (".permute(0, 2, 4, 3, 5, 1)", ".permute(0, 2, 4, 1, 3, 5)"),
