@@ -22,7 +22,7 @@ def golden(suite: str) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
     controls: dict[str, str] = {}
     machines: dict[str, None] = {}
-    above: dict[str, list[str]] = {}
+    above: dict[str, dict[str, list[str]]] = {}
     for method, title in METHODS.items():
         paths = sorted(RESULTS.glob(f"{suite}-{method}-seed*.json"))
         if not paths:
@@ -40,18 +40,24 @@ def golden(suite: str) -> str:
         fastest = min(found, key=lambda each: each["minutes_in_all"])
         machines |= {_machine(each): None for each in (fastest, *found)}
         lines.append(f"| {link} | {' | '.join(cells)} | {fastest['minutes_in_all']:.1f} |")
-        for key in (key for key in COLUMNS if key != "rankme" and len(found) > 1):
-            above.setdefault(key, []).extend([title] if _above(trained, untrained, key) else [])
-        for name, control in {"raw pixels": pixels, "their principal components": pca}.items():
+        by_pixels = {"raw pixels": pixels, "their principal components": pca}
+        for name, control in by_pixels.items():
             controls[name] = " | ".join(_value(control, key) for key in COLUMNS)
+        for name, control in {"its own untrained encoder": untrained, **by_pixels}.items():
+            for key in (key for key in COLUMNS if key != "rankme" and len(found) > 1):
+                methods = above.setdefault(name, {}).setdefault(key, [])
+                methods += [title] if _above(trained, control, key) else []
     lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
     if above:
-        told = "; ".join(f"{COLUMNS[key]}: {', '.join(methods) or 'none'}" for key, methods in above.items())
-        lines += [
-            "",
-            f"Above its own untrained encoder by more than a 95 % t interval over the seeds, in {told}.",
-        ]
+        lines += ["", "Above, by more than a 95 % t interval over the seeds,", ""]
+        for name, found_above in above.items():
+            told = "; ".join(f"{COLUMNS[key]}: {_listed(methods)}" for key, methods in found_above.items())
+            lines.append(f"* {name} in {told}.")
     return "\n".join([*lines, "", f"{'; '.join(machines)}."])
+
+
+def _listed(methods: list[str]) -> str:
+    return "all" if len(methods) == len(METHODS) else ", ".join(methods) or "none"
 
 
 def _above(trained: list[dict[str, Any]], untrained: list[dict[str, Any]], key: str) -> bool:
