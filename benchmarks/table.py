@@ -193,7 +193,10 @@ def healthy() -> str:
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {suite: functools.partial(learned.golden, suite) for suite in ("digits", "cifar10-short")},
+    "README.md": {
+        suite: functools.partial(learned.golden, suite)
+        for suite in ("digits", "cifar10-cpu", "cifar10-short")
+    },
     "docs/recipes.md": {"tuning-cifar10-cpu": functools.partial(learned.tuned, "cifar10-cpu")},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
