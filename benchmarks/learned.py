@@ -60,9 +60,9 @@ def _listed(methods: list[str]) -> str:
     return "all" if len(methods) == len(METHODS) else ", ".join(methods) or "none"
 
 
-def _above(trained: list[dict[str, Any]], untrained: list[dict[str, Any]], key: str) -> bool:
+def _above(trained: list[dict[str, Any]], control: list[dict[str, Any]], key: str) -> bool:
     """Whether the interval of the seeds' differences lies above zero."""
-    gains = [a[key]["value"] - b[key]["value"] for a, b in zip(trained, untrained, strict=True)]
+    gains = [a[key]["value"] - b[key]["value"] for a, b in zip(trained, control, strict=True)]
     half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
     return statistics.mean(gains) > half
 

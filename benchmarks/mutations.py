@@ -156,7 +156,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ),
         ("all_reduce_mean(teacher.mean(dim=(0, 1)))", "teacher.mean(dim=(0, 1))"),
         ("@torch.no_grad()\ndef dino_center", "def dino_center"),
-        ("@torch.no_grad()\ndef sinkhorn", "def sinkhorn"),
+        ("@torch.no_grad()\n@full_precision", "@full_precision"),
         ("    rounds: int = 3,\n", "    rounds: int = 4,\n"),
         ("temperature: float = 0.05, rounds: int = 3)", "temperature: float = 0.05, rounds: int = 4)"),
         ("sinkhorn(teacher, teacher_temperature, rounds)", "sinkhorn(teacher, teacher_temperature)"),

@@ -96,6 +96,7 @@ def swav(
 
 
 @torch.no_grad()
+@full_precision
 def sinkhorn(scores: Tensor, temperature: float = 0.05, rounds: int = 3) -> Tensor:
     """Assignments of samples to prototypes of which all get about as much (Cuturi 2013, arXiv:1306.0895).
 
@@ -119,11 +120,6 @@ def sinkhorn(scores: Tensor, temperature: float = 0.05, rounds: int = 3) -> Tens
     >>> sinkhorn(torch.tensor([[0.9, 0.1], [0.8, 0.1]]), temperature=0.1).argmax(dim=1)
     tensor([0, 1])
     """
-    return _balanced(scores, temperature, rounds)
-
-
-@full_precision
-def _balanced(scores: Tensor, temperature: float, rounds: int) -> Tensor:
     check_floating(scores=scores)
     check_positive(temperature=temperature)
     if rounds < 1:
@@ -132,7 +128,7 @@ def _balanced(scores: Tensor, temperature: float, rounds: int) -> Tensor:
         raise ValueError(f"scores must hold at least one sample and prototype, got {tuple(scores.shape)}")
     log_q = scores / temperature
     for _ in range(rounds):
-        # Each process's sum is gathered as a logarithm: the scores of the others may be of another size.
+        # Sums are gathered as logarithms too, so that no process's overflows.
         log_sums = gather(log_q.logsumexp(dim=-2, keepdim=True).unsqueeze(0)).logsumexp(dim=0)
         log_q = (log_q - log_sums).log_softmax(dim=-1)
     return log_q.exp()
