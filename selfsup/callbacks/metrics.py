@@ -1,4 +1,4 @@
-"""``metrics.csv``: one row every few steps, without gaps or doubles across interruptions."""
+"""``metrics.csv``: a row every few steps without gaps or doubles across interruptions; loggers get it too."""
 
 import csv
 import io
@@ -13,9 +13,10 @@ from selfsup.files import write_text
 
 
 class MetricsFile(pl.Callback):
-    """Appends every logged scalar to a CSV file; a resumed run first drops rows it will compute again.
+    """Appends the scalars of ``trainer.callback_metrics`` to a CSV file, and gives them to the loggers.
 
-    Lightning's CSVLogger starts a new file whenever a run is resumed.
+    A resumed run first drops the file's rows that it will compute again; Lightning's CSVLogger starts a new
+    file then.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -60,7 +61,6 @@ class MetricsFile(pl.Callback):
         self.last = step
         scalars = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         row = {
-            "step": step,
             "epoch": trainer.current_epoch,
             "seconds": round(self.before + time.perf_counter() - self.started, 2),
             "images_per_second": round(getattr(pl_module, "images_per_second", 0.0), 1),
@@ -68,10 +68,12 @@ class MetricsFile(pl.Callback):
             "memory_gib": round(getattr(pl_module, "memory_gib", 0.0), 3),
             **scalars,
         }
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step)
         new = not self.columns
-        self.columns = self.columns or list(row)
+        self.columns = self.columns or ["step", *row]
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
             if new:
                 writer.writeheader()
-            writer.writerow(row)
+            writer.writerow({"step": step, **row})

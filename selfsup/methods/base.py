@@ -134,13 +134,12 @@ class Method(pl.LightningModule):
             views = self.views(batch, batch["epoch"])
         with finite_or_not():
             loss, scalars = self.loss(views)
-        # Lightning's logging takes longer than a small network's step, and most of it nobody would read.
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self.global_step == 0 or (self.global_step + 1) % every == 0:
-            group = self.trainer.optimizers[0].param_groups[0]
-            self.log_dict(
-                {"loss": loss.detach(), **scalars, "lr": group["lr"], "weight_decay": group["weight_decay"]}
-            )
+        group = self.trainer.optimizers[0].param_groups[0]
+        logged: dict[str, Any] = {"loss": loss.detach(), **scalars}
+        # Past ``self.log``, which takes longer than a small network's step.
+        self.trainer.callback_metrics.update(
+            logged | {"lr": group["lr"], "weight_decay": group["weight_decay"]}
+        )
         return loss
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:

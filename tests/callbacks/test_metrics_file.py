@@ -27,7 +27,7 @@ def train(
     """What Lightning calls while the optimizer's steps ``steps`` are made."""
     callback = MetricsFile(path, every)
     trainer: Any = SimpleNamespace(
-        global_step=steps[0] - 1, current_epoch=0, is_global_zero=rank == 0, callback_metrics={}
+        global_step=steps[0] - 1, current_epoch=0, is_global_zero=rank == 0, callback_metrics={}, loggers=[]
     )
     module: Any = SimpleNamespace(images_per_second=123.4, waiting=0.25, memory_gib=1.5)
     callback.on_train_start(trainer, module)

@@ -1,5 +1,6 @@
 """A logger gets every row, cannot hold up a run, and is told nothing of the machine unless asked."""
 
+import csv
 import getpass
 import os
 import socket
@@ -63,8 +64,11 @@ def test_a_logger_gets_every_row_in_order_from_a_thread_of_its_own(
 ) -> None:
     recorder = Recorder()
     assert run(tmp_path, recorder, monkeypatch) == 0
-    assert [step for step, _ in recorder.rows] == [0, 1, 2]  # Lightning counts from 0
-    assert all("loss" in row and "lr" in row for _, row in recorder.rows)
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert [step for step, _ in recorder.rows] == [1, 2, 3]
+    assert [{"step": step, **row} for step, row in recorder.rows] == rows
+    assert len({row["loss"] for row in rows}) == 3
     assert recorder.threads == {"logger"}
     assert recorder.ended == ["success"]
     assert "the logger" not in capsys.readouterr().out

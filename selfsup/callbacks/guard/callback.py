@@ -128,7 +128,7 @@ class CollapseGuard(pl.Callback):
             self._look(step, trainer, pl_module)
         elif not self.told:
             # A resumed run's rows in `metrics.csv` are those of a run that was not interrupted.
-            pl_module.log_dict({f"guard/{name}": value for name, value in self.newest.items()})
+            self._show(trainer)
         self.told = True
 
     def due(self, step: int) -> bool:
@@ -139,7 +139,7 @@ class CollapseGuard(pl.Callback):
         seen = self.newest if step == 1 else self._observe(trainer, module)
         signals = seen | self._of_step(step, module)
         self.newest = signals
-        module.log_dict({f"guard/{name}": value for name, value in signals.items()})
+        self._show(trainer)
         share = step / max(1, int(trainer.estimated_stepping_batches))
         warned = self.watch.look(step, share, signals, self.marks)
         if trainer.is_global_zero:
@@ -147,6 +147,10 @@ class CollapseGuard(pl.Callback):
         if self.stop and trainer.strategy.reduce_boolean_decision(bool(warned), all=False):
             said = warned[0].message if warned else "another process says why"
             raise RunStopped(f"stopped at step {step}: {said}")
+
+    def _show(self, trainer: pl.Trainer) -> None:
+        newest: dict[str, Any] = {f"guard/{name}": value for name, value in self.newest.items()}
+        trainer.callback_metrics.update(newest)
 
     def _observe(self, trainer: pl.Trainer, module: Any) -> dict[str, float]:
         """Signals of the model as it is."""

@@ -180,7 +180,8 @@ METHODS: dict[str, tuple[Failure, ...]] = {
             "one prototype",
             (Bound("teacher_prototypes", below=8.0),),
             "the teacher gives all images the same {teacher_prototypes:.1f} prototypes since step {since}",
-            "centre its outputs (method.center_momentum below 1), or raise method.teacher_temperature",
+            "centre its outputs (method.center_momentum below 1, or method.centering=sinkhorn), or raise "
+            "method.teacher_temperature",
         ),
     ),
     "jepa": (
