@@ -96,9 +96,10 @@ COMMON = (
     ),
     Failure(
         "learning rate too high",
-        (Bound("update", above=0.008),),
+        (Bound("update", above=0.015),),  # small networks learn well by steps of 1.2 %
         "each step moves the encoder's weights by {update:.1%} of their length since step {since}",
         "lower method.optimizer.lr",
+        patience=1,
     ),
     Failure(
         "gradient jump",
