@@ -85,9 +85,9 @@ def record(out: Path, kind: str, key: dict[str, Any], run: Callable[[], dict[str
     found = json.loads(out.read_text()) if out.exists() else {}
     if any(all(row[name] == value for name, value in key.items()) for row in found.get(kind, [])):
         return
-    row = {**key, **run()}
+    row = {**key, **run(), **origin()}
     # Read anew: another call may have appended meanwhile.
-    found = {**(json.loads(out.read_text()) if out.exists() else {}), **origin()}
+    found = json.loads(out.read_text()) if out.exists() else {}
     found.setdefault(kind, []).append(row)
     out.write_text(json.dumps(found, indent=1) + "\n")
     print(kind, key, row.get("warnings"), flush=True)
