@@ -16,18 +16,20 @@ COLUMNS = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot", "rankme": "Rank
 def golden(suite: str) -> str:
     """The suite's table in Markdown: a row a method, its untrained control in brackets, pixels last.
 
-    Minutes are those of the fastest seed, whose machine is named first.
+    Minutes are those of the fastest seed, with a letter for its machine if there were several.
     """
     head = ["", *COLUMNS.values(), "minutes"]
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
     controls: dict[str, str] = {}
-    machines: dict[str, None] = {}
     above: dict[str, dict[str, list[str]]] = {}
+    paths_of = {method: sorted(RESULTS.glob(f"{suite}-{method}-seed*.json")) for method in METHODS}
+    runs = {method: [json.loads(path.read_text()) for path in paths_of[method]] for method in METHODS}
+    places = sorted({_machine(each) for found in runs.values() for each in found})
+    letters = dict(zip(places, "abcdefgh", strict=False)) if len(places) > 1 else {}
     for method, title in METHODS.items():
-        paths = sorted(RESULTS.glob(f"{suite}-{method}-seed*.json"))
-        if not paths:
+        found, paths = runs[method], paths_of[method]
+        if not found:
             continue
-        found = [json.loads(path.read_text()) for path in paths]
         seeds = [{row["name"]: row["scores"] for row in each["results"]["rows"]} for each in found]
         trained, untrained, pixels, pca = (
             [rows[name] for rows in seeds] for name in ("encoder", "untrained", "pixels", "pixels, PCA")
@@ -38,8 +40,9 @@ def golden(suite: str) -> str:
         first, *others = (f"benchmarks/results/{path.name}" for path in paths)
         link = " ".join([f"[{title}]({first})", *(f"[{i}]({link})" for i, link in enumerate(others, 2))])
         fastest = min(found, key=lambda each: each["minutes_in_all"])
-        machines |= {_machine(each): None for each in (fastest, *found)}
-        lines.append(f"| {link} | {' | '.join(cells)} | {fastest['minutes_in_all']:.1f} |")
+        place = letters.get(_machine(fastest), "")
+        minutes = " ".join([f"{fastest['minutes_in_all']:.1f}", *([f"({place})"] if place else [])])
+        lines.append(f"| {link} | {' | '.join(cells)} | {minutes} |")
         by_pixels = {"raw pixels": pixels, "their principal components": pca}
         for name, control in by_pixels.items():
             controls[name] = " | ".join(_value(control, key) for key in COLUMNS)
@@ -53,7 +56,8 @@ def golden(suite: str) -> str:
         for name, found_above in above.items():
             told = "; ".join(f"{COLUMNS[key]}: {_listed(methods)}" for key, methods in found_above.items())
             lines.append(f"* {name} in {told}.")
-    return "\n".join([*lines, "", f"{'; '.join(machines)}."])
+    named = [f"({letters[place]}) {place}" if letters else place for place in places]
+    return "\n".join([*lines, "", f"{'; '.join(named)}."])
 
 
 def _listed(methods: list[str]) -> str:
