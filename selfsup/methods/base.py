@@ -136,7 +136,7 @@ class Method(pl.LightningModule):
             loss, scalars = self.loss(views)
         group = self.trainer.optimizers[0].param_groups[0]
         logged: dict[str, Any] = {"loss": loss.detach(), **scalars}
-        # Past ``self.log``, which takes longer than a small network's step.
+        # Where callbacks look; one of them writes to loggers. ``self.log`` takes longer than a small step.
         self.trainer.callback_metrics.update(
             logged | {"lr": group["lr"], "weight_decay": group["weight_decay"]}
         )
