@@ -135,11 +135,10 @@ class Method(pl.LightningModule):
         with finite_or_not():
             loss, scalars = self.loss(views)
         group = self.trainer.optimizers[0].param_groups[0]
-        logged: dict[str, Any] = {"loss": loss.detach(), **scalars}
+        rates = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
+        logged: dict[str, Any] = {"loss": loss.detach(), **scalars, **rates}
         # Where callbacks look; one of them writes to loggers. ``self.log`` takes longer than a small step.
-        self.trainer.callback_metrics.update(
-            logged | {"lr": group["lr"], "weight_decay": group["weight_decay"]}
-        )
+        self.trainer.callback_metrics.update(logged)
         return loss
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
