@@ -130,9 +130,11 @@ _SAME_VIEW = (
 _DIMENSIONS = (
     Failure(
         "dimensional collapse",
-        (Bound("embedding_rankme_centred", below=0.35, of_start=True),),
+        # Barlow Twins that learns well from CIFAR-10 gets down to 0.32 of the start, and recovers.
+        (Bound("embedding_rankme_centred", below=0.3, of_start=True),),
         "the embeddings have shrunk to {embedding_rankme_centred:.1f} dimensions since step {since}",
         "give the term that keeps dimensions apart more weight, or lower the learning rate",
+        patience=1,
     ),
 )
 
