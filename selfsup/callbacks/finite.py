@@ -1,6 +1,7 @@
 """Steps whose gradients are not finite: named, written down, skipped, and after a few the end of the run."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,6 @@ import torch
 from rich.console import Console
 from safetensors.torch import save
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from selfsup.callbacks.checkpoint_files import last_good
 from selfsup.errors import RunStopped
@@ -32,8 +32,8 @@ class Culprit(NamedTuple):
 class FiniteSteps(pl.Callback):
     """Looks at the gradients between the backward pass and the optimizer's step.
 
-    One norm over all gradients and one bit that the host reads, for which it waits until a GPU has
-    finished the backward pass; everything else is only done when that norm is not finite. Then nothing
+    The gradients' norms and one bit that the host reads, for which it waits until a GPU has
+    finished the backward pass; everything else is only done when they are not finite. Then nothing
     of the step is kept: not the gradients, not what the forward pass wrote into buffers, and no
     teacher is averaged. The step still counts, so that schedules and the order of the data stay those
     of any other run. Processes that share gradients do the same about them.
@@ -181,7 +181,7 @@ def culprit(method: Any, batch: Mapping[str, Any], context: Callable[[], Any]) -
         return found[0]
     bad = [name for name, p in method.named_parameters() if p.grad is not None and not finite([p.grad])]
     if not bad:
-        return Culprit("the norm of the gradients", [], False)
+        return Culprit("the norm of a gradient", [], False)
     more = f" (with {len(bad) - 1} other parameters)" if len(bad) > 1 else ""
     # The backward pass came to the last of them first.
     return Culprit(f"the gradient of {bad[-1]}{more}", [], False)
@@ -200,13 +200,16 @@ def bounded(batch: Mapping[str, Any], samples: Iterable[int]) -> dict[str, Tenso
 
 
 def finite(tensors: list[Tensor]) -> Tensor:
-    """Whether all elements are finite, and so is their norm: a bool where the tensors are.
+    """Whether all elements are finite, and so is each tensor's norm: a bool where the tensors are.
 
     Example:
         >>> finite([torch.ones(2), torch.tensor([1.0, float("nan")])]).item()
         False
     """
-    return get_total_norm(tensors).isfinite() if tensors else torch.tensor(True)
+    if not tensors:
+        return torch.tensor(True)
+    # Norms are not negative, so that no two of them cancel; each operation more is felt in a small step.
+    return torch.stack(torch._foreach_norm(tensors)).sum() < math.inf
 
 
 def nonfinite(tensors: Mapping[str, Tensor]) -> str | None:
