@@ -103,7 +103,7 @@ PROVOKED = (
         ("method.momentum.start=0.3", "method.momentum.end=0.3"),
         "teacher follows the student",
     ),
-    Provoked("no centring", "dino", ("method.center_momentum=1.0",), "one prototype"),
+    Provoked("no centring", "dino", ("method.centering=mean", "method.center_momentum=1.0"), "one prototype"),
     Provoked(
         "teacher temperature too high",
         "dino",
