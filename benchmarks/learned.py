@@ -114,7 +114,7 @@ def tuned(suite: str) -> str:
                 f"{cell} ({_value([untrained], name)})" for cell, name in zip(cells, columns, strict=True)
             ]
         settings = " ".join(f"`{setting}`" for setting in trial["settings"])
-        row = [f"{METHODS[trial['method']]} {settings}", *cells, f"{trial['minutes']:.1f}"]
+        row = [f"{METHODS[trial['method']]} {settings}".strip(), *cells, f"{trial['minutes']:.1f}"]
         lines.append(f"| {' | '.join(row)} |")
         for name, told in {"pixels": "raw pixels", "pixels, PCA": "their principal components"}.items():
             if name in scores:

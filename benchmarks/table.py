@@ -197,7 +197,9 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         suite: functools.partial(learned.golden, suite)
         for suite in ("digits", "cifar10-cpu", "cifar10-short")
     },
-    "docs/recipes.md": {"tuning-cifar10-cpu": functools.partial(learned.tuned, "cifar10-cpu")},
+    "docs/recipes.md": {
+        f"tuning-{suite}": functools.partial(learned.tuned, suite) for suite in ("cifar10-cpu", "digits")
+    },
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
