@@ -78,15 +78,16 @@ def _peers(found: dict[str, Any]) -> str:
     if learned:
         lines += [
             "",
-            f"| kNN after {learned[0]['minutes']:g} minutes | ours | lightly |",
-            "| --- | ---: | ---: |",
+            f"| kNN after {learned[0]['minutes']:g} minutes | ours | lightly | of lightly's |",
+            "| --- | ---: | ---: | ---: |",
         ]
     for row in learned:
         ours, theirs = (
             f"{100 * row[f'{side}_knn']:.1f} % ({row[f'{side}_steps']:,} steps)"
             for side in ("ours", "lightly")
         )
-        lines.append(f"| {METHODS[row['method']]} | {ours} | {theirs} |")
+        share = row["ours_knn"] / row["lightly_knn"]
+        lines.append(f"| {METHODS[row['method']]} | {ours} | {theirs} | **{share:.2f}** |")
     return "\n".join(lines)
 
 
