@@ -228,7 +228,8 @@ def main() -> None:
     old = json.loads(path.read_text())["rows"] if path.is_file() else []
     rows = {row["method"]: row for row in old}
     for method in arguments.methods:
-        rows[method] = compared(method, arguments.data, arguments.steps, arguments.rounds, arguments.minutes)
+        found = compared(method, arguments.data, arguments.steps, arguments.rounds, arguments.minutes)
+        rows[method] = found | {"revision": origin()["revision"]}  # rows may be of several calls
         print(rows[method])
         command = f"python benchmarks/peers.py --steps {arguments.steps} --rounds {arguments.rounds}"
         command += f" --minutes {arguments.minutes:g}" if arguments.minutes else ""
