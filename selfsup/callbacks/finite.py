@@ -181,7 +181,7 @@ def culprit(method: Any, batch: Mapping[str, Any], context: Callable[[], Any]) -
         return found[0]
     bad = [name for name, p in method.named_parameters() if p.grad is not None and not finite([p.grad])]
     if not bad:
-        return Culprit("the norm of a gradient", [], False)
+        return Culprit("the norm of the gradients", [], False)
     more = f" (with {len(bad) - 1} other parameters)" if len(bad) > 1 else ""
     # The backward pass came to the last of them first.
     return Culprit(f"the gradient of {bad[-1]}{more}", [], False)
@@ -200,7 +200,7 @@ def bounded(batch: Mapping[str, Any], samples: Iterable[int]) -> dict[str, Tenso
 
 
 def finite(tensors: list[Tensor]) -> Tensor:
-    """Whether all elements are finite, and so is each tensor's norm: a bool where the tensors are.
+    """Whether all elements are finite, and so is the sum of the tensors' norms: a bool where they are.
 
     Example:
         >>> finite([torch.ones(2), torch.tensor([1.0, float("nan")])]).item()
