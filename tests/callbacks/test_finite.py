@@ -1,6 +1,7 @@
 """A step that is not finite is named, written down and skipped; a few of them end the run."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,10 @@ def test_one_element_is_enough(bad: float) -> None:
     assert not finite([tensors["a"], tensors["b"]])
     assert nonfinite(tensors) == "b"
     assert nonfinite({"a": torch.ones(3), "c": torch.tensor([1])}) is None
+
+
+def test_infinities_do_not_cancel_and_precisions_can_differ() -> None:
+    assert not finite([torch.tensor([math.inf]), torch.tensor([-math.inf])])
+    mixed = [torch.ones(2, dtype=dtype) for dtype in (torch.float32, torch.float64, torch.bfloat16)]
+    assert finite(mixed)
+    assert not finite([*mixed, torch.tensor([math.nan], dtype=torch.float16)])
