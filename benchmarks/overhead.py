@@ -25,7 +25,6 @@ import pytorch_lightning as pl
 import torch
 from origin import keep
 from rich.console import Console
-from timm.layers.config import set_fused_attn
 from torch import Tensor
 
 from selfsup.callbacks.signals import StopSignals
@@ -33,7 +32,7 @@ from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.run.build import make_encoder, make_method, quiet
-from selfsup.run.trainer import make_trainer
+from selfsup.run.trainer import choose_attention, make_trainer
 
 RESULTS = Path(__file__).parent / "results" / "overhead-cpu.json"
 STRETCH = 50  # steps, of which a run logs five and looks at the guard's probe in one
@@ -143,6 +142,7 @@ class Tiny:
     def __init__(self, out: str, steps: int) -> None:
         self.config = load_config("train", [*TINY, f"trainer.max_steps={steps}", f"out={out}"])
         self.out, self.steps = Path(out), steps
+        choose_attention(self.config["trainer"])
         self.source, _ = load_data(self.config["data"])
         self.method = make_method(self.config, make_encoder(self.config), 1)
         order = make_order(self.source, self.config["batch_size"], 0)
@@ -201,7 +201,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200, help=f"stretches of {STRETCH} steps a form")
     rounds = parser.parse_args().rounds
     quiet()
-    set_fused_attn(False)
     turns = Turns(FORMS)
     with ThreadPoolExecutor(len(FORMS)) as threads:
         # The first stretch warms up.

@@ -25,7 +25,6 @@ import pytorch_lightning as pl
 import torch
 from origin import keep
 from rich.console import Console
-from timm.layers.config import set_fused_attn
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.callbacks.signals import StopSignals
@@ -34,7 +33,7 @@ from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.methods.base import Method
 from selfsup.run.build import count_devices, make_encoder, make_method, quiet
-from selfsup.run.trainer import make_trainer
+from selfsup.run.trainer import choose_attention, make_trainer
 from selfsup.views import ViewPlan
 
 ON_GPU = torch.cuda.is_available()
@@ -144,6 +143,7 @@ def spent(settings: list[str], steps: int, warm: int, reading: Callable[[], floa
     """What ``reading`` grew by in each stage, a step, and what the floor is reckoned from."""
     with tempfile.TemporaryDirectory() as out:
         config = load_config("train", [*settings, f"trainer.max_steps={warm + steps}", f"out={out}"])
+        choose_attention(config["trainer"])
         source, _ = load_data(config["data"])
         devices = count_devices(config["trainer"], ON_GPU)
         method = make_method(config, make_encoder(config), devices)
@@ -270,7 +270,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
     quiet()
-    set_fused_attn(ON_GPU)
     path = Path(__file__).parent / "results" / f"stages-{'gpu' if ON_GPU else 'cpu'}.json"
     for method in arguments.methods:
         found = profile(method, arguments.data, arguments.steps)

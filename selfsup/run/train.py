@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from rich.console import Console
-from timm.layers.config import set_fused_attn
 from torch import nn
 
 from selfsup.callbacks.checkpoint_files import last_good
@@ -38,7 +37,7 @@ from selfsup.run.environment import differences, environment, record, require_sa
 from selfsup.run.folder import new_folder, process_rank
 from selfsup.run.hand_over import hand_over
 from selfsup.run.resume import changes, find_position, read_config
-from selfsup.run.trainer import check_trainer, make_trainer, on_gpu
+from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
 
 _FOLDER = "SELFSUP_RUN_FOLDER"
 
@@ -60,9 +59,8 @@ def train(config: dict[str, Any]) -> Path:
 def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     started = time.perf_counter()
     quiet()
-    # timm's plain attention is twice as fast as torch's fused kernel on a CPU's short sequences.
     gpu = on_gpu(config["trainer"]["accelerator"])
-    set_fused_attn(gpu)
+    choose_attention(config["trainer"])
     pl.seed_everything(config["seed"], verbose=False)
     source, test = load_data(config["data"])
     devices = count_devices(config["trainer"], gpu)

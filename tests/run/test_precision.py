@@ -4,11 +4,13 @@ import logging
 
 import pytest
 import torch
+from timm.layers import Attention
+from timm.layers.config import set_fused_attn, use_fused_attn
 
 from selfsup.config import load_config
 from selfsup.evaluation.features import Look
 from selfsup.precision import of_passes, tell_imitation
-from selfsup.run.trainer import best_precision, trainer_settings
+from selfsup.run.trainer import best_precision, choose_attention, trainer_settings
 
 CPU = torch.device("cpu")
 
@@ -59,3 +61,19 @@ def test_bfloat16_is_told_once_to_be_slow_where_the_cpu_imitates_it(
             trainer_settings(config, 1)
             assert len(caplog.records) == told * (again + 1)
     tell_imitation.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("asked", "amx", "fused"),
+    [("auto", True, False), ("auto", False, True), ("bf16-mixed", False, False), ("32-true", True, True)],
+)
+def test_attention_on_a_cpu_is_fused_in_float32(
+    asked: str, amx: bool, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = use_fused_attn()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    try:
+        choose_attention({"accelerator": "cpu", "precision": asked})
+        assert Attention(8, 2).fused_attn is fused
+    finally:
+        set_fused_attn(bool(before))
