@@ -38,23 +38,24 @@ def stages() -> str:
 
 def overhead() -> str:
     """What Lightning and what is around it add to a step."""
-    calls = list(json.loads((RESULTS / "overhead-cpu.json").read_text()).values())
-    machines = "; ".join({_where(call): None for call in calls})
-
-    def added(form: str, loop: str) -> str:
-        found = sorted(call[form] - call[loop] for call in calls)
-        return f"{found[0]:.2f} … {found[-1]:.2f}"
-
+    measured = json.loads((RESULTS / "overhead-cpu.json").read_text())["added"]
+    forms = {
+        "layer": "Lightning's trainer, one layer",
+        "lightning": "Lightning's trainer, a method on a tiny network",
+        "ours": "what a run has besides: guard, metrics, online scores, checkpoints",
+        "whole": "both together",
+    }
+    added = {form: measured[form] for form in forms}
     return "\n".join(
         [
-            f"{machines}. The least and most of {len(calls)} calls.",
+            f"{_where(measured)}. The median of {measured['rounds']} rounds, and its 95 % interval.",
             "",
-            "| added to a step by | ms |",
-            "| --- | ---: |",
-            f"| Lightning's trainer, one layer | {added('layer_lightning', 'layer_loop')} |",
-            f"| Lightning's trainer, a method on a tiny network | {added('lightning', 'loop')} |",
-            "| the same as a run, with guard, metrics, online scores and checkpoints "
-            f"| {added('whole', 'loop')} |",
+            "| added to a step by | ms | |",
+            "| --- | ---: | ---: |",
+            *(
+                f"| {what} | {added[form]['ms']:.2f} | {added[form]['low']:.2f} … {added[form]['high']:.2f} |"
+                for form, what in forms.items()
+            ),
         ]
     )
 
