@@ -28,6 +28,7 @@ from selfsup.run.build import effective_batch
 from selfsup.run.loggers import make_logger, public_name, without_machine
 from selfsup.run.share import Share
 
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
 
 
@@ -120,11 +121,16 @@ def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
 
 
 def check_trainer(config: Mapping[str, Any], devices: int) -> None:
-    """Raise a UsageError if Lightning refuses the settings, before a folder is made for the run."""
+    """Raise a UsageError if the settings cannot work, before a folder is made for the run."""
     try:
-        pl.Trainer(**trainer_settings(config, devices), logger=False, enable_checkpointing=False)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        trainer = pl.Trainer(**trainer_settings(config, devices), logger=False, enable_checkpointing=False)
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UsageError(f"Lightning refuses the trainer's settings: {str(error).splitlines()[0]}") from error
+    if trainer.precision not in _PRECISIONS:
+        raise UsageError(
+            f"trainer.precision is auto, {', '.join(_PRECISIONS[:-1])} or {_PRECISIONS[-1]}, not "
+            f"{trainer.precision}: views are made in float32"
+        )
 
 
 def on_gpu(accelerator: str) -> bool:

@@ -8,9 +8,10 @@ from timm.layers import Attention
 from timm.layers.config import set_fused_attn, use_fused_attn
 
 from selfsup.config import load_config
+from selfsup.errors import UsageError
 from selfsup.evaluation.features import Look
 from selfsup.precision import of_passes, tell_imitation
-from selfsup.run.trainer import best_precision, choose_attention, trainer_settings
+from selfsup.run.trainer import best_precision, check_trainer, choose_attention, trainer_settings
 
 CPU = torch.device("cpu")
 
@@ -77,3 +78,15 @@ def test_attention_on_a_cpu_is_fused_in_float32(
         assert Attention(8, 2).fused_attn is fused
     finally:
         set_fused_attn(bool(before))
+
+
+@pytest.mark.parametrize("asked", ["64-true", "bf16-true", "16-true", "transformer-engine", "half"])
+def test_a_precision_in_which_nothing_could_be_trained_is_refused(asked: str) -> None:
+    with pytest.raises(UsageError, match=r"precision|transformer_engine") as told:
+        check_trainer(load_config("train", [f"trainer.precision={asked}", "trainer.accelerator=cpu"]), 1)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("asked", ["32", "32-true", "bf16-mixed", "auto"])
+def test_a_precision_that_works_is_let_through(asked: str) -> None:
+    check_trainer(load_config("train", [f"trainer.precision={asked}", "trainer.accelerator=cpu"]), 1)
