@@ -109,9 +109,8 @@ def wait_briefly() -> None:
 
     By default GNU OpenMP's threads wait by spinning, for milliseconds. Where another process has one of
     the cores, every small operation then waits for the scheduler: on two cores beside one busy process a
-    step takes twice as long as with this limit, which costs up to a fifth of the speed where the machine is
-    quiet and operations are small.
-    OpenMP reads it when it is loaded, so it must be set before torch is imported.
+    step takes twice as long as with this limit, which costs some speed where the machine is quiet. OpenMP
+    reads it when it is loaded, so it must be set before torch is imported.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "2000"

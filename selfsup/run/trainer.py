@@ -105,7 +105,7 @@ def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
     """The configuration's ``trainer`` in Lightning's words."""
     settings = {key: value for key, value in config["trainer"].items() if key not in _OURS}
     settings["precision"] = precision(settings)
-    if in_bf16(settings) and not on_gpu(settings["accelerator"]):
+    if in_16_bits(settings) and not on_gpu(settings["accelerator"]):
         tell_imitation()
     if settings["devices"] == "auto":
         settings["devices"] = devices
@@ -144,12 +144,12 @@ def choose_attention(settings: Mapping[str, Any]) -> None:
     It does not keep the attention matrices for the backward pass. In float32 it takes as long as timm's plain
     attention; in bfloat16 on a CPU it takes twice as long on short sequences.
     """
-    set_fused_attn(on_gpu(settings["accelerator"]) or not in_bf16(settings))
+    set_fused_attn(on_gpu(settings["accelerator"]) or not in_16_bits(settings))
 
 
-def in_bf16(settings: Mapping[str, Any]) -> bool:
-    """Whether a run with these settings of the trainer computes in bfloat16."""
-    return str(precision(settings)).startswith("bf16")
+def in_16_bits(settings: Mapping[str, Any]) -> bool:
+    """Whether a run with these settings of the trainer computes in 16 bits: on a CPU always in bfloat16."""
+    return str(precision(settings)).startswith(("bf16", "16"))
 
 
 def precision(settings: Mapping[str, Any]) -> Any:

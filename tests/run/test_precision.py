@@ -66,7 +66,7 @@ def test_bfloat16_is_told_once_to_be_slow_where_the_cpu_imitates_it(
 
 @pytest.mark.parametrize(
     ("asked", "amx", "fused"),
-    [("auto", True, False), ("auto", False, True), ("bf16-mixed", False, False), ("32-true", True, True)],
+    [("auto", True, False), ("auto", False, True), ("16-mixed", False, False), ("32-true", True, True)],
 )
 def test_attention_on_a_cpu_is_fused_in_float32(
     asked: str, amx: bool, fused: bool, monkeypatch: pytest.MonkeyPatch
