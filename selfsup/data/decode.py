@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,10 @@ _SIDEWAYS = (5, 6, 7, 8)
 LARGE = 2**24  # pixels from which on an image is shrunk, and converted in strips, to spare memory
 _JPEG = ("JPEG", "MPO")  # the second is what telephones call several JPEGs in one file
 _SHRINKABLE = ("L", "LA", "RGB", "RGBA", "CMYK")  # modes of which PIL can take means
+
+# PIL warns of half the size that it refuses, once in each loading process, without saying which image; such
+# pictures are read as any other, and those that it refuses are told by name.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class UnreadableImage(Exception):

@@ -153,6 +153,13 @@ def test_what_is_no_image(tmp_path):
         decode(b"", "nothing")
 
 
+def test_no_warning_of_a_picture_that_is_large_and_read(tmp_path):
+    Image.new("1", (9_500, 9_500)).save(tmp_path / "large.png")
+    lines = "from selfsup.data.decode import Picture\nprint(Picture('large.png', 'large').pixels(8).shape[0])"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("3\n", "")
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_decompression_bombs_are_refused(monkeypatch):
     bomb = encoded(Image.new("L", (40, 30)))
