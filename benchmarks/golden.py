@@ -71,6 +71,7 @@ def run(suite: str, method: str, seed: int, data: str, runs: Path, piece: float)
     if child.returncode:
         raise SystemExit(f"{' '.join(typed)} ended with {child.returncode}")
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    same = [each for each in typed if each.startswith(("data", "seed"))]
     return {
         "suite": suite,
         "method": method,
@@ -82,7 +83,28 @@ def run(suite: str, method: str, seed: int, data: str, runs: Path, piece: float)
         "gflops_of_training": round(gflops_a_step(typed[2:]) * results["steps"]),
         **origin(),
         "results": results,
+        "lidar": lidar(folder / "encoder", same),
     }
+
+
+def lidar(encoder: Path, settings: list[str]) -> dict[str, Any]:
+    """LiDAR, for which a run itself does not draw views: of the encoder and its controls, by their names."""
+    typed = ["selfsup", "evaluate", "protocols=[lidar]", *settings]
+    out = encoder.parent / "lidar.json"
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "selfsup.commands",
+            *typed[1:],
+            f"encoder={encoder}",
+            f"out={out}",
+            "cache=null",
+        ],
+        check=True,
+    )
+    rows = json.loads(out.read_text())["rows"]
+    return {"command": " ".join(typed), "scores": {row["name"]: row["scores"]["lidar"] for row in rows}}
 
 
 def main() -> None:
