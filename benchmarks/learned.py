@@ -10,32 +10,36 @@ from scipy import stats
 from speeds import METHODS
 
 RESULTS = Path(__file__).parent / "results"
-COLUMNS = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot", "rankme": "RankMe"}
+ACCURACIES = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot"}
+RANKS = {"rankme": "RankMe", "lidar": "LiDAR"}
 
 
 def golden(suite: str) -> str:
     """The suite's table in Markdown: a row a method, its untrained control in brackets, pixels last.
 
-    Minutes are those of the fastest seed, with a letter for its machine if there were several.
+    Minutes are those of the fastest seed, with a letter for its machine if there were several. LiDAR is shown
+    where all runs have it.
     """
-    head = ["", *COLUMNS.values(), "minutes"]
-    lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
     controls: dict[str, str] = {}
     above: dict[str, dict[str, list[str]]] = {}
     paths_of = {method: sorted(RESULTS.glob(f"{suite}-{method}-seed*.json")) for method in METHODS}
     runs = {method: [json.loads(path.read_text()) for path in paths_of[method]] for method in METHODS}
+    judged = all("lidar" in each for found in runs.values() for each in found)
+    columns = ACCURACIES | {key: title for key, title in RANKS.items() if judged or key != "lidar"}
+    head = ["", *columns.values(), "minutes"]
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
     places = sorted({_machine(each) for found in runs.values() for each in found})
     letters = dict(zip(places, "abcdefgh", strict=False)) if len(places) > 1 else {}
     for method, title in METHODS.items():
         found, paths = runs[method], paths_of[method]
         if not found:
             continue
-        seeds = [{row["name"]: row["scores"] for row in each["results"]["rows"]} for each in found]
+        seeds = [_scores(each) for each in found]
         trained, untrained, pixels, pca = (
             [rows[name] for rows in seeds] for name in ("encoder", "untrained", "pixels", "pixels, PCA")
         )
         cells = [
-            f"**{_value(trained, key)}**{_spread(trained, key)} ({_value(untrained, key)})" for key in COLUMNS
+            f"**{_value(trained, key)}**{_spread(trained, key)} ({_value(untrained, key)})" for key in columns
         ]
         first, *others = (f"benchmarks/results/{path.name}" for path in paths)
         link = " ".join([f"[{title}]({first})", *(f"[{i}]({link})" for i, link in enumerate(others, 2))])
@@ -45,19 +49,28 @@ def golden(suite: str) -> str:
         lines.append(f"| {link} | {' | '.join(cells)} | {minutes} |")
         by_pixels = {"raw pixels": pixels, "their principal components": pca}
         for name, control in by_pixels.items():
-            controls[name] = " | ".join(_value(control, key) for key in COLUMNS)
+            controls[name] = " | ".join(_value(control, key) for key in columns)
         for name, control in {"its own untrained encoder": untrained, **by_pixels}.items():
-            for key in (key for key in COLUMNS if key != "rankme" and len(found) > 1):
+            for key in ACCURACIES if len(found) > 1 else ():
                 methods = above.setdefault(name, {}).setdefault(key, [])
                 methods += [title] if _above(trained, control, key) else []
     lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
     if above:
         lines += ["", "Above, by more than a 95 % t interval over the seeds,", ""]
         for name, found_above in above.items():
-            told = "; ".join(f"{COLUMNS[key]}: {_listed(methods)}" for key, methods in found_above.items())
+            told = "; ".join(f"{ACCURACIES[key]}: {_listed(methods)}" for key, methods in found_above.items())
             lines.append(f"* {name} in {told}.")
     named = [f"({letters[place]}) {place}" if letters else place for place in places]
     return "\n".join([*lines, "", f"{'; '.join(named)}."])
+
+
+def _scores(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """All scores of a golden run, by the names of the encoder and its controls."""
+    scores = {row["name"]: row["scores"] | {"lidar": {"value": None}} for row in found["results"]["rows"]}
+    # Views differ by method, so that pixels have no LiDAR that would be the same beside all of them.
+    for name in ("encoder", "untrained") if "lidar" in found else ():
+        scores[name]["lidar"] = found["lidar"]["scores"][name]
+    return scores
 
 
 def _listed(methods: list[str]) -> str:
@@ -82,13 +95,13 @@ def _value(scores: list[dict[str, Any]], key: str) -> str:
     if None in values:
         return "–"
     mean = sum(values) / len(values)
-    return f"{mean:.0f}" if key == "rankme" else f"{100 * mean:.1f}"
+    return f"{mean:.0f}" if key in RANKS else f"{100 * mean:.1f}"
 
 
 def _spread(scores: list[dict[str, Any]], key: str) -> str:
     """Half of the 95 % interval: of the test images or draws, and of the seeds, as independent errors."""
-    intervals = [each[key]["interval"] for each in scores]
-    if key == "rankme" or None in intervals:
+    intervals = [None if key in RANKS else each[key]["interval"] for each in scores]
+    if None in intervals:
         return ""
     half = sum(high - low for low, high in intervals) / (2 * len(intervals))
     if len(scores) > 1:
@@ -101,24 +114,23 @@ def tuned(suite: str) -> str:
     """The suite's trials, a row each, in brackets the untrained encoder where it was judged, pixels last."""
     path = RESULTS / f"tuning-{suite}.json"
     trials = json.loads(path.read_text())
-    columns = [name for name in COLUMNS if name != "rankme"]
-    lines = [f"| | {' | '.join(COLUMNS[name] for name in columns)} | minutes |"]
-    lines += [f"| --- |{' ---: |' * (len(columns) + 1)}"]
+    lines = [f"| | {' | '.join(ACCURACIES.values())} | minutes |"]
+    lines += [f"| --- |{' ---: |' * (len(ACCURACIES) + 1)}"]
     controls: dict[str, str] = {}
     for trial in sorted(trials.values(), key=lambda trial: list(METHODS).index(trial["method"])):
         scores = trial["scores"]
         own = [scores["encoder"]]
-        cells = [_value(own, name) + _spread(own, name) for name in columns]
+        cells = [_value(own, name) + _spread(own, name) for name in ACCURACIES]
         if untrained := scores.get("untrained"):
             cells = [
-                f"{cell} ({_value([untrained], name)})" for cell, name in zip(cells, columns, strict=True)
+                f"{cell} ({_value([untrained], name)})" for cell, name in zip(cells, ACCURACIES, strict=True)
             ]
         settings = " ".join(f"`{setting}`" for setting in trial["settings"])
         row = [f"{METHODS[trial['method']]} {settings}".strip(), *cells, f"{trial['minutes']:.1f}"]
         lines.append(f"| {' | '.join(row)} |")
         for name, told in {"pixels": "raw pixels", "pixels, PCA": "their principal components"}.items():
             if name in scores:
-                controls.setdefault(told, " | ".join(_value([scores[name]], key) for key in columns))
+                controls.setdefault(told, " | ".join(_value([scores[name]], key) for key in ACCURACIES))
     lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
     machines = "; ".join({_machine(trial): None for trial in trials.values()})
     return "\n".join([*lines, "", f"[The trials](../benchmarks/results/{path.name}), on {machines}."])
