@@ -31,7 +31,13 @@ QUICK = (
     "learning rate x 100 (simclr)",
     "loss of visible patches",
 )
-SMALL = ("depth=2", "embed_dim=64", "num_heads=2")
+SMALL = (
+    "backbone=vit_mini",
+    "data.image_size=24",
+    "backbone.model_args.depth=2",
+    "backbone.model_args.embed_dim=64",
+    "backbone.model_args.num_heads=2",
+)
 STEPS = 200
 
 
@@ -51,8 +57,7 @@ def test_a_failure_is_named_within_200_steps(
             raise Unnamed
 
     monkeypatch.setattr(MetricsFile, "on_train_batch_end", until)
-    settings = [f"experiment=digits_{case.method}", "batch_size=64", "online=none", *case.settings]
-    settings += [f"backbone.model_args.{each}" for each in SMALL]
+    settings = [f"experiment=digits_{case.method}", "batch_size=64", "online=none", *SMALL, *case.settings]
     settings += ["guard.every=25", "guard.stop=true", "report=false", "evaluate=false"]
     assert main(["train", f"out={tmp_path}", "name=run", "trainer.accelerator=cpu", *settings]) == 1
     with (tmp_path / "run" / "warnings.csv").open(newline="") as file:
