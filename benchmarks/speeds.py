@@ -60,6 +60,25 @@ def overhead() -> str:
     )
 
 
+def savings() -> str:
+    """What hidden patches and the precision save."""
+    found = json.loads((RESULTS / "savings-cpu.json").read_text())
+    lines = ["| | spared nothing | as shipped | times as fast |", "| --- | ---: | ---: | ---: |"]
+    rows = [
+        (title, found["tokens"][method]) for method, title in METHODS.items() if method in found["tokens"]
+    ]
+    for title, row in rows:
+        what = f"the encoder of {title} on a quarter of the patches, ViT-S/16, {row['precision']}"
+        cells = f"{row['all_ms']:,.0f} ms | {row['a_quarter_ms']:,.0f} ms"
+        lines.append(f"| {what} | {cells} | **{row['times_as_fast']:.1f}** |")
+    if step := found.get("precision"):
+        ms = step["ms"]
+        what = f"SimCLR's step, ResNet-18 at 32 px, {step['precision']}, channels last"
+        cells = f"{ms['plain']:,.0f} ms | {ms['shipped']:,.0f} ms"
+        lines.append(f"| {what} | {cells} | **{step['times_as_fast']:.1f}** |")
+    return "\n".join([*lines, "", f"{_where(found['tokens'])}."])
+
+
 def peers() -> str:
     """A table for each machine on which lightly was measured beside us."""
     return "\n\n".join(_peers(json.loads(path.read_text())) for path in _machines("peers"))

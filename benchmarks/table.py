@@ -205,7 +205,12 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/data.md": {"index": starts},
     "docs/views.md": {"views": speeds.views, "input": training_input},
-    "docs/speed.md": {"stages": speeds.stages, "overhead": speeds.overhead, "peers": speeds.peers},
+    "docs/speed.md": {
+        "stages": speeds.stages,
+        "overhead": speeds.overhead,
+        "savings": speeds.savings,
+        "peers": speeds.peers,
+    },
     "docs/scaling.md": {"scaling": scaling, "shard_memory": shard_memory, "feeding": feeding},
     "docs/guard.md": {"provoked": provoked, "healthy": healthy},
     "docs/reliability.md": {
