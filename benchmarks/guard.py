@@ -25,14 +25,6 @@ HERE = Path(__file__).parent
 METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
 STEPS = 200
 RESULT = HERE / "results" / "guard.json"
-# The default backbone, half as wide and a third as deep, whatever the experiment's: a run in seconds.
-SMALL = (
-    "backbone=vit_mini",
-    "data.image_size=24",
-    "backbone.model_args.depth=2",
-    "backbone.model_args.embed_dim=64",
-    "backbone.model_args.num_heads=2",
-)
 
 
 class Enough(Exception):
@@ -112,7 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # The tests provoke the same failures.
     sys.path.insert(0, str(HERE.parent))
-    from tests.callbacks.guard.provoked import PROVOKED
+    from tests.callbacks.guard.provoked import PROVOKED, SMALL
 
     for case in PROVOKED if arguments.provoked else ():
         settings = [f"experiment=digits_{case.method}", *SMALL, "batch_size=64", *case.settings]

@@ -16,7 +16,7 @@ from selfsup.objectives import floors
 
 sys.path.append(str(Path(__file__).parents[3]))
 
-from tests.callbacks.guard.provoked import PROVOKED
+from tests.callbacks.guard.provoked import PROVOKED, SMALL
 
 MEASURED = json.loads(
     (Path(__file__).parents[3] / "benchmarks" / "results" / "guard.json").read_text(encoding="utf-8")
@@ -30,13 +30,6 @@ QUICK = (
     "no variance term",
     "learning rate x 100 (simclr)",
     "loss of visible patches",
-)
-SMALL = (
-    "backbone=vit_mini",
-    "data.image_size=24",
-    "backbone.model_args.depth=2",
-    "backbone.model_args.embed_dim=64",
-    "backbone.model_args.num_heads=2",
 )
 STEPS = 200
 
