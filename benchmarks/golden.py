@@ -91,20 +91,16 @@ def lidar(encoder: Path, settings: list[str]) -> dict[str, Any]:
     """LiDAR, for which a run itself does not draw views: of the encoder and its controls, by their names."""
     typed = ["selfsup", "evaluate", "protocols=[lidar]", *settings]
     out = encoder.parent / "lidar.json"
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "selfsup.commands",
-            *typed[1:],
-            f"encoder={encoder}",
-            f"out={out}",
-            "cache=null",
-        ],
-        check=True,
-    )
+    call([*typed, f"encoder={encoder}", f"out={out}", "cache=null"])
     rows = json.loads(out.read_text())["rows"]
     return {"command": " ".join(typed), "scores": {row["name"]: row["scores"]["lidar"] for row in rows}}
+
+
+def call(typed: list[str]) -> None:
+    """Run a command, ``selfsup ...``, in a process of its own, and end with it if it fails."""
+    done = subprocess.run([sys.executable, "-m", "selfsup.commands", *typed[1:]])
+    if done.returncode:
+        raise SystemExit(f"{' '.join(typed)} ended with {done.returncode}")
 
 
 def main() -> None:

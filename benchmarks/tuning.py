@@ -11,14 +11,12 @@ kept in ``benchmarks/results/tuning-SUITE.json`` under its method and settings.
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from golden import HERE, SUITES
+from golden import HERE, SUITES, call
 from origin import keep
 from stages import METHODS
 
@@ -39,14 +37,21 @@ def parts(suite: str, data: str) -> list[str]:
 def trial(suite: str, method: str, settings: list[str], data: str, controls: bool) -> dict[str, Any]:
     """Train and judge: the commands, minutes of training, and the scores of the encoder and its controls."""
     images = parts(suite, data)
-    train = ["train", f"experiment={suite.replace('-', '_')}_{method}", *images, *settings, "evaluate=false"]
-    evaluate = ["evaluate", *images, PROTOCOLS, f"controls={str(controls).lower()}"]
+    train = [
+        "selfsup",
+        "train",
+        f"experiment={suite.replace('-', '_')}_{method}",
+        *images,
+        *settings,
+        "evaluate=false",
+    ]
+    evaluate = ["selfsup", "evaluate", *images, PROTOCOLS, f"controls={str(controls).lower()}"]
     with tempfile.TemporaryDirectory() as folder:
         run, results = Path(folder) / "trial", Path(folder) / "results.json"
         started = time.perf_counter()
-        _selfsup([*train, "report=false", "online=none", f"out={folder}", "name=trial"])
+        call([*train, "report=false", "online=none", f"out={folder}", "name=trial"])
         minutes = (time.perf_counter() - started) / 60
-        _selfsup([*evaluate, f"encoder={run / 'encoder'}", f"out={results}", "cache=null"])
+        call([*evaluate, f"encoder={run / 'encoder'}", f"out={results}", "cache=null"])
         rows = json.loads(results.read_text())["rows"]
     scores = {
         row["name"]: {
@@ -55,20 +60,13 @@ def trial(suite: str, method: str, settings: list[str], data: str, controls: boo
         }
         for row in rows
     }
-    commands = [" ".join(["selfsup", *arguments]) for arguments in (train, evaluate)]
     return {
         "method": method,
         "settings": settings,
-        "trial": commands,
+        "trial": [" ".join(train), " ".join(evaluate)],
         "minutes": round(minutes, 2),
         "scores": scores,
     }
-
-
-def _selfsup(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "selfsup.commands", *arguments])
-    if done.returncode:
-        raise SystemExit(f"selfsup {' '.join(arguments)} ended with {done.returncode}")
 
 
 def main() -> None:
