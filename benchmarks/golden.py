@@ -50,12 +50,12 @@ def command(suite: str, method: str, seed: int, data: str) -> list[str]:
     return typed + ([f"seed={seed}"] if seed else [])
 
 
-def run(suite: str, method: str, seed: int, data: str, runs: Path, piece: float) -> dict[str, Any] | None:
+def run(suite: str, method: str, seed: int, data: str, folder: Path, piece: float) -> dict[str, Any] | None:
     """One run in a process of its own: its results, its cost and where it ran; None if it is not over."""
-    typed, folder = command(suite, method, seed, data), runs / f"{suite}-{method}-seed{seed}"
-    so_far, started = runs / f"{folder.name}.minutes.json", time.perf_counter()
+    typed = command(suite, method, seed, data)
+    so_far, started = folder.with_suffix(".minutes.json"), time.perf_counter()
     before: dict[str, float] = json.loads(so_far.read_text()) if so_far.is_file() else {}
-    arguments = [f"resume={folder}"] if folder.exists() else [f"out={runs}", f"name={folder.name}"]
+    arguments = [f"resume={folder}"] if folder.exists() else [f"out={folder.parent}", f"name={folder.name}"]
     child = subprocess.Popen([sys.executable, "-m", "selfsup.commands", *typed[1:], *arguments])
     stopper = threading.Timer(60 * piece, child.terminate)
     if piece:
@@ -71,7 +71,6 @@ def run(suite: str, method: str, seed: int, data: str, runs: Path, piece: float)
     if child.returncode:
         raise SystemExit(f"{' '.join(typed)} ended with {child.returncode}")
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    same = [each for each in typed if each.startswith(("data", "seed"))]
     return {
         "suite": suite,
         "method": method,
@@ -83,15 +82,14 @@ def run(suite: str, method: str, seed: int, data: str, runs: Path, piece: float)
         "gflops_of_training": round(gflops_a_step(typed[2:]) * results["steps"]),
         **origin(),
         "results": results,
-        "lidar": lidar(folder / "encoder", same),
     }
 
 
-def lidar(encoder: Path, settings: list[str]) -> dict[str, Any]:
+def lidar(trained: list[str], folder: Path) -> dict[str, Any]:
     """LiDAR, for which a run itself does not draw views: of the encoder and its controls, by their names."""
-    typed = ["selfsup", "evaluate", "protocols=[lidar]", *settings]
-    out = encoder.parent / "lidar.json"
-    call([*typed, f"encoder={encoder}", f"out={out}", "cache=null"])
+    same = [each for each in trained if each.startswith(("data", "seed"))]
+    typed, out = ["selfsup", "evaluate", "protocols=[lidar]", *same], folder / "lidar.json"
+    call([*typed, f"encoder={folder}/encoder", f"out={out}", "cache=null"])
     rows = json.loads(out.read_text())["rows"]
     return {"command": " ".join(typed), "scores": {row["name"]: row["scores"]["lidar"] for row in rows}}
 
@@ -125,10 +123,13 @@ def main() -> None:
         for seed in range(arguments.first, arguments.first + arguments.seeds):
             for method in arguments.methods:
                 path = HERE / "results" / f"{arguments.suite}-{method}-seed{seed}.json"
-                found = run(arguments.suite, method, seed, arguments.data, runs, arguments.piece)
+                folder = runs / path.stem
+                found = run(arguments.suite, method, seed, arguments.data, folder, arguments.piece)
                 if found is None:
                     raise SystemExit(f"{path.stem} is not over; the same command goes on with it")
                 path.parent.mkdir(exist_ok=True)
+                path.write_text(json.dumps(found, indent=2) + "\n")  # kept, should what follows fail
+                found["lidar"] = lidar(found["command"].split(), folder)
                 path.write_text(json.dumps(found, indent=2) + "\n")
                 print(f"{path}: {found['minutes_in_all']:.1f} min, {found['peak_memory_gib']:.1f} GiB")
 

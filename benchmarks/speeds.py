@@ -68,7 +68,10 @@ def savings() -> str:
         (title, found["tokens"][method]) for method, title in METHODS.items() if method in found["tokens"]
     ]
     for title, row in rows:
-        what = f"the encoder of {title} on a quarter of the patches, ViT-S/16, {row['precision']}"
+        what = (
+            f"the encoder of {title} on a quarter of the patches, ViT-S/16, {row['images']} images, "
+            f"{row['precision']}"
+        )
         cells = f"{row['all_ms']:,.0f} ms | {row['a_quarter_ms']:,.0f} ms"
         lines.append(f"| {what} | {cells} | **{row['times_as_fast']:.1f}** |")
     if step := found.get("precision"):
@@ -76,6 +79,12 @@ def savings() -> str:
         what = f"SimCLR's step, ResNet-18 at 32 px, {step['precision']}, channels last"
         cells = f"{ms['plain']:,.0f} ms | {ms['shipped']:,.0f} ms"
         lines.append(f"| {what} | {cells} | **{step['times_as_fast']:.1f}** |")
+        loss, half = step["loss"], len(step["losses"]["plain"]) // 2
+        lines += [
+            "",
+            f"SimCLR's loss over the last {half} of {2 * half} steps: {loss['shipped']:.2f} as shipped, "
+            f"{loss['plain']:.2f} in float32, {loss['plain, another seed']:.2f} in it from another seed.",
+        ]
     return "\n".join([*lines, "", f"{_where(found['tokens'])}."])
 
 
