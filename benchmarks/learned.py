@@ -15,7 +15,8 @@ RANKS = {"rankme": "RankMe", "lidar": "LiDAR"}
 
 
 def golden(suite: str) -> str:
-    """The suite's table in Markdown: a row a method, its untrained control in brackets, pixels last.
+    """The suite's table in Markdown: a row a method, its untrained control in brackets, pixels last,
+    by the size of the images if methods differ in it.
 
     Minutes are those of the fastest seed, with a letter for its machine if there were several. LiDAR is shown
     where all runs have it.
@@ -30,6 +31,7 @@ def golden(suite: str) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join([' --- '] + [' ---: '] * (len(head) - 1))}|"]
     places = sorted({_machine(each) for found in runs.values() for each in found})
     letters = dict(zip(places, "abcdefgh", strict=False)) if len(places) > 1 else {}
+    sizes = {_pixels_a_side(each) for found in runs.values() for each in found}
     for method, title in METHODS.items():
         found, paths = runs[method], paths_of[method]
         if not found:
@@ -48,8 +50,9 @@ def golden(suite: str) -> str:
         minutes = " ".join([f"{fastest['minutes_in_all']:.1f}", *([f"({place})"] if place else [])])
         lines.append(f"| {link} | {' | '.join(cells)} | {minutes} |")
         by_pixels = {"raw pixels": pixels, "their principal components": pca}
+        size = f", {_pixels_a_side(found[0])} px" if len(sizes) > 1 else ""
         for name, control in by_pixels.items():
-            controls[name] = " | ".join(_value(control, key) for key in columns)
+            controls[name + size] = " | ".join(_value(control, key) for key in columns)
         for name, control in {"its own untrained encoder": untrained, **by_pixels}.items():
             for key in ACCURACIES if len(found) > 1 else ():
                 methods = above.setdefault(name, {}).setdefault(key, [])
@@ -82,6 +85,10 @@ def _above(trained: list[dict[str, Any]], control: list[dict[str, Any]], key: st
     gains = [a[key]["value"] - b[key]["value"] for a, b in zip(trained, control, strict=True)]
     half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
     return statistics.mean(gains) > half
+
+
+def _pixels_a_side(found: dict[str, Any]) -> int:
+    return int(found["results"]["preprocessing"]["image_size"])
 
 
 def _machine(found: dict[str, Any]) -> str:
