@@ -1,6 +1,6 @@
-"""What a step is spared by two of the shipped settings: bfloat16 with channels last, and patches left out.
+"""What a step is spared by bfloat16 with channels last, by patches left out, and would be by torch.compile.
 
-    python benchmarks/savings.py                             # both
+    python benchmarks/savings.py                             # all three
     python benchmarks/savings.py --cases precision --steps 60    # with a curve of the loss to speak of
 
 ``precision`` is SimCLR's step on a ResNet-18 and images of 32 px, once as ``selfsup train`` makes it (the
@@ -8,7 +8,9 @@ precision that is faster here, channels last, freed memory kept) and once in flo
 Each form has a process of its own, in turn; the plain form goes on from a second seed too, so that it can be
 seen whether the losses differ by more than those of two seeds. ``tokens`` is a ViT-S/16 at 224 px, forward
 and backward, on a quarter of the patches, as MAE's and I-JEPA's encoders see them, and on all, a batch of 64,
-in turn in one process. Results go to ``benchmarks/results/savings-cpu.json``.
+in turn in one process. ``compiled`` is an encoder of each kind, forward and backward, as it is and compiled
+by torch, which runs do without: a ResNet as a whole, a vision transformer block by block. Results go to
+``benchmarks/results/savings-cpu.json``.
 """
 
 import argparse
@@ -31,11 +33,13 @@ from selfsup.commands import keep_freed_memory
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
+from selfsup.encoder import Encoder
 from selfsup.objectives import random_mask
 from selfsup.run.build import make_encoder, make_method, quiet
 from selfsup.run.trainer import choose_attention, in_16_bits
 
 RESULTS = Path(__file__).parent / "results" / "savings-cpu.json"
+CASES = ("tokens", "compiled", "precision")
 WARM = 2  # steps before the clock starts
 IMAGES = 64  # of `tokens`, a batch as small-scale runs have it; that of a few images is bound by the weights
 FORMS = {"shipped": ("shipped", 0), "plain": ("plain", 0), "plain, another seed": ("plain", 1)}
@@ -124,7 +128,42 @@ def _quarter(name: str, rounds: int) -> dict[str, Any]:
 
         return once
 
-    sides = {"all": run(None), "a_quarter": run(some)}
+    return _in_turn({"all": run(None), "a_quarter": run(some)}, rounds, half)
+
+
+def compiled(rounds: int) -> dict[str, Any]:
+    """How many times as fast torch.compile makes an encoder, and seconds that it takes first, a row each."""
+    return {backbone: _compiled(backbone, rounds) for backbone in ("resnet10", "vit_mini")}
+
+
+def _compiled(backbone: str, rounds: int) -> dict[str, Any]:
+    config = load_config("train", ["method=simclr", f"backbone={backbone}", "data.image_size=32"])
+    choose_attention(config["trainer"])
+    half = in_16_bits(config["trainer"])
+    images = torch.randn(IMAGES, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def run(encoder: Encoder) -> Callable[[], None]:
+        def once() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                encoder(images).float().square().mean().backward()
+            encoder.zero_grad()
+
+        return once
+
+    plain, fast = (make_encoder(config).train().to(memory_format=torch.channels_last) for _ in range(2))
+    for part in fast.model.blocks if fast.has_tokens else [fast.model]:
+        part.compile(dynamic=False)
+    started = time.perf_counter()
+    run(fast)()
+    seconds = time.perf_counter() - started
+    return _in_turn({"plain": run(plain), "compiled": run(fast)}, rounds, half) | {
+        "seconds_of_compiling": round(seconds, 1)
+    }
+
+
+def _in_turn(sides: dict[str, Callable[[], None]], rounds: int, half: bool) -> dict[str, Any]:
+    """Milliseconds of two sides, medians of turns, and how many times as fast the second is."""
     ms: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(rounds + 1):
         for side, once in sides.items():
@@ -132,7 +171,7 @@ def _quarter(name: str, rounds: int) -> dict[str, Any]:
             once()
             if number:  # the first finds no memory yet
                 ms[side].append(1000 * (time.perf_counter() - started))
-    ratios = [whole / part for whole, part in zip(ms["all"], ms["a_quarter"], strict=True)]
+    ratios = [first / second for first, second in zip(*ms.values(), strict=True)]
     return {
         "precision": "bfloat16" if half else "float32",
         "images": IMAGES,
@@ -146,9 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--cases", nargs="+", choices=("precision", "tokens"), default=("precision", "tokens")
-    )
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--data", default="../shared/data", help="folder of the CIFAR-10 parquet files")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=10, help="of precision, a fifth as many")
@@ -161,6 +198,8 @@ def main() -> None:
         return
     if "tokens" in asked.cases:
         keep(RESULTS, {"tokens": tokens(asked.rounds)})
+    if "compiled" in asked.cases:
+        keep(RESULTS, {"compiled": compiled(asked.rounds)})
     if "precision" in asked.cases:
         keep(RESULTS, {"precision": precision(asked.data, asked.steps, max(1, asked.rounds // 5))})
     print(RESULTS.read_text())
