@@ -85,7 +85,15 @@ def savings() -> str:
             f"SimCLR's loss over the last {half} of {2 * half} steps: {loss['shipped']:.2f} as shipped, "
             f"{loss['plain']:.2f} in float32, {loss['plain, another seed']:.2f} in it from another seed.",
         ]
-    return "\n".join([*lines, "", f"{_where(found['tokens'])}."])
+    lines += ["", f"{_where(found['tokens'])}."]
+    if passes := found.get("compiled"):
+        told = (
+            f"the encoder of `{name}` {passes[name]['times_as_fast']:.2f} times as fast after "
+            f"{passes[name]['seconds_of_compiling']:.0f} s"
+            for name in ("resnet10", "vit_mini")
+        )
+        lines += ["", f"`torch.compile` makes {', '.join(told)} ({_where(passes)})."]
+    return "\n".join(lines)
 
 
 def peers() -> str:
