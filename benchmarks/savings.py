@@ -1,4 +1,4 @@
-"""What a step is spared by bfloat16 with channels last, by patches left out, and would be by torch.compile.
+"""What a step is spared by bfloat16 with channels last, by patches left out and by torch.compile.
 
     python benchmarks/savings.py                             # all three
     python benchmarks/savings.py --cases precision --steps 60    # with a curve of the loss to speak of
@@ -9,8 +9,7 @@ Each form has a process of its own, in turn; the plain form goes on from a secon
 seen whether the losses differ by more than those of two seeds. ``tokens`` is a ViT-S/16 at 224 px, forward
 and backward, on a quarter of the patches, as MAE's and I-JEPA's encoders see them, and on all, a batch of 64,
 in turn in one process. ``compiled`` is an encoder of each kind, forward and backward, as it is and compiled
-by torch, which runs do without: a ResNet as a whole, a vision transformer block by block. Results go to
-``benchmarks/results/savings-cpu.json``.
+by torch (`compile=true`). Results go to ``benchmarks/results/savings-cpu.json``.
 """
 
 import argparse
@@ -152,8 +151,7 @@ def _compiled(backbone: str, rounds: int) -> dict[str, Any]:
         return once
 
     plain, fast = (make_encoder(config).train().to(memory_format=torch.channels_last) for _ in range(2))
-    for part in fast.model.blocks if fast.has_tokens else [fast.model]:
-        part.compile(dynamic=False)
+    fast.compile_training()
     started = time.perf_counter()
     run(fast)()
     seconds = time.perf_counter() - started

@@ -1,7 +1,7 @@
 """Encoders: timm models with their input's statistics and the recipe they were built from."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm
@@ -30,6 +30,7 @@ class Encoder(nn.Module):
         mean: of the RGB values in [0, 1] that the images are normalised with.
         std: their standard deviations.
         card: what ``card.json`` says; empty for an encoder that was not loaded from a directory.
+        compiled: whether :meth:`compile_training` was called.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Encoder(nn.Module):
         self.recipe = recipe
         self.mean, self.std = tuple(mean), tuple(std)
         self.card: dict[str, Any] = {}
+        self.compiled = False
 
     @property
     def dim(self) -> int:
@@ -74,7 +76,7 @@ class Encoder(nn.Module):
         return (self.input_size // self.patch_size,) * 2
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)
+        return self._passed(self.model, images)
 
     def sequence(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Prefix and patch tokens ``(N, P + L, D)``, after the last norm.
@@ -90,11 +92,32 @@ class Encoder(nn.Module):
         if keep is not None:
             prefix, patches = tokens[:, : self.prefix], tokens[:, self.prefix :]
             tokens = torch.cat([prefix, take(patches, keep)], dim=1)
-        return vit.norm(vit.blocks(vit.norm_pre(tokens)))
+        return vit.norm(self._passed(vit.blocks, vit.norm_pre(tokens)))
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Patch tokens ``(N, L, D)``, or ``(N, K, D)`` of the patches in ``keep`` ``(N, K)``."""
         return self.sequence(images, keep)[:, self.prefix :]
+
+    def compile_training(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Have :func:`torch.compile` speed up the passes of training mode.
+
+        A vision transformer is compiled block by block, any other model as a whole. The first pass of a
+        shape takes tens of seconds; weights, their names and what is saved stay the same. A copy of the
+        encoder is not compiled.
+
+        Args:
+            backend: that of :func:`torch.compile`.
+        """
+        for part in self.model.blocks if self.has_tokens else [self.model]:
+            part.compile(dynamic=False, backend=backend)
+        self.compiled = True
+
+    def _passed(self, part: nn.Module, x: Tensor) -> Any:
+        """``part(x)``, by compiled code in training alone."""
+        if self.compiled and not self.training:  # batches of many sizes, each to be compiled first
+            with torch.compiler.set_stance("force_eager"):
+                return part(x)
+        return part(x)
 
     def untrained(self, seed: int = 0) -> "Encoder":
         """The same architecture and initialisation with fresh random weights."""

@@ -12,6 +12,7 @@ from selfsup.encoder import Encoder, build_encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.views import ViewPlan
+from selfsup.views.native import cxx
 
 PATCH_SIZES, FEWEST_PATCHES = (16, 8, 4, 2), 6
 LARGEST_FOR_SMALL_STEM = 64
@@ -67,6 +68,21 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         seed=config["seed"],
         **settings,
     )
+
+
+def compile_encoders(method: Method, on_gpu: bool) -> None:
+    """Have torch compile the training passes of a method's encoders, a teacher's among them.
+
+    Raises:
+        UsageError: there is no C++ compiler, which it takes on a CPU.
+    """
+    if not on_gpu and not cxx():
+        raise UsageError(
+            "compile=true needs a C++ compiler on a CPU; install one, such as g++, or leave it out"
+        )
+    for module in method.modules():
+        if isinstance(module, Encoder):
+            module.compile_training()
 
 
 def effective_batch(config: Mapping[str, Any], devices: int) -> int:

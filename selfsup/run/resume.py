@@ -15,6 +15,7 @@ from selfsup.config import config_root, require_types
 from selfsup.errors import UsageError
 
 _MAY_CHANGE = (
+    "compile",
     "logger",
     "online",
     "evaluate",

@@ -26,6 +26,7 @@ from selfsup.files import write_text
 from selfsup.methods.base import Method
 from selfsup.report import write_report
 from selfsup.run.build import (
+    compile_encoders,
     count_devices,
     count_steps,
     effective_batch,
@@ -67,6 +68,8 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     world = devices * config["trainer"]["num_nodes"]
     order = make_order(source, config["batch_size"], config["seed"], world)
     method = make_method(config, make_encoder(config), devices)
+    if config["compile"]:
+        compile_encoders(method, gpu)
     check_batch_norm(method, config, world, gpu)
     check_trainer(config, devices)
     selecting(config["online"]["best"], source.labels is not None)

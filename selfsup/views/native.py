@@ -129,9 +129,14 @@ def load() -> ctypes.CDLL | None:
     return library
 
 
+def cxx() -> str | None:
+    """The command of this machine's C++ compiler, if it has one: what ``CXX`` names, or the system's."""
+    return os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
+
+
 def _library() -> Path:
     """The library's file, compiled unless it is there."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
+    compiler = cxx()
     if compiler is None:
         raise RuntimeError("there is no C++ compiler (c++, or what CXX names)")
     command = [*compiler.split(), *_FLAGS, "-shared"]
