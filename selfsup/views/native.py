@@ -131,14 +131,15 @@ def load() -> ctypes.CDLL | None:
 
 def cxx() -> str | None:
     """The command of this machine's C++ compiler, if it has one: what ``CXX`` names, or the system's."""
-    return os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
+    named = os.environ.get("CXX", "").strip()
+    return next((each for each in ([named] if named else _COMPILERS) if shutil.which(each.split()[0])), None)
 
 
 def _library() -> Path:
     """The library's file, compiled unless it is there."""
     compiler = cxx()
     if compiler is None:
-        raise RuntimeError("there is no C++ compiler (c++, or what CXX names)")
+        raise RuntimeError(f"there is no C++ compiler ({os.environ.get('CXX') or 'c++, or what CXX names'})")
     command = [*compiler.split(), *_FLAGS, "-shared"]
     identity = "\0".join([_SOURCE.read_text(encoding="utf-8"), *command, _processor()])
     name = f"views-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
