@@ -31,7 +31,7 @@ from selfsup.callbacks.signals import StopSignals
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
-from selfsup.run.build import make_encoder, make_method, quiet
+from selfsup.run.build import look_for_gpus_once, make_encoder, make_method, quiet
 from selfsup.run.trainer import choose_attention, make_trainer
 
 RESULTS = Path(__file__).parent / "results" / "overhead-cpu.json"
@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200, help=f"stretches of {STRETCH} steps a form")
     rounds = parser.parse_args().rounds
     quiet()
+    look_for_gpus_once()
     turns = Turns(FORMS)
     with ThreadPoolExecutor(len(FORMS)) as threads:
         # The first stretch warms up.

@@ -23,8 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from golden import METHODS
-from origin import origin
+from selfsup.commands import prepare_process
 
 RESULTS = Path(__file__).parent / "results" / "peers.json"
 WARM = 10  # steps before the clock starts
@@ -214,6 +213,11 @@ def _batch(method: str, data: str) -> int:
 
 def main() -> None:
     """Compare the methods that the command line asks for."""
+    if sys.argv[1:3] == ["--side", "ours"]:
+        prepare_process()  # as every command does, before torch is imported
+    from golden import METHODS
+    from origin import origin
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,6 +1,7 @@
 """From a configuration to an encoder and a method."""
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -115,3 +116,13 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     # lightly's DINO head uses the form of weight norm that torch will drop one day.
     warnings.filterwarnings("ignore", message=".*weight_norm.*deprecated", category=FutureWarning)
+
+
+def look_for_gpus_once() -> None:
+    """Where there is no GPU, keep torch from searching for one at every step of AdamW.
+
+    Lightning has torch ask NVML, the driver's library, which it then tries to open each time: a quarter of a
+    millisecond a step. Without NVML torch remembers what it found.
+    """
+    if not torch.cuda.is_available():
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"

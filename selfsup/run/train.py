@@ -30,6 +30,7 @@ from selfsup.run.build import (
     count_devices,
     count_steps,
     effective_batch,
+    look_for_gpus_once,
     make_encoder,
     make_method,
     quiet,
@@ -60,6 +61,7 @@ def train(config: dict[str, Any]) -> Path:
 def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     started = time.perf_counter()
     quiet()
+    look_for_gpus_once()
     gpu = on_gpu(config["trainer"]["accelerator"])
     choose_attention(config["trainer"])
     pl.seed_everything(config["seed"], verbose=False)

@@ -1,10 +1,11 @@
-"""How threads wait and memory is kept is set before torch is loaded, and is the user's to choose."""
+"""How threads wait and what is kept in memory is set before torch is loaded, and is the user's to choose."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
 
 SHOW = "from selfsup.commands import main; main(['train', 'batch_size=0']); import os, sys; "
 SHOW += "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
@@ -26,3 +27,25 @@ def test_large_pages_are_asked_for_unless_told_otherwise(given: dict[str, str], 
     theirs = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"}
     done = subprocess.run([sys.executable, "-c", show], env=theirs | given, capture_output=True, text=True)
     assert done.stdout.split() == [kept, "False"], done.stderr
+
+
+SHAPES = """
+from selfsup.commands import prepare_process
+prepare_process()
+import torch
+layer = torch.nn.Conv2d(64, 64, 3)
+with torch.no_grad():
+    for size in 2 * list(range(8, 168)):
+        layer(torch.zeros(4, 64, size, 8))
+"""
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
+@pytest.mark.parametrize(("given", "again"), [({}, 160), ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}, 0)])
+def test_few_shapes_are_remembered_unless_told_otherwise(given: dict[str, str], again: int) -> None:
+    theirs = {k: v for k, v in os.environ.items() if "CACHE_CAPACITY" not in k} | given
+    theirs["ONEDNN_VERBOSE"] = "2"  # a line for each preparation, whether it was remembered or not
+    done = subprocess.run([sys.executable, "-c", SHAPES], env=theirs, capture_output=True, text=True)
+    made = [line for line in done.stdout.splitlines() if "create" in line and ",convolution," in line]
+    assert len(made) == 320, done.stderr
+    assert sum("create:cache_miss" in line for line in made[160:]) == again
