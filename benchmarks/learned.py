@@ -64,9 +64,23 @@ def golden(suite: str) -> str:
         for name, found_above in above.items():
             told = "; ".join(f"{ACCURACIES[key]}: {_listed(methods)}" for key, methods in found_above.items())
             lines.append(f"* {name} in {told}.")
+    lines += _ceiling(suite)
     named = [f"({letters[place]}) {place}" if letters else place for place in places]
     note = " LiDAR is of the seeds that were judged by it, one at least." if unjudged else ""
     return "\n".join([*lines, "", f"{'; '.join(named)}.{note}"])
+
+
+def _ceiling(suite: str) -> list[str]:
+    """What was reached with every label, where it was tried."""
+    path = RESULTS / f"ceiling-{suite}.json"
+    if not path.is_file():
+        return []
+    svm = json.loads(path.read_text())["svm"]
+    low, high = (f"{100 * bound:.1f}" for bound in svm["interval"])
+    told = (
+        f"With every label, [a support vector machine](benchmarks/results/{path.name}) on the pixels reaches "
+    )
+    return ["", f"{told}{100 * svm['value']:.1f} [{low}, {high}]."]
 
 
 def _scores(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
