@@ -29,7 +29,6 @@ def pixels(source: ImageArray) -> np.ndarray:
 def main() -> None:
     """Choose, learn, judge once."""
     train, test = digits()
-    assert train.labels is not None and test.labels is not None
     search = GridSearchCV(SVC(), CHOICES, cv=5).fit(pixels(train), train.labels.numpy())
     right = int((search.predict(pixels(test)) == test.labels.numpy()).sum())
     found = {"value": right / len(test), "interval": wilson(right, len(test)), "chosen": search.best_params_}
