@@ -111,8 +111,8 @@ def _peers(found: dict[str, Any]) -> str:
     ]
     for row in found["rows"]:
         lines.append(
-            f"| {METHODS[row['method']]} | {row['ours_images_per_second']:.0f} images/s "
-            f"| {row['lightly_images_per_second']:.0f} images/s | **{row['times_as_fast']:.1f}** "
+            f"| {METHODS[row['method']]} | {row['ours_images_per_second']:,.0f} images/s "
+            f"| {row['lightly_images_per_second']:,.0f} images/s | **{row['times_as_fast']:.1f}** "
             f"| {row['ours_peak_mib']:,} MiB | {row['lightly_peak_mib']:,} MiB "
             f"| **{row['times_the_memory']:.2f}** |"
         )
