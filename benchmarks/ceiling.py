@@ -3,7 +3,7 @@
     python benchmarks/ceiling.py
 
 Its two settings are chosen by five-fold cross-validation on the training images; the test images are looked
-at once. Where its own interval holds a control's score, no encoder can be shown to be above that control.
+at once. Where even its interval holds a control's score, so few images hardly tell anything from it.
 The result goes to ``benchmarks/results/ceiling-digits.json``.
 """
 

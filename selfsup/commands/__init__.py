@@ -128,7 +128,7 @@ def remember_few_shapes() -> None:
 
     oneDNN, and ideep between it and torch, keep what they have prepared for each of the last 1,024 shapes.
     With shapes that differ from step to step, as of I-JEPA's published masks, that is 300 MiB after forty
-    steps and more later; with 128 it is half as much. A step of a ResNet has fewer and is as fast.
+    steps and more later; with 128 it is half as much, and steps of ResNets are as fast.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _SHAPES)
     os.environ.setdefault("LRU_CACHE_CAPACITY", _SHAPES)  # ideep's

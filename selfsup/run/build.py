@@ -121,8 +121,8 @@ def quiet() -> None:
 def look_for_gpus_once() -> None:
     """Where there is no GPU, keep torch from searching for one at every step of AdamW.
 
-    Lightning has torch ask NVML, the driver's library, which it then tries to open each time: a quarter of a
-    millisecond a step. Without NVML torch remembers what it found.
+    Lightning has torch ask NVML, the driver's library, which it then tries to open each time: up to a quarter
+    of a millisecond a step. Without NVML torch remembers what it found.
     """
     if not torch.cuda.is_available():
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
