@@ -237,6 +237,17 @@ def test_impossible_combinations_are_one_sentence(overrides: tuple[str, ...], wo
         make_method(config, make_encoder(config), devices=1)
 
 
+def test_a_module_is_not_overwritten_by_words_or_nothing() -> None:
+    method = build("method=simclr")
+    method.note = "plain"  # type: ignore[assignment]
+    method.note = torch.nn.Linear(2, 2)
+    assert "note.weight" in method.state_dict()
+    with pytest.raises(TypeError, match="module"):
+        method.note = "words"  # type: ignore[assignment]
+    method.note = None  # type: ignore[assignment]
+    assert "note.weight" not in method.state_dict()
+
+
 def test_any_method_takes_any_plan_with_enough_views() -> None:
     method = build("method=simclr", "views=dino")
     loss, _ = method.loss(views_of(method))
