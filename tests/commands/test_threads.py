@@ -1,8 +1,10 @@
 """How threads wait and what is kept in memory is set before torch is loaded, and is the user's to choose."""
 
+import mmap
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,3 +51,15 @@ def test_few_shapes_are_remembered_unless_told_otherwise(given: dict[str, str], 
     made = [line for line in done.stdout.splitlines() if "create" in line and ",convolution," in line]
     assert len(made) == 320, done.stderr
     assert sum("create:cache_miss" in line for line in made[160:]) == again
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without ideep")
+def test_torch_asks_for_ideeps_limit_by_the_name_that_is_set() -> None:
+    show = SHOW.replace("GOMP_SPINCOUNT", "LRU_CACHE_CAPACITY")
+    theirs = {k: v for k, v in os.environ.items() if k != "LRU_CACHE_CAPACITY"}
+    done = subprocess.run([sys.executable, "-c", show], env=theirs, capture_output=True, text=True)
+    assert done.stdout.split() == ["128", "False"], done.stderr
+    # Nothing tells how many shapes ideep remembers; the name it looks for stands in torch's library.
+    (library,) = (Path(torch.__file__).parent / "lib").glob("*torch_cpu.[sd][oyl]*")
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        assert content.find(b"\0LRU_CACHE_CAPACITY\0") >= 0
