@@ -71,6 +71,9 @@ def _results(world: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
         weight = layer_for("nt_xent", inputs).requires_grad_()
         value = dict(collectives(inputs["z1"].chunk(world)[rank] @ weight))[name]
         results[name] = (value.detach(), _averaged(value, weight))
+    summed = inputs["z1"].clone()
+    all_reduce_sum(summed)
+    results["argument"] = (summed, torch.zeros(()))
     teacher = inputs_for("dino")["teacher"].chunk(world, 1)[rank]
     results["dino_center"] = (dino_center(teacher), torch.zeros(()))
     scores = inputs_for("swav")["teacher"].chunk(world, 1)[rank]

@@ -258,6 +258,12 @@ def test_collectives_are_differentiated(collective: str, world: int, worlds: Wor
 
 
 @pytest.mark.parametrize("world", processes.WORLDS)
+def test_collectives_leave_their_argument_as_it_was(world: int, worlds: Worlds) -> None:
+    for found in worlds[world]:
+        assert torch.equal(found["argument"][0], inputs_for("nt_xent")["z1"])
+
+
+@pytest.mark.parametrize("world", processes.WORLDS)
 def test_center_is_that_of_all_processes(world: int, worlds: Worlds) -> None:
     expected = dino_center(inputs_for("dino")["teacher"])
     for found in worlds[world]:
