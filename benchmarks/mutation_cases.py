@@ -99,6 +99,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("seed: int = 0", "seed: int = 1"),
         ("(-t.square() / 2).exp()", "(-t.square()).exp()"),
         ("weights = 2 * (t_max", "weights = (t_max"),
+        # Not the first weight, of t = 0: what it weighs is 0 there.
         ("weights[-1:] / 2", "weights[-1:]"),
         (
             "F.normalize(_normal(z.shape[1], slices, seed).to(z), dim=0)",

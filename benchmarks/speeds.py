@@ -104,7 +104,7 @@ def peers() -> str:
 def _peers(found: dict[str, Any]) -> str:
     """lightly's published form beside ours, a row a method."""
     lines = [
-        f"{_where(found)}; lightly {found['versions']['lightly']}.",
+        f"{_where(found)}; lightly {found['versions']['lightly']}; `{found['command']}`.",
         "",
         "| | ours | lightly | times as fast | memory, ours | lightly's | of lightly's |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",

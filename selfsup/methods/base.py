@@ -47,8 +47,8 @@ class Method(pl.LightningModule):
         self.step_skipped = False  # set where a step's gradients are not finite, and so not used
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning writes the name of the hook in work fifty times a step, and torch asks each time whether
-        # it is a parameter: a tenth of a millisecond in all.
+        # Lightning writes the name of the hook in work fifty times a step, and callbacks some numbers. Torch
+        # asks each time whether it is a parameter: a tenth of a millisecond in all.
         if isinstance(value, str | float | None) and name in self.__dict__:
             self.__dict__[name] = value
         else:
