@@ -64,17 +64,17 @@ class FiniteSteps(pl.Callback):
     def _forget(self) -> None:
         self.batches: list[Any] = []
         self.losses: list[Tensor] = []
-        self.before: list[Tensor] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Looking for them in all modules takes longer than what is done with them.
         self.parameters, self.buffers = list(pl_module.parameters()), list(pl_module.buffers())
+        self.before = [buffer.clone() for buffer in self.buffers]
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if not self.batches:
-            self.before = [buffer.clone() for buffer in self.buffers]
+            _copy(self.before, self.buffers)
             pl_module.step_skipped = False  # type: ignore[assignment]
         self.batches.append(batch)
 
@@ -89,7 +89,7 @@ class FiniteSteps(pl.Callback):
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             if scaler is None or scaler.get_scale() < 1 or not _agreed(trainer, finite(self.losses)):
                 self._report(trainer, pl_module)
-            torch._foreach_copy_(self.buffers, self.before)
+            _copy(self.buffers, self.before)
             if scaler is None:  # which wants to see them, and does not step then
                 for parameter in self.parameters:
                     parameter.grad = None
@@ -210,6 +210,11 @@ def finite(tensors: list[Tensor]) -> Tensor:
         return torch.tensor(True)
     # Norms are not negative, so that no two of them cancel; each operation more is felt in a small step.
     return torch.stack(torch._foreach_norm(tensors)).sum() < math.inf
+
+
+def _copy(into: list[Tensor], of: list[Tensor]) -> None:
+    if of:  # torch refuses to copy no tensors
+        torch._foreach_copy_(into, of)
 
 
 def nonfinite(tensors: Mapping[str, Tensor]) -> str | None:

@@ -41,7 +41,7 @@ def run(out: Path, *given: str) -> int:
 
 @pytest.fixture
 def spoilt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Calls of the plan (from 1) in which the fourth image of the second view is spoilt."""
+    """Calls of the plan (from 1) in which the fourth image of the second view, or the only one, is spoilt."""
     calls, whole = 0, ViewPlan.__call__
     when: list[int] = []
 
@@ -50,7 +50,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         views = whole(self, batch, epoch)
         calls += 1
         if calls in when:
-            views[1][3, 0, 2, 2] = float("nan")
+            views[:2][-1][3, 0, 2, 2] = float("nan")
         return views
 
     monkeypatch.setattr(ViewPlan, "__call__", spoil)
@@ -74,6 +74,19 @@ def test_an_image_that_is_not_finite_costs_its_step(
     newest, _ = newest_intact(tmp_path / "run")
     assert newest is not None
     assert read_checkpoint(newest)["callbacks"]["FiniteSteps"] == {"skipped": [3]}
+
+
+def test_a_method_without_buffers_skips_the_step_too(
+    tmp_path: Path, spoilt: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoilt += [3, 4]
+    assert run(tmp_path, "method=mae") == 0
+    assert "step 3: view 0 is not finite for 'digit " in " ".join(capsys.readouterr().out.split())
+    newest, _ = newest_intact(tmp_path / "run")
+    assert newest is not None
+    weights = read_checkpoint(newest)["state_dict"]
+    assert newest.stem == "step-000000005"
+    assert nonfinite(weights) is None
 
 
 def test_a_module_whose_output_is_not_finite_is_named_with_its_sample(
