@@ -127,10 +127,16 @@ class Method(pl.LightningModule):
         """Random numbers of this step and process alone, so that nothing need be saved to resume."""
         return step_generator(self.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        # Lightning goes through a batch, down to the last name of a skipped image, also where it is to stay.
+        if device.type == "cpu":
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        step, settings = self.global_step, self.optimizer
-        lr = self.learning_rate(step, self.total_steps)
-        decay = cosine(step, self.total_steps, settings["weight_decay"], settings["weight_decay_end"])
+        step, total, settings = self.global_step, self.total_steps, self.optimizer
+        lr = self.learning_rate(step, total)
+        decay = cosine(step, total, settings["weight_decay"], settings["weight_decay_end"])
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr * group["lr_scale"]
             group["weight_decay"] = decay if group["decayed"] else 0.0
