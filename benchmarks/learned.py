@@ -75,12 +75,17 @@ def _ceiling(suite: str) -> list[str]:
     path = RESULTS / f"ceiling-{suite}.json"
     if not path.is_file():
         return []
-    svm = json.loads(path.read_text())["svm"]
+    found = json.loads(path.read_text())
+    svm, seeds = found["svm"], found["backbone"]["seeds"]
     low, high = (f"{100 * bound:.1f}" for bound in svm["interval"])
-    told = (
-        f"With every label, [a support vector machine](benchmarks/results/{path.name}) on the pixels reaches "
+    scores = ", ".join(
+        f"{_value(seeds, key)}{_spread(seeds, key)} in {ACCURACIES[key]}" for key in ACCURACIES
     )
-    return ["", f"{told}{100 * svm['value']:.1f} [{low}, {high}]."]
+    told = (
+        f"With every label, [a support vector machine](benchmarks/results/{path.name}) on the pixels reaches"
+    )
+    more = f"and SimCLR's backbone, trained on its views to tell the labels, {scores} ({len(seeds)} seeds)"
+    return ["", f"{told} {100 * svm['value']:.1f} [{low}, {high}], {more}."]
 
 
 def _scores(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
