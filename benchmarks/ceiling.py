@@ -10,7 +10,6 @@ Results go to ``benchmarks/results/ceiling-digits.json``.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from golden import call
 from origin import keep
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 from torch import nn
+from tuning import PROTOCOLS, judged
 
 from selfsup.config import load_config
 from selfsup.data import ImageArray, digits
@@ -73,15 +72,12 @@ def told(seed: int) -> Encoder:
     return method.encoder.eval()
 
 
-def judged(encoder: Encoder) -> dict[str, Any]:
-    """The scores of `selfsup evaluate`, by name."""
+def scores(encoder: Encoder) -> dict[str, Any]:
+    """What `selfsup evaluate` finds of it, by name."""
+    evaluate = ["selfsup", "evaluate", "data=digits", PROTOCOLS, "controls=false"]
     with tempfile.TemporaryDirectory() as out:
-        folder, results = save_encoder(encoder, Path(out) / "encoder"), Path(out) / "results.json"
-        asked = ["protocols=[knn,linear,nshot]", "controls=false", "cache=null"]
-        call(["selfsup", "evaluate", "data=digits", *asked, f"encoder={folder}", f"out={results}"])
-        (row,) = json.loads(results.read_text())["rows"]
-    kept = ("value", "interval")
-    return {name: {key: row["scores"][name][key] for key in kept} for name in ("knn", "linear", "5-shot")}
+        (found,) = judged(evaluate, save_encoder(encoder, Path(out) / "encoder")).values()
+    return found
 
 
 def main() -> None:
@@ -91,7 +87,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5)
     seeds = range(parser.parse_args().seeds)
-    found = {"svm": svm(), "backbone": {"seeds": [judged(told(seed)) for seed in seeds]}}
+    found = {"svm": svm(), "backbone": {"seeds": [scores(told(seed)) for seed in seeds]}}
     print(found)
     keep(RESULTS, found)
 

@@ -34,6 +34,21 @@ def parts(suite: str, data: str) -> list[str]:
     return [*kind, f"data.train={where}{learned}", f"data.test={where}{held}"]
 
 
+def judged(evaluate: list[str], encoder: Path) -> dict[str, Any]:
+    """What the evaluating command finds of an encoder's folder and its controls, by row and name."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results.json"
+        call([*evaluate, f"encoder={encoder}", f"out={results}", "cache=null"])
+        rows = json.loads(results.read_text())["rows"]
+    return {
+        row["name"]: {
+            name: {"value": row["scores"][name]["value"], "interval": row["scores"][name]["interval"]}
+            for name in ("knn", "linear", "5-shot")
+        }
+        for row in rows
+    }
+
+
 def trial(suite: str, method: str, settings: list[str], data: str, controls: bool) -> dict[str, Any]:
     """Train and judge: the commands, minutes of training, and the scores of the encoder and its controls."""
     images = parts(suite, data)
@@ -47,19 +62,11 @@ def trial(suite: str, method: str, settings: list[str], data: str, controls: boo
     ]
     evaluate = ["selfsup", "evaluate", *images, PROTOCOLS, f"controls={str(controls).lower()}"]
     with tempfile.TemporaryDirectory() as folder:
-        run, results = Path(folder) / "trial", Path(folder) / "results.json"
+        run = Path(folder) / "trial"
         started = time.perf_counter()
         call([*train, "report=false", "online=none", f"out={folder}", "name=trial"])
         minutes = (time.perf_counter() - started) / 60
-        call([*evaluate, f"encoder={run / 'encoder'}", f"out={results}", "cache=null"])
-        rows = json.loads(results.read_text())["rows"]
-    scores = {
-        row["name"]: {
-            name: {"value": row["scores"][name]["value"], "interval": row["scores"][name]["interval"]}
-            for name in ("knn", "linear", "5-shot")
-        }
-        for row in rows
-    }
+        scores = judged(evaluate, run / "encoder")
     return {
         "method": method,
         "settings": settings,

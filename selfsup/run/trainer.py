@@ -43,7 +43,7 @@ _HOOKS = (  # that Lightning calls in every step
 
 
 class Unmeasured(PassThroughProfiler):
-    """A profiler that does nothing in less time than Lightning's, which is asked some sixty times a step."""
+    """A profiler that does nothing in less time than Lightning's, which makes a generator for every hook."""
 
     _nothing = nullcontext()
 
