@@ -1,38 +1,60 @@
-"""Files that are there whole or not at all, whatever happens while they are written."""
+"""Files of ours, there whole or not at all; files of strangers, read as data and through no link."""
 
+import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 _PART = ".part"
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+LARGEST_TEXT = 64 * 2**20  # bytes of a table or JSON file that a run leaves
+
+
+class NotPlain(OSError):
+    """A link, a pipe, a device or a folder where a plain file is wanted."""
 
 
 @contextmanager
 def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     """A file to write into, which takes the name ``path`` once all of it is on the disk.
 
-    Until then, and if anything fails, whatever was at ``path`` stays as it was.
+    Until then, and if anything fails, whatever was at ``path`` stays as it was. A link at ``path`` is
+    replaced; what it leads to is not touched. Missing folders above are made.
 
     Raises:
         FileExistsError: there is such a file and ``overwrite`` is false.
         OSError: the disk is full, or refuses otherwise.
     """
     part = part_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.unlink(missing_ok=True)  # of an earlier process of the same number, or a stranger's link
     try:
-        with part.open("wb") as file:
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666), "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if overwrite:
             os.replace(part, path)
         else:
-            os.link(part, path)  # unlike a rename, it refuses to replace
+            _move_to_new(part, path)
         sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _move_to_new(part: Path, path: Path) -> None:
+    """Rename without replacing what is there."""
+    try:
+        os.link(part, path)  # unlike a rename, it refuses to replace
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, such as exFAT: take the name first
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.replace(part, path)
 
 
 def part_of(path: Path) -> Path:
@@ -46,10 +68,78 @@ def write_text(path: Path, text: str, *, overwrite: bool = True) -> None:
         file.write(text.encode())
 
 
+@contextmanager
+def appended(path: Path) -> Iterator[TextIO]:
+    """A table to add rows to, made if it is not there; never one that a link leads to.
+
+    Raises:
+        NotPlain: ``path`` is a link, a pipe, a device or a folder.
+        OSError: the disk is full, or refuses otherwise.
+    """
+    _require_plain(path, missing_ok=True)
+    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | _NO_LINK
+    with os.fdopen(os.open(path, flags, 0o666), "a", newline="", encoding="utf-8") as file:
+        yield file
+
+
+def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
+    """The content of a plain file.
+
+    Raises:
+        NotPlain: it is a link, a pipe, a device or a folder, none of which is opened.
+        OSError: it is not there, cannot be read, or is larger than ``largest`` bytes.
+    """
+    _require_plain(path)
+    descriptor = os.open(path, os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(f"it is larger than {largest} bytes")
+    return content
+
+
+def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
+    """The content of a plain file in UTF-8.
+
+    Raises:
+        ValueError: it is not UTF-8.
+        OSError: as :func:`read_bytes`.
+    """
+    return read_bytes(path, largest).decode("utf-8")
+
+
+def read_json(path: Path, largest: int = LARGEST_TEXT) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ValueError: it is damaged, nested without end, or no object.
+        OSError: as :func:`read_bytes`.
+    """
+    try:
+        content = json.loads(read_text(path, largest))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")
+    return content
+
+
+def _require_plain(path: Path, *, missing_ok: bool = False) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        if missing_ok:
+            return
+        raise
+    if not stat.S_ISREG(mode):
+        kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no plain file"
+        raise NotPlain(f"'{path}' is {kind}, which is not opened")
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what processes that were killed while writing into ``folder`` left half written."""
     for part in folder.glob(f".*{_PART}"):
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

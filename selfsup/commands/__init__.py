@@ -5,14 +5,24 @@ where it was noticed.
 """
 
 import ctypes
+import errno
 import importlib
+import io
 import os
 import sys
 
 from selfsup.errors import RunStopped, UsageError
+from selfsup.text import shown
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SHAPES = "128"
+# What a disk refuses in the middle of a command, and what helps.
+_OF_THE_DISK = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, or ask for a larger quota",
+    errno.EROFS: "name a place that can be written to",
+    errno.EIO: "see whether the disk is well",
+}
 
 COMMANDS = {
     "train": "learn an encoder from images without labels",
@@ -44,6 +54,9 @@ def main(argv: list[str] | None = None) -> int:
         _say(_overview())
         return 0
     name, *rest = arguments
+    # A name that the terminal's encoding does not have is printed with escapes instead of ending the command.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     traceback = "traceback=true" in rest
     try:
         if name == "completion":
@@ -76,13 +89,19 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         if traceback:
             raise
-        print(f"selfsup {name}: {error}", file=sys.stderr)
+        print(f"selfsup {name}: {shown(error)}", file=sys.stderr)
         return 2
     except RunStopped as error:
         if traceback and error.status == 1:
             raise
-        print(f"selfsup {name}: {error}", file=sys.stderr)
+        print(f"selfsup {name}: {shown(error)}", file=sys.stderr)
         return error.status
+    except OSError as error:
+        if traceback or error.errno not in _OF_THE_DISK:
+            raise
+        where = f" '{shown(error.filename)}'" if error.filename else ""
+        print(f"selfsup {name}: {error.strerror}{where}; {_OF_THE_DISK[error.errno]}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"selfsup {name}: interrupted", file=sys.stderr)
         return 130
