@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from selfsup.data.decisions import Decisions
 from selfsup.data.decode import Picture, UnreadableImage
 
 __all__ = ["ImageArray", "ImageFiles", "Items", "Source", "UnreadableImage", "in_memory", "subset"]
@@ -56,6 +57,7 @@ class ImageArray:
         self.classes = classes
         self.names = names
         self.skipped = list(skipped)
+        self.decisions = Decisions()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,6 +95,7 @@ class ImageFiles:
         self.classes = classes
         self.names = names
         self.skipped: list[tuple[str, str]] = []
+        self.decisions = Decisions()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -171,10 +174,13 @@ def subset(source: Source, rows: Tensor) -> Source:
     """
     labels = None if source.labels is None else source.labels[rows]
     names = Picked(source.names if source.names is not None else Names(source), rows)
+    part: Source
     if source.images is not None:
-        return ImageArray(source.images[rows], labels, source.classes, names, source.skipped)
-    part = ImageFiles(Picked(source.files, rows), labels, source.classes, names)
-    part.skipped = list(source.skipped)
+        part = ImageArray(source.images[rows], labels, source.classes, names, source.skipped)
+    else:
+        part = ImageFiles(Picked(source.files, rows), labels, source.classes, names)
+        part.skipped = list(source.skipped)
+    part.decisions = source.decisions
     return part
 
 
@@ -204,7 +210,9 @@ def in_memory(source: Source) -> Source:
     rows = torch.tensor(kept)
     labels = None if source.labels is None else source.labels[rows]
     names = [source.name(i) for i in kept]
-    return ImageArray(images[: len(kept)], labels, source.classes, names, skipped)
+    array = ImageArray(images[: len(kept)], labels, source.classes, names, skipped)
+    array.decisions = source.decisions
+    return array
 
 
 def _small_shape(source: ImageFiles) -> torch.Size | None:

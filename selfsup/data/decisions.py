@@ -1,0 +1,61 @@
+"""What was decided about a data set: printed before training, kept with the run, shown in its report."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from selfsup.text import shown
+
+
+@dataclass
+class Decisions:
+    """What a source made of the files it was given.
+
+    Attributes:
+        splits: where training and test images come from, a sentence.
+        labels: where labels come from, or why there are none, a sentence.
+        classes: images of each class, of training and test together; empty without labels.
+        left_out: how many files are not used, by the reason.
+        values: the range of values that becomes black to white, a sentence; empty for plain 8-bit images.
+        bands: which bands of images with more than three are used, a sentence; empty if there are none.
+        pages: which page of files with several is used, a sentence; empty if there are none.
+
+    >>> Decisions(labels="labels are the folders' names", left_out={"no reader for .heic": 60}).lines()
+    ['labels are the folders\\' names', '60 files are left out: no reader for .heic']
+    """
+
+    splits: str = ""
+    labels: str = ""
+    classes: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    values: str = ""
+    bands: str = ""
+    pages: str = ""
+
+    def lines(self) -> list[str]:
+        """The sentences for a person, each on one printable line."""
+        said = [self.splits, self.labels, self.values, self.bands, self.pages]
+        for reason, count in self.left_out.items():
+            said.append(f"{count} {'file is' if count == 1 else 'files are'} left out: {reason}")
+        return [shown(line) for line in said if line]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON types, for the run's folder and the report."""
+        return asdict(self)
+
+
+def decisions_of(content: Mapping[str, Any]) -> Decisions:
+    """The decisions in what :meth:`Decisions.as_json` gave, of a file that may be a stranger's.
+
+    Raises:
+        ValueError: a part is of another type.
+    """
+    empty = Decisions()
+    parts = {name: content.get(name, value) for name, value in asdict(empty).items()}
+    for name, value in asdict(empty).items():
+        given = parts[name]
+        if not isinstance(given, type(value)):
+            raise ValueError(f"{name} is no {type(value).__name__}")
+        if isinstance(given, dict) and not all(isinstance(count, int) for count in given.values()):
+            raise ValueError(f"{name} holds something else than counts")
+    return Decisions(**parts)
