@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benchmarks.robustness import kills
 from selfsup.callbacks import signals
 from selfsup.callbacks.checkpoint_files import newest_intact, step_of
 from selfsup.callbacks.finite import FiniteSteps
@@ -25,10 +25,6 @@ from selfsup.evaluation import registry
 from selfsup.files import write_text
 from selfsup.methods.base import Method
 from selfsup.run import folder as run_folder
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-import kills
 
 TINY = (
     "batch_size=64",

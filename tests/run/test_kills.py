@@ -1,15 +1,11 @@
 """A run that is killed at any moment and resumed is, bit for bit, the run that was not."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.robustness import kills
 from selfsup.config import options
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-import kills
 
 METHODS = options("method")
 

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,9 @@ import pytest
 import torch
 import yaml
 
+from benchmarks.robustness import kills
 from selfsup.callbacks.checkpoint_files import checkpoint_path, checkpoints, step_of
 from selfsup.commands import main
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-import kills
 
 STEPS = 6
 

@@ -1,26 +1,20 @@
 """Failures that are caused on purpose are named by what they are, and healthy runs are left alone."""
 
 import csv
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.rows import read
 from selfsup.callbacks.guard import failures_of
 from selfsup.callbacks.guard.watch import Watch
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.commands import main
 from selfsup.objectives import floors
-
-sys.path.append(str(Path(__file__).parents[3]))
-
 from tests.callbacks.guard.provoked import PROVOKED, SMALL
 
-MEASURED = json.loads(
-    (Path(__file__).parents[3] / "benchmarks" / "results" / "guard.json").read_text(encoding="utf-8")
-)
+HEALTHY = [row for row in read("guard") if row["kind"] == "healthy"]
 CASES = {case.name: case for case in PROVOKED}
 # A case of each kind, of those the one that is named first.
 QUICK = (
@@ -67,7 +61,9 @@ def named(method: str, looks: list[dict[str, float]], steps: int) -> list[tuple[
     return found
 
 
-@pytest.mark.parametrize("row", MEASURED["provoked"], ids=lambda row: row["failure"])
+@pytest.mark.parametrize(
+    "row", [row for row in read("guard") if row["kind"] == "provoked"], ids=lambda row: row["failure"]
+)
 def test_of_what_was_measured_each_failure_has_its_name(row: dict[str, Any]) -> None:
     case = CASES[row["failure"]]
     # One of the methods takes part under the name of its objective.
@@ -78,9 +74,9 @@ def test_of_what_was_measured_each_failure_has_its_name(row: dict[str, Any]) -> 
 
 
 def test_of_what_was_measured_fifty_healthy_runs_have_none() -> None:
-    rows = [row for row in MEASURED["healthy"] if row.get("batch_size") != 8]
+    rows = [row for row in HEALTHY if row.get("batch_size") != 8]
     assert len({(row["method"], row["seed"]) for row in rows}) == 50
-    for row in MEASURED["healthy"]:
+    for row in HEALTHY:
         assert row["looks"][-1]["step"] >= STEPS
         assert named(row["method"], row["looks"], row["steps"]) == [], (row["method"], row["seed"])
         assert row["warnings"] == []
@@ -88,7 +84,7 @@ def test_of_what_was_measured_fifty_healthy_runs_have_none() -> None:
 
 def test_healthy_runs_stay_clear_of_every_bound() -> None:
     """By a tenth of the bound's value: a failure that a little noise would name is not watched for."""
-    for row in MEASURED["healthy"]:
+    for row in HEALTHY:
         start = row["looks"][0]
         for failure in failures_of(row["method"]):
             for look in row["looks"]:

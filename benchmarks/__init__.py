@@ -1,0 +1,1 @@
+"""Speed, quality and robustness against peers; results in ``results/``, one line of JSON a row."""

@@ -1,0 +1,1 @@
+"""How good: what methods learn, and what their settings were chosen by."""
