@@ -5,8 +5,8 @@
 
 Both sides run in turn in one process, three times each, and the fastest of all repeats counts: neighbours on
 a shared machine only ever slow a run down. Peak memory is that of one forward and backward pass in a process
-of its own, above what the process held before. Results go to ``benchmarks/results/objectives.jsonl``, of a GPU
-to ``objectives-gpu.jsonl``.
+of its own, above what the process held before. Results go to ``benchmarks/results/objectives.jsonl``, of a
+GPU to ``objectives-gpu.jsonl``.
 """
 
 import argparse
