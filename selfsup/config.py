@@ -7,16 +7,20 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.backbones.names import require_timm_name
 from selfsup.errors import UsageError
+from selfsup.ranges import ANY, parsed, require_range, take_ranges
+from selfsup.text import shown
 
 # min(1, product) of its arguments: a view's probability as a multiple of the data's.
 OmegaConf.register_new_resolver(
@@ -26,7 +30,6 @@ OmegaConf.register_new_resolver(
 _FREE = ("backbone.model_args.", "data.sources.", "bank.", "query.")  # settings that something else checks
 _OTHER_DATA = ("bank", "query")  # settings that name a data configuration, as data does
 _MANY = ("protocols",)  # groups of which several options are chosen at once
-_MAY_BE_NULL = ("method.optimizer.clip", "online.every_epochs", *_FREE)
 
 
 def config_root() -> Path:
@@ -65,13 +68,13 @@ def load_config(
         UsageError: an unknown key or option, a value of the wrong type, a setting that has to be given.
     """
     groups, settings = _sort_overrides(overrides)
-    bare = _compose(command, groups)
+    bare, ranges = _compose(command, groups)
     settings = _with_kinds(bare, settings)
     for key, override in settings.items():
         _require_key(bare, key, override)
-    config = _compose(command, [*groups, *(_quoted(bare, *setting) for setting in settings.items())])
+    config = _set(bare, settings)
     for key in settings:
-        _require_type(key, _value(bare, key), _value(config, key))
+        _require_type(key, _value(bare, key), _value(config, key), ranges)
     if data is not None:
         config.data = OmegaConf.create(dict(data))
     missing = [key for key in _leaves(config) if _value(config, key) == "???"]
@@ -82,16 +85,16 @@ def load_config(
     except OmegaConfBaseException as error:
         raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
     assert isinstance(plain, dict)
-    return {**{str(key): value for key, value in plain.items()}, "overrides": list(overrides)}
+    values = {str(key): value for key, value in plain.items()}
+    _require_ranges(bare, ranges, values, config)
+    return {**values, "overrides": list(overrides)}
 
 
 def written(command: str, overrides: Iterable[str]) -> str:
     """The configuration as YAML, as it is written: references unresolved, nothing required."""
     groups, settings = _sort_overrides(overrides)
-    bare = _compose(command, groups)
-    settings = _with_kinds(bare, settings)
-    quoted = [_quoted(bare, key, override) for key, override in settings.items()]
-    return OmegaConf.to_yaml(_compose(command, [*groups, *quoted]))
+    bare, _ = _compose(command, groups)
+    return OmegaConf.to_yaml(_set(bare, _with_kinds(bare, settings)))
 
 
 def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]]:
@@ -149,12 +152,61 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(known)}"
 
 
-def _compose(command: str, overrides: list[str]) -> DictConfig:
+def _compose(command: str, groups: list[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The settings as they are written in the files, and the ranges of those that are numbers."""
     try:
         with initialize_config_dir(str(config_root().resolve()), version_base="1.3"):
-            return compose(command, overrides)
+            config = compose(command, groups)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(f"the settings do not fit together: {_first_line(error)}") from error
+    ranges = take_ranges(config)
+    for key in _leaves(config):
+        if key not in ranges and (target := _referred(config, key)) in ranges:
+            ranges[key] = ranges[target]
+    return config, ranges
+
+
+def _set(bare: DictConfig, settings: Mapping[str, str]) -> DictConfig:
+    """The configuration with these settings, overrides by their keys."""
+    config, parser = deepcopy(bare), OverridesParser.create()
+    for key, override in settings.items():
+        try:
+            (parsed_override,) = parser.parse_overrides([_quoted(bare, key, override)])
+        except HydraException as error:
+            raise UsageError(f"'{shown(override, 60)}' cannot be read: {_first_line(error)}") from error
+        except ValueError as error:
+            raise UsageError(f"'{shown(override, 60)}' has more digits than any setting takes") from error
+        if parsed_override.is_sweep_override():
+            raise UsageError(f"'{override}' gives several values; give one, or a list as {key}=[1,2]")
+        try:
+            OmegaConf.update(config, key, parsed_override.value(), force_add=True)
+        except OmegaConfBaseException as error:
+            raise UsageError(f"'{shown(override, 60)}' cannot be set: {_first_line(error)}") from error
+    return config
+
+
+def _require_ranges(
+    bare: DictConfig, ranges: Mapping[str, str], given: Mapping[str, Any], written: DictConfig | None = None
+) -> None:
+    """Raise a UsageError unless every number that is given lies in the range of its setting."""
+    for key, value in _flat(given):
+        if key in ranges:
+            sources = re.findall(r"\$\{([\w.]+)\}", str(_value(written, key))) if written is not None else []
+            if written is None or _referred(written, key) not in ranges:  # which is looked at by itself
+                require_range(key, parsed(ranges[key]), value, _default(bare, key), sources)
+        elif key.startswith(_FREE):
+            for each in value if isinstance(value, list) else [value]:
+                if type(each) in (int, float):
+                    require_range(key, ANY, each, 0.0)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Values by dotted key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _first_line(error: Exception) -> str:
@@ -169,12 +221,36 @@ def _leaves(config: Any, prefix: str = "") -> Iterable[str]:
         yield f"{prefix}{key}"
 
 
-def _value(config: DictConfig, key: str) -> Any:
-    """The value of a dotted key as it was written, ``None`` where there is no such key."""
+def _node(config: DictConfig, key: str) -> Any:
     node: Any = config
     for part in key.split("."):
         node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
+    return node
+
+
+def _value(config: DictConfig, key: str) -> Any:
+    """The value of a dotted key as it was written, ``None`` where there is no such key."""
+    node = _node(config, key)
     return node._value() if isinstance(node, ValueNode) else node
+
+
+def _referred(config: DictConfig, key: str) -> str | None:
+    """The full key of the setting that one refers to, ``${..length}`` and nothing else."""
+    if not re.fullmatch(r"\$\{[\w.]+\}", str(_value(config, key))):
+        return None
+    target = _node(config, key)._maybe_dereference_node()
+    return None if target is None else str(target._get_full_key(None))
+
+
+def _default(config: DictConfig, key: str) -> Any:
+    """The value of a dotted key with references followed, ``None`` where there is none."""
+    node = _node(config, key)
+    target = None if node is None else node._maybe_dereference_node()
+    return (
+        OmegaConf.to_container(target, resolve=True)
+        if isinstance(target, ListConfig)
+        else (target._value() if isinstance(target, ValueNode) else None)
+    )
 
 
 def _quoted(config: DictConfig, key: str, override: str) -> str:
@@ -186,8 +262,7 @@ def _quoted(config: DictConfig, key: str, override: str) -> str:
         return f"{key}=[{','.join(_text(name) for name in names if name)}]"
     if text and re.search(r"[^\w.+-]", value) and value[0] not in "[{'\"":
         override = f"{key}={_text(value)}"
-    known = key in set(_leaves(config)) and not f"{key}.".startswith(_FREE)
-    return override if known else f"++{override}"
+    return override
 
 
 def _text(value: str) -> str:
@@ -214,8 +289,9 @@ def _require_key(config: DictConfig, key: str, override: str) -> None:
     raise UsageError(f"no setting '{key}' (in '{override}'); {hint}")
 
 
-def _require_type(key: str, default: Any, value: Any) -> None:
-    if default is None or isinstance(default, str) or (value is None and key.startswith(_MAY_BE_NULL)):
+def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) -> None:
+    nullable = key.startswith(_FREE) or (key in ranges and "null" in parsed(ranges[key]).others)
+    if default is None or isinstance(default, str) or (value is None and nullable):
         return
     expected: tuple[tuple[type, ...], str]
     if isinstance(default, bool):
@@ -234,23 +310,23 @@ def _require_type(key: str, default: Any, value: Any) -> None:
 
 
 def require_types(command: str, config: Mapping[str, Any]) -> None:
-    """Raise a UsageError where a setting, perhaps a stranger's, is of another type than its default."""
-    method = config.get("method")
-    name = str(method["name"]) if isinstance(method, Mapping) and "name" in method else ""
-    default = _compose(command, [f"method={name}"] if name in options("method") else [])
+    """Raise a UsageError for a value, perhaps a stranger's, not of its default's type or out of range."""
+    default, ranges = _compose(command, _groups_of(config))
     given = OmegaConf.create({str(key): value for key, value in config.items()})
     assert isinstance(given, DictConfig)
     known = set(_leaves(given))
     for key in _leaves(default):
         if key in known:
-            _require_type(key, _value(default, key), _value(given, key))
+            _require_type(key, _value(default, key), _value(given, key), ranges)
+    _require_ranges(default, ranges, config)
 
 
-def require_positive(config: Mapping[str, Any], *keys: str) -> None:
-    """Raise a UsageError unless each dotted key holds a number above 0."""
-    for key in keys:
-        value: Any = config
-        for part in key.split("."):
-            value = value[part]
-        if value <= 0:
-            raise UsageError(f"{key} is {value}; it has to be above 0")
+def _groups_of(config: Mapping[str, Any]) -> list[str]:
+    """Overrides that choose the options a resolved configuration was made of, as far as it tells."""
+    chosen = dict(str(each).partition("=")[::2] for each in config.get("overrides") or ())
+    for group in ("method", "data", "logger"):
+        settings = config.get(group)
+        if isinstance(settings, Mapping) and "name" in settings:
+            chosen[group] = str(settings["name"])
+    folders = (path.name for path in config_root().iterdir() if path.is_dir())
+    return [f"{group}={chosen[group]}" for group in folders if chosen.get(group) in options(group)]

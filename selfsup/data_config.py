@@ -82,13 +82,6 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{key}", {None: "null", True: "true", False: "false"}.get(value, str(value))
 
 
-def require_workers(data: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless ``data.workers`` is "auto" or a number of processes."""
-    workers = data["workers"]
-    if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
-        raise UsageError(f"data.workers is auto or a whole number from 0 on, not '{workers}'")
-
-
 def _sibling(path: Path) -> str:
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, names, n=1)

@@ -168,9 +168,9 @@ def test_names_read_off_timms_sources_are_timms() -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["batch_size=0"], "batch_size is 0; it has to be above 0"),
+        (["batch_size=0"], "batch_size is 0; it has to be a whole number from 1"),
         (["method.optimizer.lr=-1"], "method.optimizer.lr is -1; it has to be above 0"),
-        (["trainer.accumulate_grad_batches=0"], "above 0"),
+        (["trainer.accumulate_grad_batches=0"], "a whole number from 1"),
         (
             ["method.optimizer.layer_decay=0"],
             "method.optimizer.layer_decay is 0; it has to be above 0 and at",

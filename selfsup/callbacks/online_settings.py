@@ -11,15 +11,7 @@ SELECTING = ("knn", "rankme", "rankme-centred", "nesum", "participation-ratio", 
 
 
 def check_online(settings: Mapping[str, Any]) -> None:
-    """Raise a UsageError for a value of ``configs/online`` that cannot be."""
-    for name in ("every_epochs", "every_steps", "bank", "queries", "k", "temperature"):
-        value = settings[name]
-        if value is None and name.startswith("every"):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise UsageError(f"online.{name} is {value}; it has to be a number above 0")
-    if settings["every_steps"] is not None and not isinstance(settings["every_steps"], int):
-        raise UsageError(f"online.every_steps is {settings['every_steps']}; it has to be a whole number")
+    """Raise a UsageError for a precision or a score that there is not."""
     require_precision("online.precision", settings["precision"])
     if settings["best"] not in (None, "auto", *SELECTING):
         raise UsageError(

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.evaluate import require_encoder
-from selfsup.config import require_positive
-from selfsup.data_config import require_paths, require_workers
+from selfsup.data_config import require_paths
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
 
@@ -42,10 +41,8 @@ def run(config: Mapping[str, Any]) -> None:
 def check(config: Mapping[str, Any]) -> None:
     """Refuse what can be seen to be wrong without importing torch."""
     require_encoder(str(config["encoder"]))
-    require_positive(config, "batch_size")
     require_precision("precision", config["precision"])
     if config["data"]:
-        require_workers(config["data"])
         require_paths(config["data"])
 
 

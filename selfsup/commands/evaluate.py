@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.backbones.names import require_timm_name
-from selfsup.config import require_positive
-from selfsup.data_config import other_data, require_paths, require_workers
+from selfsup.data_config import other_data, require_paths
 from selfsup.errors import UsageError
 
 
@@ -25,7 +24,6 @@ def run(config: Mapping[str, Any]) -> None:
     """
     out, named = config["out"], encoder_names(config["encoder"])
     data, sources = data_configs(config)
-    require_positive(config, "cache_gb")
     if out is not None and Path(out).exists():
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
 
@@ -98,7 +96,6 @@ def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, d
     }
     for source in sources.values():
         require_paths(source)
-        require_workers(source)
     names = [source["name"] for source in sources.values()]
     name = names[0] if sources["bank"] == sources["query"] else f"{names[0]}-to-{names[1]}"
     return {**sources["bank"], "name": name}, sources

@@ -2,6 +2,7 @@
 
 from selfsup.commands import config_name
 from selfsup.config import config_root, options, summary, written
+from selfsup.ranges import BLOCK
 
 _EXAMPLES = {
     "train": [
@@ -66,7 +67,7 @@ def words() -> dict[str, list[str]]:
         chosen = [f"{group}={name}" for group in groups for name in options(group)]
         lines = (config_root() / f"{config_name(command)}.yaml").read_text(encoding="utf-8").splitlines()
         settings = [line.partition(":")[0] for line in lines if line[:1].isalpha() and ":" in line]
-        keys = [f"{key}=" for key in settings if key not in ("defaults", *groups)]
+        keys = [f"{key}=" for key in settings if key not in ("defaults", BLOCK, *groups)]
         found[command] = ["--help", "--list", *chosen, *keys]
     return found
 
@@ -78,10 +79,10 @@ def describe(command: str, overrides: list[str]) -> str:
     if _GROUPS[command]:
         parts += ["", choices(command)]
     parts += ["", "settings:"]
-    inside_defaults = False
+    unlisted = False  # what composes the configuration, and what limits it
     for line in (config_root() / f"{config_name(command)}.yaml").read_text(encoding="utf-8").splitlines():
-        inside_defaults = line == "defaults:" or (inside_defaults and line.startswith("  "))
-        if line and not inside_defaults and not line.startswith("#"):
+        unlisted = line in ("defaults:", f"{BLOCK}:") or (unlisted and line.startswith("  "))
+        if line and not unlisted and not line.startswith("#"):
             parts.append(f"  {line}")
     if command == "train":
         parts += [

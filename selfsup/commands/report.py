@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup.config import require_positive
 from selfsup.errors import UsageError
 
 
@@ -17,7 +16,6 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before torch is imported, if a run is not there or the file is.
     """
-    require_positive(config, "images", "gflops")
     for folder in config["runs"]:
         if not Path(str(folder)).is_dir():
             raise UsageError(f"there is no run '{folder}'; a run leaves a folder in runs/")

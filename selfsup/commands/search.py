@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.embed import check, tell_skipped
-from selfsup.config import require_positive
 from selfsup.errors import UsageError
 
 
@@ -20,7 +19,6 @@ def run(config: Mapping[str, Any]) -> None:
     """
     features, query = config["features"], Path(str(config["query"])).expanduser()
     check(config if features is None else {**config, "data": {}})
-    require_positive(config, "k")
     if not query.is_file():
         raise UsageError(f"query: there is no file '{query}'")
     if features is not None and not Path(str(features)).is_file():

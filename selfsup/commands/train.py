@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
-from selfsup.config import require_positive
-from selfsup.data_config import require_paths, require_workers
+from selfsup.data_config import require_paths
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
 from selfsup.run.folder import process_rank
@@ -35,21 +34,10 @@ def check(config: dict[str, Any]) -> None:
     """Refuse what can be seen to be wrong without importing torch."""
     method, trainer = config["method"], config["trainer"]
     require_paths(config["data"])
-    require_workers(config["data"])
-    require_positive(config, "batch_size", "method.optimizer.lr", "trainer.accumulate_grad_batches")
-    require_positive(config, "data.image_size", "method.optimizer.lr_batch", "trainer.log_every_n_steps")
-    check_guard(config["guard"])
-    require_positive(config, "trainer.checkpoint_minutes", "trainer.checkpoints_kept")
-    for key in ("checkpoint_steps", "max_skipped_steps"):
-        if trainer[key] < 0:
-            raise UsageError(f"trainer.{key} is {trainer[key]}; it has to be 0 or more")
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
         raise UsageError("the run has no length; set trainer.max_epochs or trainer.max_steps above 0")
     if method["optimizer"]["name"] not in ("adamw", "lars", "sgd"):
         raise UsageError(f"no optimizer '{method['optimizer']['name']}'; choose adamw, lars or sgd")
-    layer_decay = method["optimizer"]["layer_decay"]
-    if not 0 < layer_decay <= 1:
-        raise UsageError(f"method.optimizer.layer_decay is {layer_decay}; it has to be above 0 and at most 1")
     require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config["online"])
     if config["logger"]["name"] == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
@@ -69,13 +57,3 @@ def check(config: dict[str, Any]) -> None:
         folder = Path(str(config["out"])) / str(config["name"])
         if folder.exists():
             raise UsageError(f"'{folder}' exists; choose another name, or go on with it by resume={folder}")
-
-
-def check_guard(settings: dict[str, Any]) -> None:
-    """Refuse an interval or a probe that the collapse guard cannot work with."""
-    if settings["every"] < 1:
-        raise UsageError(
-            f"guard.every is {settings['every']}; it has to be above 0, and guard.enabled=false turns it off"
-        )
-    if settings["images"] < 16:
-        raise UsageError(f"guard.images is {settings['images']}; the collapse guard needs 16 to judge by")

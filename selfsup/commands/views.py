@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.train import check
-from selfsup.config import require_positive
 from selfsup.errors import UsageError
 
 
@@ -25,7 +24,6 @@ def run(config: dict[str, Any]) -> None:
         if config[key]:
             raise UsageError(f"views shows the first batch of a new run; leave {key}= out")
     check({**config, "name": None})
-    require_positive(config, "images")
     path = target(config)
 
     import torch

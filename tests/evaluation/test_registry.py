@@ -51,18 +51,18 @@ def test_a_decomposition_that_fails_is_a_reason():
 
 
 @pytest.mark.parametrize(
-    ("setting", "sentence"),
+    ("name", "setting", "value", "sentence"),
     [
-        ("label_fraction.shares=[0.1,1.5]", "shares must be at most 1, not 1.5"),
-        ("finetune.layer_decay=1.5", "layer_decay must be at most 1, not 1.5"),
-        ("mae_linear.batch=1", "batch must be at least 2, not 1"),
+        ("label_fraction", "shares", [0.1, 1.5], "shares must be at most 1, not 1.5"),
+        ("finetune", "layer_decay", 1.5, "layer_decay must be at most 1, not 1.5"),
+        ("mae_linear", "batch", 1, "batch must be at least 2, not 1"),
     ],
 )
-def test_settings_out_of_range_are_told(setting, sentence):
-    name = setting.partition(".")[0]
-    config = load_config("evaluate", ["encoder=x", f"protocols={name}", f"protocols.{setting}"])
+def test_settings_out_of_range_are_told_where_no_configuration_was_composed(name, setting, value, sentence):
+    config = load_config("evaluate", ["encoder=x", f"protocols={name}"])["protocols"]
+    config[name][setting] = value
     with pytest.raises(UsageError, match=sentence):
-        protocols(config["protocols"])
+        protocols(config)
 
 
 def test_every_setting_is_in_the_record():

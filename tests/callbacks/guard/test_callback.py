@@ -301,7 +301,7 @@ def test_too_few_images_to_judge_by_are_told(tmp_path: Path, capsys: pytest.Capt
     ("setting", "words"),
     [
         ("guard.every=0", "guard.enabled=false turns it off"),
-        ("guard.every=-3", "has to be above 0"),
+        ("guard.every=-3", "has to be a whole number from 1"),
         ("guard.every=2.5", "is a whole number"),
         ("guard.images=3", "needs 16"),
         ("guard.evry=5", "did you mean 'guard.every'?"),
