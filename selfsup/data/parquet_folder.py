@@ -4,9 +4,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-from selfsup.data.folder import existing_folder
 from selfsup.data.parquet import ParquetImages, with_test
 from selfsup.data.parquet_labels import has_labels, read_labels
+from selfsup.data.paths import existing_folder
 from selfsup.data.source import ImageFiles, Source
 from selfsup.data.splits import Splits
 from selfsup.errors import UsageError

@@ -34,3 +34,17 @@ def are_the_same(train: Iterable[str | Path], test: Iterable[str | Path]) -> boo
     if learned & held and learned != held:
         raise UsageError(f"{min(learned & held)!r} is in data.train and in data.test, which must be apart")
     return learned == held
+
+
+def existing_folder(root: str | None, data: str = "folder") -> Path:
+    """``root`` as a path, if it is a folder that can be read; a sentence says why not."""
+    if root in (None, "", "???"):
+        raise UsageError(f"data={data} needs data.root=PATH, the folder of your images")
+    path = Path(str(root)).expanduser()  # a folder called 2024 comes as a number
+    if os.path.isfile(path):
+        raise UsageError(f"{root!r} is a file; data.root must be the folder that holds the images")
+    if not os.path.isdir(path):
+        raise UsageError(f"no folder {root!r}{did_you_mean(path)}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise UsageError(f"folder {root!r} may not be read; change its permissions")
+    return path

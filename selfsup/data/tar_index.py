@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfsup.data.tree import EXTENSIONS
+from selfsup.data.kinds import image_endings
 
 AT_ONCE = 64  # shards from which on several processes look for images
 _FORM = "2"  # of the cached files
@@ -94,7 +94,7 @@ def _index_shard(path: str, label_key: str) -> _Shard:
                 if not info.isreg() or not stem:
                     continue
                 ending = ending.lower().rpartition(".")[2]
-                is_image = ending in EXTENSIONS
+                is_image = ending in image_endings()
                 if (folder, stem) != key or (is_image and has_image):
                     close()
                     key, has_image, label = (folder, stem), False, None
