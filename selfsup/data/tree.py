@@ -20,16 +20,10 @@ _NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.
 SETTLED = 2 * 10**9  # nanoseconds after which a further change is sure to give a folder another time
 
 # What operating systems and storage boxes put among a person's files: thumbnails, deleted files, backups.
-SYSTEM: tuple[str, ...] = (
-    "__macosx",
-    "@eadir",
-    "#recycle",
-    "@recycle",
-    "#snapshot",
-    "$recycle.bin",
-    "lost+found",
-)
-SYSTEM += ("system volume information", "__pycache__")
+SYSTEM = {
+    *("__macosx", "@eadir", "#recycle", "@recycle", "#snapshot", "$recycle.bin", "lost+found"),
+    *("system volume information", "__pycache__"),
+}
 
 
 def find_images(top: Path, endings: Iterable[str] = ()) -> Tree:
