@@ -2,9 +2,11 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from selfsup.data.roles import role
 from selfsup.errors import UsageError
 
 
@@ -22,6 +24,26 @@ def did_you_mean(path: Path) -> str:
         return f"; nor is there a folder {str(path.parent)!r}"
     close = difflib.get_close_matches(path.name, siblings, n=1)
     return f"; did you mean {str(path.parent / close[0])!r}?" if close else ""
+
+
+def require_one_split(top: Path, files: Iterable[Path], setting: str) -> None:
+    """Raise a UsageError if names say that a folder holds the files of several splits."""
+    found: dict[str, str] = {}
+    for file in files:
+        inside = file.relative_to(top)
+        for depth, part in enumerate((*inside.parts[:-1], inside.stem)):
+            if (meaning := role(part)) is not None:
+                below = Path(*inside.parts[:depth])
+                stem = re.match(r"[\W\d_]*[^\W\d_]*", part)
+                last = f"{stem[0] if stem else ''}*{inside.suffix}"
+                found.setdefault(meaning, str(below / (part if depth < len(inside.parts) - 1 else last)))
+                break
+    order = [meaning for meaning in ("train", "validation", "test") if meaning in found]
+    if len(order) > 1:
+        raise UsageError(
+            f"folder '{top}' holds the files of several splits ({', '.join(order)}); name those of one, "
+            f"such as {setting}='{top}/{found[order[0]]}'"
+        )
 
 
 def are_the_same(train: Iterable[str | Path], test: Iterable[str | Path]) -> bool:

@@ -143,7 +143,7 @@ def test_test_rows_without_labels_are_left_out(top: Path) -> None:
     path = table(
         top, "image,label,split", lambda i: f"im{i}.png,{'ab'[i > 8]},{'train' if i < 9 else 'test'}"
     )
-    with pytest.raises(UsageError, match="test rows of .* have a label 'b' that no training row has"):
+    with pytest.raises(UsageError, match=r"test rows of .* have a label 'b' that no training row has"):
         read(path)
 
 
