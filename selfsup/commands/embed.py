@@ -31,6 +31,7 @@ def run(config: Mapping[str, Any]) -> None:
 
     encoder = load_encoder(str(config["encoder"])).to(find_device(config["device"]))
     sources = dict(zip(("train", "test"), chosen(config["data"]), strict=True))
+    tell_decisions(sources["train"])
     skipped: list[tuple[str, str]] = [pair for source in sources.values() for pair in source.skipped]
     settings = (config["batch_size"], config["data"]["workers"], config["precision"])
     count = write_embeddings(out, encoder, embed(encoder, sources, *settings, skipped))
@@ -44,6 +45,12 @@ def check(config: Mapping[str, Any]) -> None:
     require_precision("precision", config["precision"])
     if config["data"]:
         require_paths(config["data"])
+
+
+def tell_decisions(source: Any) -> None:
+    """Print what was decided about the data."""
+    for line in source.decisions.lines():
+        print(line)
 
 
 def tell_skipped(skipped: list[tuple[str, str]]) -> None:

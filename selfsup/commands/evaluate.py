@@ -33,6 +33,7 @@ def run(config: Mapping[str, Any]) -> None:
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
 
+    from selfsup.commands.embed import tell_decisions
     from selfsup.data import load_data
     from selfsup.encoder import load_encoder
     from selfsup.evaluation import SETTINGS, Cache, default_folder, evaluate, print_table, write_results
@@ -51,6 +52,8 @@ def run(config: Mapping[str, Any]) -> None:
     judged = encoders if len(encoders) > 1 else next(iter(encoders.values()))
     settings = {key: value for key, value in config.items() if key in SETTINGS}
     with sharing_processes() as first:
+        if first:
+            tell_decisions(train)
         results = evaluate(judged, train, test, data, **settings, device=device, progress=first, cache=cache)
         if first:
             print_table(results)

@@ -5,6 +5,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from selfsup.commands.embed import tell_decisions
 from selfsup.commands.train import check
 from selfsup.errors import UsageError
 
@@ -36,6 +37,7 @@ def run(config: dict[str, Any]) -> None:
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     devices = count_devices(config["trainer"], on_gpu)
     source, _ = load_data(config["data"])
+    tell_decisions(source)
     method = make_method(config, make_encoder(config), devices)
     batch, world = config["batch_size"], devices * config["trainer"]["num_nodes"]
     if batch * world > len(source):

@@ -33,7 +33,7 @@ def concat(sources: Sequence[Source]) -> Source:
     """The images of several sources, one source after the other.
 
     There are labels if every source has some. Classes of the same name are the same class; classes without
-    names go by their number.
+    names go by their number. The decisions are those of the first.
     """
     if len(sources) == 1:
         return sources[0]
@@ -42,7 +42,9 @@ def concat(sources: Sequence[Source]) -> Source:
     arrays = [source.images for source in sources if source.images is not None]
     if len(arrays) == len(sources) and len({images.shape[1:] for images in arrays}) == 1:
         skipped = [pair for source in sources for pair in source.skipped]
-        return ImageArray(torch.cat(arrays), labels, classes, names, skipped)
+        whole = ImageArray(torch.cat(arrays), labels, classes, names, skipped)
+        whole.decisions = sources[0].decisions
+        return whole
     return _lazy(sources)
 
 
@@ -118,6 +120,7 @@ def _lazy(sources: Sequence[Source]) -> Source:
     items = [source.images if source.images is not None else source.files for source in sources]
     joined = ImageFiles(Joined(items), labels, classes, Joined([Names(source) for source in sources]))
     joined.skipped = [pair for source in sources for pair in source.skipped]
+    joined.decisions = sources[0].decisions
     return joined
 
 

@@ -1,10 +1,10 @@
 """What was decided about a data set: printed before training, kept with the run, shown in its report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from selfsup.text import shown
+from selfsup.text import as_text, shown
 
 
 @dataclass
@@ -40,8 +40,32 @@ class Decisions:
         return [shown(line) for line in said if line]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON types, for the run's folder and the report."""
-        return asdict(self)
+        """Plain JSON types and valid Unicode, for the run's folder and the report."""
+        return {name: _as_text(value) for name, value in asdict(self).items()}
+
+
+def _as_text(value: Any) -> Any:
+    return (
+        {as_text(key): count for key, count in value.items()} if isinstance(value, dict) else as_text(value)
+    )
+
+
+def joined(parts: Sequence[Decisions], names: Sequence[str]) -> Decisions:
+    """The decisions about several sources that are used together, each sentence with its source's name.
+
+    >>> joined([Decisions(labels="none"), Decisions(labels="folders")], ["a", "b"]).labels
+    'a: none; b: folders'
+    """
+    whole = Decisions()
+    for key in ("splits", "labels", "values", "bands", "pages"):
+        said = [(name, getattr(part, key)) for name, part in zip(names, parts, strict=True)]
+        setattr(whole, key, "; ".join(f"{name}: {text}" for name, text in said if text))
+    for key in ("classes", "left_out"):
+        counts = getattr(whole, key)
+        for part in parts:
+            for each, count in getattr(part, key).items():
+                counts[each] = counts.get(each, 0) + count
+    return whole
 
 
 def decisions_of(content: Mapping[str, Any]) -> Decisions:

@@ -4,12 +4,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from selfsup.data.labels import label_text
 from selfsup.data.names import Numbered
 from selfsup.data.parquet import with_test
 from selfsup.data.parquet_labels import REMEDY, complete_labels, number_labels
+from selfsup.data.roles import role
 from selfsup.data.source import ImageFiles, Source
 from selfsup.data.splits import Splits
 from selfsup.errors import UsageError
+
+FIRST = 10_000  # rows by which a column is judged
+_LABELS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", "string")
 
 
 def huggingface(
@@ -28,7 +33,8 @@ def huggingface(
         subset: what the hub calls a configuration, or None for the only one.
         labels: "auto" takes labels if there are some, True insists on them, False ignores them.
         image_column: None takes the only column of images.
-        label_column: None takes the only column of class labels, or else the one called "label".
+        label_column: None takes the only column of class labels, or else the one called "label", or else the
+            only one whose values repeat as those of labels do.
         test_fraction: in (0, 1), of the training images; held out where there is no split for testing.
 
     Returns:
@@ -41,11 +47,10 @@ def huggingface(
     if labels not in ("auto", True, False):
         raise UsageError(f"data.labels must be auto, true or false, not {labels!r}")
     parts = _load(str(name), subset)
-    if "train" not in parts:
-        parts = {"train": next(iter(parts.values())), **parts}
+    parts = _with_training(parts, str(name))
     features = parts["train"].features
     images = _image_column(features, image_column, name)
-    column = None if labels is False else _label_column(features, label_column)
+    column = None if labels is False else _label_column(parts["train"], label_column)
     if labels is True and column is None:
         raise UsageError(f"{name!r} has no column of class labels; pass data.label_column=NAME, or {REMEDY}")
     if column is not None and column not in features:
@@ -65,6 +70,22 @@ def huggingface(
         return ImageFiles(Images(part, images), numbers[1], classes, called)
 
     return with_test({split: partial(read, split) for split in parts}, str(name), test_fraction)
+
+
+def _with_training(parts: dict[str, Any], name: str) -> dict[str, Any]:
+    """The splits, with one called "train"; never one for testing, unless it is the only one."""
+    if "train" in parts:
+        return parts
+    if len(parts) == 1:
+        [(split, part)] = parts.items()
+        return {"train": part} if role(split) else {"train": part, split: part}
+    meanings = {split: role(split) for split in parts}
+    likely = [split for meaning in ("train", None) for split in parts if meanings[split] == meaning]
+    if not likely:
+        raise UsageError(
+            f"{name!r} has no split to learn from, but {', '.join(parts)}; choose with data.train=SPLIT"
+        )
+    return {"train": parts[likely[0]], **{split: part for split, part in parts.items() if split != likely[0]}}
 
 
 class Images:
@@ -130,13 +151,26 @@ def _image_column(features: Any, wanted: str | None, name: str) -> str:
     return wanted or images[0]
 
 
-def _label_column(features: Any, wanted: str | None) -> str | None:
+def _label_column(part: Any, wanted: str | None) -> str | None:
     from datasets import ClassLabel
 
     if wanted is not None:
         return wanted
+    features = part.features
     labels = [column for column, feature in features.items() if isinstance(feature, ClassLabel)]
-    return labels[0] if len(labels) == 1 else ("label" if "label" in features else None)
+    if len(labels) == 1 or "label" in features:
+        return labels[0] if len(labels) == 1 else "label"
+    found = [column for column in labels or part.features if _repeats(part, column)]
+    return found[0] if len(found) == 1 else None
+
+
+def _repeats(part: Any, column: str) -> bool:
+    """Whether the first values of a column repeat as those of labels do."""
+    if getattr(part.features[column], "dtype", None) not in _LABELS:
+        return False
+    few = part.select_columns([column]).with_format("arrow")[:FIRST][column].to_pylist()
+    values = [label_text(value) for value in few]
+    return None not in values and 2 <= len(set(values)) <= len(values) / 3
 
 
 def _labels(part: Any, column: str, where: str) -> list[Any] | None:
@@ -146,6 +180,6 @@ def _labels(part: Any, column: str, where: str) -> list[Any] | None:
     values = part.select_columns([column]).with_format("arrow")[:][column].to_pylist()
     if all(value is None or value == -1 for value in values):
         return None
-    if not all(value is None or isinstance(value, int | str) for value in values):
+    if not all(value is None or isinstance(value, int | float | str) for value in values):
         raise UsageError(f"column {column!r} of {where!r} holds no labels, but {values[0]!r}; {REMEDY}")
     return complete_labels(values, where)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selfsup.data.folder import class_folders, existing_folder, images_in
 from selfsup.data.names import Below
-from selfsup.data.paths import did_you_mean
+from selfsup.data.others import class_folders, images_in
+from selfsup.data.paths import did_you_mean, existing_folder
 from selfsup.data.source import ImageFiles, Source, subset
 from selfsup.data.splits import Splits
 from selfsup.errors import UsageError

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -59,10 +60,35 @@ def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
         raise UsageError(f"data.source does not fit {config['source']['_target_']}: {error}") from error
     found = function(**arguments)
     if isinstance(found, Mapping):
-        return choose(found, config)
+        return _settled(*choose(found, config))
     # A source that takes files as its train and test has used these settings up, but for the slices.
     taken = {split: split + slices.get(split, "") for split in ("train", "test") if split in arguments}
-    return choose(dict(zip(("train", "test"), found, strict=True)), {**config, **taken})
+    return _settled(*choose(dict(zip(("train", "test"), found, strict=True)), {**config, **taken}))
+
+
+def _settled(train: Source, test: Source) -> tuple[Source, Source]:
+    """Both with the same decisions, complete with what holds of any source."""
+    decided = train.decisions = replace(train.decisions)
+    counts = f"{len(train)} images to learn from, {len(test)} to test on"
+    decided.splits = f"{decided.splits}; {counts}" if decided.splits else counts
+    names = train.classes or []
+    if train.labels is None:
+        decided.labels = decided.labels or "no labels"
+    else:
+        decided.labels = decided.labels or f"labels come with the images: {len(names)} classes"
+        decided.classes = _counts(train)
+        for name, count in _counts(test).items():
+            decided.classes[name] = decided.classes.get(name, 0) + count
+    test.decisions = decided
+    return train, test
+
+
+def _counts(source: Source) -> dict[str, int]:
+    if source.labels is None:
+        return {}
+    counts = source.labels.bincount().tolist()
+    names = source.classes or [str(number) for number in range(len(counts))]
+    return {name: count for name, count in zip(names, counts, strict=False) if count}
 
 
 def _source_function(name: str) -> Callable[..., tuple[Source, Source] | Mapping[str, Source]]:

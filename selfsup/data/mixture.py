@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.data.compose import concat, mix
+from selfsup.data.decisions import joined
 from selfsup.data.load import chosen
 from selfsup.data.source import Source
 from selfsup.data_config import data_config
@@ -35,4 +36,5 @@ def mixture(sources: Mapping[str, Mapping[str, Any]]) -> tuple[Source, Source]:
             raise UsageError(f"source '{name}' has no weight; set data.sources.{name}.weight=1")
     splits = [chosen(config) for config in configs]
     train = mix([train for train, _ in splits], [sources[name]["weight"] for name in names], names)
+    train.decisions = joined([train.decisions for train, _ in splits], names)
     return train, concat([test for _, test in splits])

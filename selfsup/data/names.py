@@ -38,6 +38,18 @@ class FileNames:
         start = int(self.ends[i - 1]) if i else 0
         return os.fsdecode(self.text[start : int(self.ends[i])].tobytes())
 
+    def picked(self, rows: np.ndarray) -> "FileNames":
+        """The names at some positions.
+
+        >>> FileNames.of(["a", "bcd", "ef"]).picked(np.array([1, 2]))[1]
+        'ef'
+        """
+        starts = np.concatenate([[0], self.ends[:-1]])[rows] if len(rows) else self.ends[:0]
+        lengths = self.ends[rows] - starts
+        ends = np.cumsum(lengths)
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+        return FileNames(self.text[places], ends)
+
 
 class Below:
     """Names as paths below a folder."""

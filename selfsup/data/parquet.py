@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfsup.data.decisions import Decisions
 from selfsup.data.parquet_files import find_files, one_line, open_parquet
-from selfsup.data.parquet_labels import has_labels, read_labels
+from selfsup.data.parquet_labels import label_column as find_label_column
+from selfsup.data.parquet_labels import read_labels
 from selfsup.data.paths import are_the_same
 from selfsup.data.source import ImageFiles, Source, subset
 from selfsup.data.split import held_out_count, hold_out
@@ -28,7 +30,7 @@ def parquet(
     labels: str | bool = "auto",
     test_fraction: float,
     image_column: str = "image",
-    label_column: str = "label",
+    label_column: str | None = None,
 ) -> tuple[Source, Source]:
     """Images and labels from parquet files: a column of structs {bytes, path} (or of plain bytes), and one
     of integer or text labels, whose names may stand in the schema's metadata.
@@ -38,6 +40,7 @@ def parquet(
         test: the same for the test split; None holds out `test_fraction` of the training files' rows. The
             same files as `train` are meant to be sliced: both sources are then one and the same.
         labels: "auto" takes labels if there is a label column, True insists on them, False ignores them.
+        label_column: None: the one called label, or else the only one whose values are like labels.
 
     Returns:
         (train, test) sources.
@@ -57,12 +60,16 @@ def parquet(
 
     values: list[Tensor | None] = [None] * len(splits)
     classes = None
-    if labels is True or (labels == "auto" and has_labels(splits[0], label_column)):
-        values, classes = read_labels(splits, label_column)
+    column, why = find_label_column(splits[0], image_column, label_column, labels)
+    if column is not None:
+        values, classes = read_labels(splits, column)
+    decided = Decisions(labels=why)
     sources: list[Source] = [
         ImageFiles(found, values_, classes, found.names())
         for found, values_ in zip(images, values, strict=True)
     ]
+    for source in sources:
+        source.decisions = decided
     if test is None:
         return held_out(sources[0], train, test_fraction, "pass data.test=FILE")
     return sources[0], sources[-1]
@@ -77,6 +84,7 @@ def held_out(whole: Source, where: str, fraction: float, remedy: str) -> tuple[S
     learn, held = hold_out(keys, whole.labels, held_out_count(len(whole), fraction))
     if not len(held):
         raise UsageError(f"each class in {where!r} has a single image; {remedy}")
+    whole.decisions.splits = f"{len(held)} of {len(whole)} images are held out for testing"
     return subset(whole, learn), subset(whole, held)
 
 

@@ -4,10 +4,8 @@ import glob
 from pathlib import Path
 from typing import Any
 
-from selfsup.data.paths import did_you_mean
+from selfsup.data.paths import did_you_mean, require_one_split
 from selfsup.errors import UsageError
-
-SPLITS = ("train", "val", "test")
 
 
 def find_files(where: str, split: str) -> list[Path]:
@@ -25,12 +23,7 @@ def find_files(where: str, split: str) -> list[Path]:
         files = sorted(path.rglob("*.parquet"))
         if not files:
             raise UsageError(f"folder {where!r} (data.{split}) holds no .parquet files")
-        mixed = [s for s in SPLITS if any(file.name.lower().startswith(s) for file in files)]
-        if len(mixed) > 1:
-            raise UsageError(
-                f"folder {where!r} holds the files of several splits ({', '.join(mixed)}); "
-                f"name those of one with a pattern, such as data.{split}='{path}/{mixed[0]}*.parquet'"
-            )
+        require_one_split(path, files, f"data.{split}")
         return files
     files = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
     if not files:

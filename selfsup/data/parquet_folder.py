@@ -1,12 +1,17 @@
 """A folder of parquet files whose names say their split, as Hugging Face's `datasets` has them."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from selfsup.data.folder import existing_folder
+from selfsup.data.decisions import Decisions
+from selfsup.data.nodes import listed
 from selfsup.data.parquet import ParquetImages, with_test
-from selfsup.data.parquet_labels import has_labels, read_labels
+from selfsup.data.parquet_labels import label_column as find_label_column
+from selfsup.data.parquet_labels import read_labels
+from selfsup.data.paths import existing_folder
+from selfsup.data.roles import role
 from selfsup.data.source import ImageFiles, Source
 from selfsup.data.splits import Splits
 from selfsup.errors import UsageError
@@ -19,7 +24,7 @@ WORDS = {
 
 
 def parquet_folder(
-    root: str, labels: str | bool, *, test_fraction: float, image_column: str, label_column: str
+    root: str, labels: str | bool, *, test_fraction: float, image_column: str, label_column: str | None
 ) -> Splits:
     """The parquet files below a folder, each of the split that its name says.
 
@@ -49,14 +54,24 @@ def parquet_folder(
             "data=parquet data.train=FILES"
         )
 
+    learned, without = find_label_column(found["train"], image_column, label_column, labels)
+    others = sorted(set(found) - {"train"})
+    unused = f"images of {listed(others)} are not learned from" if others else ""
+    decided = Decisions(unused)
+
     def read(files: list[Path]) -> Source:
         images = ParquetImages(files, image_column)
         if not len(images):
             raise UsageError(f"{str(files[0])!r} holds no images: it has no rows")
-        if labels is True or (labels == "auto" and has_labels(files, label_column)):
-            [_, values], classes = read_labels([found["train"], files], label_column)
-            return ImageFiles(images, values, classes, images.names())
-        return ImageFiles(images, names=images.names())
+        column, why = None, without
+        if learned is not None:
+            column, why = find_label_column(files, image_column, learned, labels)
+        source = ImageFiles(images, names=images.names())
+        if column is not None:
+            [_, values], classes = read_labels([found["train"], files], column)
+            source = ImageFiles(images, values, classes, images.names())
+        source.decisions = replace(decided, labels=why)
+        return source
 
     readers = {name: partial(read, files) for name, files in found.items()}
     return with_test(readers, root, test_fraction)
@@ -74,7 +89,6 @@ def _split(file: Path) -> str:
     if match := re.fullmatch(r"(.+)-\d+-of-\d+", file.stem):
         return WORDS.get(match[1].lower(), match[1])
     for part in (file.stem, *reversed(file.parts[:-1])):
-        for word in re.split(r"[^a-z]+", part.lower()):
-            if word in WORDS:
-                return WORDS[word]
+        if (meaning := role(part)) is not None:
+            return meaning
     return "train"

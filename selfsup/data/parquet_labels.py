@@ -1,4 +1,4 @@
-"""The labels of parquet files: integers or text, with or without names."""
+"""The labels of parquet files: numbers or text, with or without names."""
 
 import json
 from collections.abc import Sequence
@@ -8,15 +8,79 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfsup.data.labels import class_order, label_text
+from selfsup.data.nodes import listed
 from selfsup.data.parquet_files import one_line, open_parquet
 from selfsup.errors import UsageError
+from selfsup.text import shown
 
 REMEDY = "pass data.labels=false to learn without labels"
 
 
-def has_labels(files: list[Path], column: str) -> bool:
-    """Whether any of the files has the label column."""
-    return any(column in _schema(file).names for file in files)
+def label_column(
+    files: list[Path], images: str, wanted: str | None, labels: str | bool
+) -> tuple[str | None, str]:
+    """The column of labels, None if there is none, and a sentence about it.
+
+    Args:
+        images: the column of images.
+        wanted: its name. None: the one called label; else the only one of class labels; else the only one of
+            whole numbers, truth or text whose values repeat as those of labels do.
+        labels: "auto", True or False, as for `parquet`.
+
+    Raises:
+        UsageError: labels is True, and there is no such column, or several that may be it.
+    """
+    if labels is False:
+        return None, "no labels: data.labels=false"
+    names = list(dict.fromkeys(name for file in files for name in _schema(file).names))
+    if wanted is not None:
+        if wanted not in names and labels is not True:
+            return None, f"no labels: there is no column '{shown(wanted)}' among {listed(names)}"
+        return wanted, f"labels are those in column '{shown(wanted)}'"
+    found = _likely(files, [name for name in names if name != images])
+    if len(found) == 1:
+        return found[0], f"labels are those in column '{shown(found[0])}'"
+    why = "no column has values that repeat as those of labels do"
+    if found:
+        why = f"the columns {listed(found)} may all be labels; choose with data.source.label_column=NAME"
+    if labels is True:
+        raise UsageError(
+            f"labels are asked for, but in '{shown(files[0])}' there is no label column 'label' (it has "
+            f"{listed(names)}), and {why}; pass data.source.label_column=NAME, or {REMEDY}"
+        )
+    return None, f"no labels: {why}"
+
+
+def _likely(files: list[Path], names: list[str]) -> list[str]:
+    if "label" in names:
+        return ["label"]
+    metadata = (_schema(files[0]).metadata or {}).get(b"huggingface")
+    classes = [name for name in names if _class_names(metadata, name) is not None]
+    return classes if len(classes) == 1 else [name for name in classes or names if _repeats(files[0], name)]
+
+
+def _repeats(file: Path, name: str) -> bool:
+    """Whether a column holds a few values that repeat: two or more, each in three rows on average."""
+    import pyarrow as pa
+
+    opened = open_parquet(file)
+    if name not in opened.schema_arrow.names or not _is_label(opened.schema_arrow.field(name).type):
+        return False
+    try:
+        values = [label_text(value) for value in opened.read(columns=[name]).column(0).to_pylist()]
+    except (pa.ArrowException, OSError):
+        return False
+    return None not in values and 2 <= len(set(values)) <= len(values) / 3
+
+
+def _is_label(kind: Any) -> bool:
+    """Whether values of a type may be labels: text, numbers, truth."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(text or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind))
 
 
 def read_labels(splits: list[list[Path]], column: str) -> tuple[list[Tensor | None], list[str] | None]:
@@ -39,26 +103,24 @@ def read_labels(splits: list[list[Path]], column: str) -> tuple[list[Tensor | No
 
 
 def number_labels(
-    values: Sequence[Sequence[Any]], names: list[str] | None, column: str
+    values: Sequence[Sequence[str]], names: list[str] | None, column: str
 ) -> tuple[list[Tensor | None], list[str] | None]:
-    """`read_labels` of labels that have been read; `names` are those of the integers from 0 on, if any."""
-    try:
-        known = sorted(set(values[0]))
-    except TypeError as error:
-        raise UsageError(f"column {column!r} mixes labels of text and of integers; {REMEDY}") from error
+    """`read_labels` of labels that have been read; `names` are those of the numbers from 0 on, if any."""
+    known = class_order(values[0])
     for others in values[1:]:
-        unknown = sorted(set(others) - set(known), key=str)
+        unknown = class_order(set(others) - set(known))
         if unknown:
             raise UsageError(
-                f"the test split has a label {unknown[0]!r} that no training image has; "
+                f"the test split has a label {unknown[0]} that no training image has; "
                 f"leave its rows out, or {REMEDY}"
             )
-    if names is None or isinstance(known[0], str):
-        classes = [str(value) for value in known]
-    elif known[-1] < len(names):
-        classes = [names[value] for value in known]
-    else:
-        raise UsageError(f"label {known[-1]} has no name: the metadata names {len(names)} classes; {REMEDY}")
+    classes = known
+    if names is not None and all(label.isdecimal() for label in known):
+        if int(known[-1]) >= len(names):
+            raise UsageError(
+                f"label {known[-1]} has no name: the metadata names {len(names)} classes; {REMEDY}"
+            )
+        classes = [names[int(label)] for label in known]
     number = {value: i for i, value in enumerate(known)}
     return [torch.tensor([number[value] for value in split]) for split in values], classes
 
@@ -67,8 +129,8 @@ def _schema(file: Path) -> Any:
     return open_parquet(file).schema_arrow
 
 
-def _values(file: Path, column: str) -> list[Any]:
-    """The labels of one file, all integers or all text."""
+def _values(file: Path, column: str) -> list[str]:
+    """The labels of one file."""
     import pyarrow as pa
 
     opened = open_parquet(file)
@@ -81,20 +143,25 @@ def _values(file: Path, column: str) -> list[Any]:
         labels = opened.read(columns=[column]).column(0)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"column {column!r} of {str(file)!r} is damaged: {one_line(error)}") from error
-    kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise UsageError(f"column {column!r} of {str(file)!r} holds {kind}, not one label an image; {REMEDY}")
-    return complete_labels(labels.to_pylist(), str(file))
+    values = labels.to_pylist()
+    broken = (isinstance(value, float) and value == value and label_text(value) is None for value in values)
+    if not _is_label(labels.type) or any(broken):
+        raise UsageError(
+            f"column {column!r} of {str(file)!r} holds {labels.type}, not one label an image; {REMEDY}"
+        )
+    return complete_labels(values, str(file))
 
 
-def complete_labels(values: list[Any], where: str) -> list[Any]:
-    """The labels, all integers or all text, if there is one for every row."""
+def complete_labels(values: list[Any], where: str) -> list[str]:
+    """The labels as text (`selfsup.data.labels.label_text`), if there is one for every row."""
+    labels = []
     for row, value in enumerate(values):
-        # -1 is how the Hugging Face layout marks a row without a label.
-        if value is None or (not isinstance(value, str) and value < 0):
+        label = label_text(value)
+        # A number below 0 is how the Hugging Face layout marks a row without a label.
+        if label is None or (not isinstance(value, str) and value < 0):
             raise UsageError(f"row {row} of {where!r} has no label; label every row, or {REMEDY}")
-    return [value if isinstance(value, str) else int(value) for value in values]
+        labels.append(label)
+    return labels
 
 
 def _names(files: list[Path], column: str) -> list[str] | None:

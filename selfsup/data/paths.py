@@ -2,9 +2,11 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from selfsup.data.roles import role
 from selfsup.errors import UsageError
 
 
@@ -24,6 +26,26 @@ def did_you_mean(path: Path) -> str:
     return f"; did you mean {str(path.parent / close[0])!r}?" if close else ""
 
 
+def require_one_split(top: Path, files: Iterable[Path], setting: str) -> None:
+    """Raise a UsageError if names say that a folder holds the files of several splits."""
+    found: dict[str, str] = {}
+    for file in files:
+        inside = file.relative_to(top)
+        for depth, part in enumerate((*inside.parts[:-1], inside.stem)):
+            if (meaning := role(part)) is not None:
+                below = Path(*inside.parts[:depth])
+                stem = re.match(r"[\W\d_]*[^\W\d_]*", part)
+                last = f"{stem[0] if stem else ''}*{inside.suffix}"
+                found.setdefault(meaning, str(below / (part if depth < len(inside.parts) - 1 else last)))
+                break
+    order = [meaning for meaning in ("train", "validation", "test") if meaning in found]
+    if len(order) > 1:
+        raise UsageError(
+            f"folder '{top}' holds the files of several splits ({', '.join(order)}); name those of one, "
+            f"such as {setting}='{top}/{found[order[0]]}'"
+        )
+
+
 def are_the_same(train: Iterable[str | Path], test: Iterable[str | Path]) -> bool:
     """Whether two splits are the same files, of which each may take a slice.
 
@@ -34,3 +56,17 @@ def are_the_same(train: Iterable[str | Path], test: Iterable[str | Path]) -> boo
     if learned & held and learned != held:
         raise UsageError(f"{min(learned & held)!r} is in data.train and in data.test, which must be apart")
     return learned == held
+
+
+def existing_folder(root: str | None, data: str = "folder") -> Path:
+    """``root`` as a path, if it is a folder that can be read; a sentence says why not."""
+    if root in (None, "", "???"):
+        raise UsageError(f"data={data} needs data.root=PATH, the folder of your images")
+    path = Path(str(root)).expanduser()  # a folder called 2024 comes as a number
+    if os.path.isfile(path):
+        raise UsageError(f"{root!r} is a file; data.root must be the folder that holds the images")
+    if not os.path.isdir(path):
+        raise UsageError(f"no folder {root!r}{did_you_mean(path)}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise UsageError(f"folder {root!r} may not be read; change its permissions")
+    return path

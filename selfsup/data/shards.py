@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.data.paths import are_the_same, did_you_mean
+from selfsup.data.decisions import Decisions
+from selfsup.data.paths import are_the_same, did_you_mean, require_one_split
 from selfsup.data.source import ImageFiles, Source, subset
 from selfsup.data.split import held_out_count, hold_out
 from selfsup.data.tar_images import TarImages
@@ -90,6 +91,7 @@ def shards(
     count = round(test_fraction * len(learn.paths))
     if 0 < count < len(learn.paths):
         kept, out = hold_out([Path(path).name for path in learn.paths], None, count)
+        learn.decisions.splits = f"{count} of {len(learn.paths)} shards are held out for testing"
         return learn.source(kept.tolist()), learn.source(out.tolist())
     whole = learn.source()
     if len(whole) < 2:
@@ -98,6 +100,7 @@ def shards(
     kept, out = hold_out(keys, whole.labels, held_out_count(len(whole), test_fraction))
     if not len(out):
         raise UsageError(f"each class in {train!r} has a single image; pass data.test=SHARDS")
+    learn.decisions.splits = f"{len(out)} of {len(whole)} images are held out for testing"
     train_part = subset(whole, kept)
     train_part.skipped = whole.skipped
     return train_part, subset(whole, out)
@@ -111,6 +114,7 @@ class _Split:
         self.paths = find_shards(where, name)
         self.index: ShardIndex = index_shards(self.paths, label_key)
         self.labels: np.ndarray | None = None
+        self.decisions = Decisions(labels="no labels", left_out=dict(self.index.left_out))
         bad = self.index.problems
         if not self.index.counts.sum():
             raise UsageError(f"{where!r} (data.{name}) holds no images; {bad[0][0]!r}: {bad[0][1]}")
@@ -135,6 +139,7 @@ class _Split:
             )
         places = np.array([classes.index(label) for label in found.classes])
         self.labels, self.classes = places[found.labels], classes
+        self.decisions.labels = "labels are those of .cls or .json members"
 
     def source(self, chosen: list[int] | None = None) -> ShardImages:
         """All shards, or those chosen."""
@@ -148,6 +153,7 @@ class _Split:
         source = ShardImages(images, labels, classes)
         own = set(images.paths)
         source.skipped = [(path, why) for path, why in self.index.problems if path in own]
+        source.decisions = self.decisions
         return source
 
 
@@ -162,7 +168,9 @@ def find_shards(where: str, split: str) -> list[str]:
     found: list[str] = []
     for pattern in expand_braces(os.path.expanduser(str(where))):
         if os.path.isdir(pattern):
-            found += sorted(glob.glob(os.path.join(glob.escape(pattern), "**", "*.tar"), recursive=True))
+            below = sorted(glob.glob(os.path.join(glob.escape(pattern), "**", "*.tar"), recursive=True))
+            require_one_split(Path(pattern), map(Path, below), f"data.{split}")
+            found += below
         elif os.path.exists(pattern):
             found.append(pattern)
         elif any(mark in pattern for mark in "*?["):

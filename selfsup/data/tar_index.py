@@ -14,10 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfsup.data.tree import EXTENSIONS
+from selfsup.data.decode import Picture, UnreadableImage
+from selfsup.data.labels import class_order
+from selfsup.data.parallel import few_values
+from selfsup.data.tar_samples import Samples, is_image_kind, label_of
+from selfsup.data.tree import SYSTEM
 
 AT_ONCE = 64  # shards from which on several processes look for images
-_FORM = "2"  # of the cached files
+_FORM = "3"  # of the cached files
 
 
 class ShardIndex(NamedTuple):
@@ -29,6 +33,7 @@ class ShardIndex(NamedTuple):
         labels: int32 (N,), places in ``classes``, -1 for an image without a label; empty if none has one.
         classes: the labels as text, each once.
         problems: (shard, what is wrong with it) of the shards that were not read to their end.
+        left_out: members that may be images and are not used, by the reason.
     """
 
     starts: np.ndarray
@@ -36,14 +41,16 @@ class ShardIndex(NamedTuple):
     labels: np.ndarray
     classes: list[str]
     problems: list[tuple[str, str]]
+    left_out: dict[str, int]
 
 
 def index_shards(paths: Sequence[str], label_key: str, cache: Path | None = None) -> ShardIndex:
     """The index of some shards, from the cache if none of them changed since it was made.
 
-    A sample is a run of members whose names agree up to the first dot of the last part, as WebDataset has it;
-    its image is the member with an image's ending, its label the text of ``.cls``, or ``label_key`` of
-    ``.json``. Members that are no plain files, and those of hidden names, are passed over.
+    A sample is the members whose names agree up to the first dot of the last part, as WebDataset has it,
+    wherever they lie in the shard; its image is the member with an image's ending, of several one
+    (`selfsup.data.tar_samples`), its label the text of ``.cls``, or ``label_key`` of ``.json``. Members that
+    are no plain files, and those of hidden names, are passed over.
 
     Args:
         cache: a folder, made if it is not there; None is ``selfsup/shards`` in the user's cache folder.
@@ -70,42 +77,22 @@ class _Shard(NamedTuple):
     labels: np.ndarray  # places in classes, or -1
     classes: list[str]
     problem: str | None
+    left_out: dict[str, int]
 
 
 def _index_shard(path: str, label_key: str) -> _Shard:
+    samples = Samples()
+    problem = None
     starts: list[int] = []
     labels: list[str | None] = []
-    problem = None
-    key: tuple[str, str] | None = None
-    has_image, label = False, None
-
-    def close() -> None:
-        if has_image:
-            labels.append(label)
-
     try:
         with tarfile.open(path, "r:") as tar:
             for info in _members(tar, os.path.getsize(path)):
                 if isinstance(info, str):
                     problem = info
                     break
-                folder, _, base = info.name.rpartition("/")
-                stem, _, ending = base.partition(".")
-                if not info.isreg() or not stem:
-                    continue
-                ending = ending.lower().rpartition(".")[2]
-                is_image = ending in EXTENSIONS
-                if (folder, stem) != key or (is_image and has_image):
-                    close()
-                    key, has_image, label = (folder, stem), False, None
-                if is_image:
-                    has_image = True
-                    starts.append(info.offset)
-                elif ending in ("cls", "json"):
-                    label = (
-                        _label(tar, info, ending, label_key) if label is None or ending == "cls" else label
-                    )
-            close()
+                _add(samples, tar, info, label_key)
+            starts, labels = samples.chosen(lambda offset: _is_mask(tar, offset))
     except (tarfile.TarError, OSError) as error:
         problem = problem or f"it cannot be read as a tar file ({error})"
     if problem is None and not starts:
@@ -113,7 +100,43 @@ def _index_shard(path: str, label_key: str) -> _Shard:
     classes = list(dict.fromkeys(label for label in labels if label is not None))
     number = {label: place for place, label in enumerate(classes)}
     codes = [number.get(label or "", -1) for label in labels]
-    return _Shard(np.array(starts, np.int64), np.array(codes, np.int32), classes, problem)
+    return _Shard(np.array(starts, np.int64), np.array(codes, np.int32), classes, problem, samples.left_out)
+
+
+def _add(samples: Samples, tar: tarfile.TarFile, info: tarfile.TarInfo, label_key: str) -> None:
+    """Note a member if it is a plain file whose name is not hidden."""
+    folder, _, base = info.name.rpartition("/")
+    stem, _, kind = base.partition(".")
+    if not info.isreg() or not stem or any(part.lower() in SYSTEM for part in folder.split("/")):
+        return
+    kind = kind.lower()
+    ending = kind.rpartition(".")[2]
+    if is_image_kind(kind):
+        samples.add_image((folder, stem), kind, info.offset)
+    elif ending in ("cls", "json"):
+        samples.add_label(
+            (folder, stem), label_of(_content(tar, info), ending == "cls", label_key), ending == "cls"
+        )
+    else:
+        samples.add_other(base)
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(info)
+    assert file is not None
+    return file.read()
+
+
+def _is_mask(tar: tarfile.TarFile, offset: int) -> bool:
+    """Whether the image whose header begins there shows a few values only."""
+    assert tar.fileobj is not None
+    tar.fileobj.seek(offset)
+    info = tarfile.TarInfo.fromtarfile(tar)
+    tar.fileobj.seek(info.offset_data)
+    try:
+        return few_values(Picture(tar.fileobj.read(info.size), info.name).pixels())
+    except UnreadableImage:
+        return False
 
 
 def _members(tar: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo | str]:
@@ -139,19 +162,6 @@ def _members(tar: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo | str]
         yield f"it is damaged at byte {tar.offset}, after {whole} members, and what follows is lost"
 
 
-def _label(tar: tarfile.TarFile, info: tarfile.TarInfo, ending: str, label_key: str) -> str | None:
-    file = tar.extractfile(info)
-    assert file is not None
-    text = file.read()
-    if ending == "cls":
-        return text.decode("utf-8", "replace").strip() or None
-    try:
-        value = json.loads(text).get(label_key)
-    except (ValueError, AttributeError):
-        return None
-    return str(value) if isinstance(value, str | int) else None
-
-
 def _each(paths: Sequence[str], label_key: str) -> Iterable[_Shard]:
     processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, len(paths))
     keys = [label_key] * len(paths)
@@ -162,7 +172,11 @@ def _each(paths: Sequence[str], label_key: str) -> Iterable[_Shard]:
 
 
 def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:
-    classes = sorted({label for shard in shards for label in shard.classes}, key=_order)
+    classes = class_order(label for shard in shards for label in shard.classes)
+    left_out: dict[str, int] = {}
+    for shard in shards:
+        for reason, count in shard.left_out.items():
+            left_out[reason] = left_out.get(reason, 0) + count
     number = {label: place for place, label in enumerate(classes)}
     # A shard's own places and, last of them, -1.
     places = [np.array([*(number[label] for label in shard.classes), -1], np.int32) for shard in shards]
@@ -173,12 +187,8 @@ def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:
         np.concatenate([np.zeros(0, np.int32), *labels]),
         classes,
         [(path, shard.problem) for path, shard in zip(paths, shards, strict=True) if shard.problem],
+        left_out,
     )
-
-
-def _order(label: str) -> tuple[int, str]:
-    """Numbers by their value, before text."""
-    return (len(label), label) if label.isdecimal() else (2**31, label)
 
 
 def _lock(stem: Path, stack: ExitStack) -> None:
@@ -199,7 +209,7 @@ def _save(index: ShardIndex, stem: Path) -> None:
     with own.open("wb") as file:
         np.save(file, index.starts)
     own.replace(stem.with_suffix(".npy"))
-    rest = {"classes": index.classes, "problems": index.problems}
+    rest = {"classes": index.classes, "problems": index.problems, "left_out": index.left_out}
     with own.open("wb") as file:
         np.savez(file, counts=index.counts, labels=index.labels, rest=np.array(json.dumps(rest)))
     own.replace(stem.with_suffix(".npz"))  # last: where this file is, the other is whole
@@ -210,7 +220,7 @@ def _load(stem: Path) -> ShardIndex:
     with np.load(stem.with_suffix(".npz"), allow_pickle=False) as kept:
         rest = json.loads(str(kept["rest"]))
         problems = [(path, problem) for path, problem in rest["problems"]]
-        return ShardIndex(starts, kept["counts"], kept["labels"], rest["classes"], problems)
+        return ShardIndex(starts, kept["counts"], kept["labels"], rest["classes"], problems, rest["left_out"])
 
 
 def _user_cache() -> Path:

@@ -6,15 +6,16 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selfsup.data.kinds import image_endings
 from selfsup.data.names import FileNames
 
-FORMAT = 1  # another number makes older indexes unread
+FORMAT = 3  # another number makes older indexes unread
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Listing:
         files: the image files' names.
         folders: names of the folders in it.
         links: names of the links in it that lead to folders, or to nothing.
+        others: the files that are no images, by ending: ``count ending/first/last``, with two of their names.
     """
 
     time: int
     files: FileNames
     folders: list[str]
     links: list[str]
+    others: list[str]
 
 
 @dataclass(frozen=True)
@@ -43,26 +46,39 @@ class Tree:
         folders: the F folders that hold them, relative to the top; "" is the top itself.
         folder_of: int32 (N,), which of them holds each file.
         hashes: uint64 (N,), of the names (`selfsup.data.split.hashes`).
+        others: of each folder that has some, the other files in it, as in `Listing`.
+        broken: links that lead nowhere and are not called like an image.
     """
 
     names: FileNames
     folders: list[str]
     folder_of: np.ndarray
     hashes: np.ndarray
+    others: dict[str, list[str]] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+    def sizes(self) -> np.ndarray:
+        """int64 (F,), the images in each folder."""
+        return np.bincount(self.folder_of, minlength=len(self.folders))
 
 
-def index_file(top: Path) -> Path:
-    """Where the index of a folder is kept: in ``$XDG_CACHE_HOME``, or ``~/.cache``."""
+def index_file(top: Path, endings: Iterable[str] = ()) -> Path:
+    """Where the index of a folder is kept: in ``$XDG_CACHE_HOME``, or ``~/.cache``.
+
+    Args:
+        endings: that count as images' in this folder beside the usual ones.
+    """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    key = hashlib.blake2b(os.fsencode(os.path.realpath(top)), digest_size=12).hexdigest()
+    place = [os.path.realpath(top), *sorted(endings)]
+    key = hashlib.blake2b(os.fsencode("\0".join(place)), digest_size=12).hexdigest()
     return Path(cache) / "selfsup" / "index" / f"{key}.npz"
 
 
-def load_index(top: Path) -> tuple[dict[str, Listing], Tree | None]:
+def load_index(file: Path) -> tuple[dict[str, Listing], Tree | None]:
     """The listings by folder, and the tree made of them; nothing if there is no index that can be read."""
     try:
-        with np.load(index_file(top), allow_pickle=False) as stored:
-            if int(stored["format"]) != FORMAT:
+        with np.load(file, allow_pickle=False) as stored:
+            if int(stored["format"]) != FORMAT or str(stored["usual"]) != _usual():
                 return {}, None
             return _unpacked({key: stored[key] for key in stored.files})
     except FileNotFoundError:
@@ -72,12 +88,16 @@ def load_index(top: Path) -> tuple[dict[str, Listing], Tree | None]:
         return {}, None
 
 
-def save_index(top: Path, listings: Mapping[str, Listing], tree: Tree) -> None:
+def _usual() -> str:
+    """The endings of images, which are more where Pillow reads more."""
+    return " ".join(image_endings())
+
+
+def save_index(top: Path, file: Path, listings: Mapping[str, Listing], tree: Tree) -> None:
     """Write the index in one step, so that a run that reads it meanwhile sees the old one or the new one.
 
     Where the cache folder cannot be written, a warning says so and the next start lists the folder again.
     """
-    file = index_file(top)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
@@ -103,11 +123,13 @@ def _packed(listings: Mapping[str, Listing], tree: Tree) -> dict[str, Any]:
         "files": [listing.files for listing in each],
         "subfolders": [listing.folders for listing in each],
         "links": [listing.links for listing in each],
+        "others": [listing.others for listing in each],
         "names": [tree.names],
         "folders": [tree.folders],
     }
     packed: dict[str, Any] = {
         "format": FORMAT,
+        "usual": np.array(_usual()),
         "times": np.array([listing.time for listing in each], np.int64),
         "folder_of": tree.folder_of,
         "hashes": tree.hashes,
@@ -125,10 +147,10 @@ def _packed(listings: Mapping[str, Listing], tree: Tree) -> dict[str, Any]:
 
 def _unpacked(stored: Mapping[str, np.ndarray]) -> tuple[dict[str, Listing], Tree]:
     [inside], [names], [folders] = (_groups(stored, key) for key in ("inside", "names", "folders"))
-    columns = (_groups(stored, key) for key in ("files", "subfolders", "links"))
+    columns = (_groups(stored, key) for key in ("files", "subfolders", "links", "others"))
     listings = {
-        path: Listing(modified, files, list(_each(below)), list(_each(links)))
-        for path, modified, files, below, links in zip(
+        path: Listing(modified, files, *(list(_each(names)) for names in rest))
+        for path, modified, files, *rest in zip(
             _each(inside), stored["times"].tolist(), *columns, strict=True
         )
     }

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.checkpoint_files import newest_intact
+from selfsup.data.decisions import decisions_of
 from selfsup.errors import UsageError
+from selfsup.files import read_json
 from selfsup.run.resume import read_config
 
 _SIGNS = ("config.yaml", "metrics.csv", "results.json", "encoder")
@@ -29,6 +31,7 @@ class Run:
         checkpoint: the newest checkpoint, or None.
         skipped: names and reasons of the images that could not be read.
         missing: what is not there or cannot be read, a sentence each.
+        data: what was decided about the images, a sentence each.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Run:
     checkpoint: Path | None = None
     skipped: list[dict[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    data: list[str] = field(default_factory=list)
 
 
 def read_run(folder: str | Path) -> Run:
@@ -61,6 +65,7 @@ def read_run(folder: str | Path) -> Run:
         run.config = read_config(folder, "report")
     except UsageError as error:
         run.missing.append(f"The settings cannot be read: {error}.")
+    run.data = _decisions(folder / "data.json", run.missing)
     run.metrics = _numbers(folder / "metrics.csv", run.missing)
     if not run.metrics:
         run.missing.append("No step was logged (metrics.csv): the run stopped before its first one.")
@@ -78,6 +83,16 @@ def read_run(folder: str | Path) -> Run:
         run.missing.append("The run has not handed over an encoder; it did not come to its end.")
     run.results = _results(folder, run)
     return run
+
+
+def _decisions(path: Path, missing: list[str]) -> list[str]:
+    try:
+        return decisions_of(read_json(path)).lines()
+    except FileNotFoundError:
+        return []  # of a run before there was such a file
+    except (OSError, ValueError) as error:
+        missing.append(f"{path.name} cannot be read ({_reason(error)}).")
+        return []
 
 
 def _results(folder: Path, run: Run) -> dict[str, Any] | None:

@@ -42,6 +42,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
             "missing": run.missing,
             "warnings": run.warnings,
             "skipped": run.skipped,
+            "data": run.data,
             "typed": " ".join(["selfsup train", *map(str, run.config.get("overrides") or ())])
             if run.config
             else "",
@@ -55,6 +56,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
     scores = scores_table(runs)
     sections = {"scores": "Scores"} if scores["rows"] else {}
     sections |= {"curves": "Curves"} if main else {}
+    data_section = {"data-read": "Data"} if any(run.data for run in runs) else {}
     data = {
         "runs": [
             {
@@ -86,7 +88,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
         labelled=any((part.get("map") or {}).get("kind") == "label" for part in seen),
         voting=VOTING,
         shown_ids=shown,
-        sections=[*(sections | shown | {"cost": "Cost and settings"}).items()],
+        sections=[*(sections | shown | data_section | {"cost": "Cost and settings"}).items()],
         costs=_costs([part.get("cost", ()) for part in seen]),
         **_differences([run.config for run in runs]),
         data=data,

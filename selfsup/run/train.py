@@ -1,6 +1,7 @@
 """A run from beginning to end: learn, save, judge."""
 
 import errno
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from torch import nn
 from selfsup.callbacks.checkpoint_files import last_good
 from selfsup.callbacks.online_settings import selecting
 from selfsup.callbacks.signals import StopSignals
-from selfsup.data import load_data
+from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.order import EpochOrder
 from selfsup.data.workers import loss_of_a_worker_told, worker_count
@@ -40,6 +41,7 @@ from selfsup.run.folder import new_folder, process_rank
 from selfsup.run.hand_over import hand_over
 from selfsup.run.resume import changes, find_position, read_config
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
+from selfsup.terminal import say
 
 _FOLDER = "SELFSUP_RUN_FOLDER"
 
@@ -81,10 +83,10 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     notes, checkpoint = _take_up(config, order, method, total, now)
 
     with _sentences(Path(str(config["resume"] or config["out"]))):
-        folder = _folder(config, now)
+        folder = _folder(config, now, source)
     signals.hint = f"; go on by resume={folder}"
     console = Console(quiet=process_rank() > 0)
-    _announce(console, config, method, len(source), devices, folder)
+    _announce(console, config, method, source, devices, folder)
     for note in notes:
         console.print(note, highlight=False, soft_wrap=True)
     trainer = make_trainer(config, devices, folder, source, console, signals)
@@ -164,7 +166,7 @@ def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_g
         )
 
 
-def _folder(config: dict[str, Any], now: dict[str, Any]) -> Path:
+def _folder(config: dict[str, Any], now: dict[str, Any], source: Source) -> Path:
     """The run's folder, made by the first process; the others are told by it, or write nothing."""
     if process_rank() > 0:
         return Path(config["resume"] or os.environ.get(_FOLDER, Path(str(config["out"])) / "latest"))
@@ -172,19 +174,20 @@ def _folder(config: dict[str, Any], now: dict[str, Any]) -> Path:
     # Of a run that is resumed, so that settings changed now hold when it is resumed once more.
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     record(folder, now)
+    write_text(folder / "data.json", json.dumps(source.decisions.as_json(), indent=2) + "\n")
     os.environ[_FOLDER] = str(folder)
     return folder
 
 
 def _announce(
-    console: Console, config: Mapping[str, Any], method: Method, samples: int, devices: int, folder: Path
+    console: Console, config: Mapping[str, Any], method: Method, source: Source, devices: int, folder: Path
 ) -> None:
     optimizer, trainer = config["method"]["optimizer"], config["trainer"]
     batch, encoder = effective_batch(config, devices), method.encoder
     parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
     sizes = "/".join(str(size) for size in dict.fromkeys(method.views.sizes))
     lines = [
-        f"{config['method']['name']} on {config['data']['name']}: {samples} images, "
+        f"{config['method']['name']} on {config['data']['name']}: {len(source)} images, "
         f"{len(method.views)} views of {sizes} px",
         f"backbone {encoder.recipe['name']}, {parameters:.1f} M parameters",
         f"batch {batch} = {config['batch_size']} images x {devices * trainer['num_nodes']} devices "
@@ -192,5 +195,7 @@ def _announce(
         f"learning rate {method.peak_lr:.3g} = {optimizer['lr']} x {batch}/{optimizer['lr_batch']}",
         f"run folder {folder}",
     ]
+    for line in source.decisions.lines():
+        say(console, line)
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

@@ -92,7 +92,9 @@ def test_a_test_folder_without_classes_gives_way_to_one_with(tmp_path):
     tree(tmp_path / "train", a=3, b=3)
     write(tmp_path / "test" / "unsorted.png")
     with pytest.raises(UsageError, match="not in class folders"):
-        folder(str(tmp_path), test_fraction=0.3)
+        folder(str(tmp_path), True, test_fraction=0.3)
+    train, test = folder(str(tmp_path), test_fraction=0.3)
+    assert {name.split(os.sep)[0] for name in names(train, tmp_path) + names(test, tmp_path)} == {"train"}
     assert names(folder(str(tmp_path), False, test_fraction=0.3)[1], tmp_path) == ["test/unsorted.png"]
     tree(tmp_path / "val", a=2, b=2)
     assert len(folder(str(tmp_path), test_fraction=0.3)[1]) == 4

@@ -262,3 +262,25 @@ def test_tiny_imagenet_with_its_grey_images_fits_in_memory():
     assert train.images.shape == (2000, 3, 64, 64)
     assert test.labels.bincount().tolist() == [10] * 50
     assert train.skipped == []
+
+
+def test_a_column_of_labels_is_known_by_its_values(tmp_path):
+    def decided(**columns):
+        pq.write_table(pa.table({"image": same(12), **columns}), tmp_path / "a.parquet")
+        train, _ = parquet(str(tmp_path / "a.parquet"), test_fraction=0.25)
+        return train.classes, train.decisions.labels
+
+    kinds = [i % 3 for i in range(12)]
+    assert decided(labels=kinds)[0] == ["0", "1", "2"]
+    assert decided(espèce=[f"{k}" for k in kinds], id=list(range(12)))[0] == ["0", "1", "2"]
+    assert decided(labels=[float(10 * k) for k in kinds], text=["x"] * 12)[0] == ["0", "10", "20"]
+    assert decided(label=[str(9 + k) for k in kinds], other=kinds)[0] == ["9", "10", "11"]
+    assert decided(id=list(range(12)), ratio=[i / 7 for i in range(12)]) == (
+        None,
+        "no labels: no column has values that repeat as those of labels do",
+    )
+    classes, said = decided(fine=kinds, coarse=[i % 2 for i in range(12)])
+    assert classes is None
+    assert "'fine' and 'coarse' may all be labels; choose with data.source.label_column=NAME" in said
+    with pytest.raises(UsageError, match=r"'fine' and 'coarse' may all be labels"):
+        parquet(str(tmp_path / "a.parquet"), labels=True, test_fraction=0.25)

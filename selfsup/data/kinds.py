@@ -1,0 +1,103 @@
+"""Which files are images: by their endings as far as those say it, else by their first bytes."""
+
+import mimetypes
+import os
+from functools import cache
+
+from PIL import Image, UnidentifiedImageError, features
+
+# Formats that Pillow opens and that are no pictures of pixels: drawings, scientific containers of which it
+# reads the first bytes only, films, and working files that lie beside their exported copies. EPS would have
+# another program run what is in it.
+_OTHER = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "PSD", "WMF"}
+_CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+_FIRST = ("jpg", "jpeg", "png")  # named first where endings are listed
+
+_CONVERT = "convert them to JPEG or PNG, such as by 'magick mogrify -format jpg *.{}'"
+# What is known about images that cannot be read here: endings, what they are, what to do.
+_PICTURES = (
+    ("heic heif hif", "HEIF", _CONVERT),
+    ("jxl", "JPEG XL", _CONVERT),
+    ("avif avifs webp jp2 j2k jpc jpf jpx j2c", "a format that this Pillow was built without", _CONVERT),
+    ("dcm dicom ima", "DICOM", "write each slice as a PNG first, such as by 'dcmj2pnm' of DCMTK"),
+    (
+        "arw cr2 cr3 crw dng nef nrw orf pef raf raw rw2 rwl srf sr2 srw x3f 3fr erf iiq kdc mos mrw",
+        "a camera's raw data",
+        "develop them to JPEG or PNG first, such as by 'dcraw' or 'darktable-cli'",
+    ),
+    ("exr hdr", "high dynamic range", _CONVERT),
+    ("psd psb xcf kra ai cdr", "a drawing program's working file", "export them as JPEG or PNG"),
+    ("svg svgz eps ps wmf emf", "a drawing", "render them as PNG to use them"),
+    ("pdf", "PDF", "extract their images, such as by 'pdfimages'"),
+    ("nii nrrd mha mhd mrc czi lif nd2 svs ndpi mrxs fit fits", "a scientific format", "write PNG files"),
+    ("npy npz", "arrays", "use data=arrays data.images=FILE.npy, or write PNG files"),
+    ("mp4 mov avi mkv webm mpg mpeg wmv m4v 3gp", "video", "extract frames, such as by 'ffmpeg'"),
+    ("tar tgz", "an archive", "unpack them, or use data=shards"),
+    ("zip 7z rar gz bz2 xz zst", "an archive", "unpack them"),
+    ("parquet arrow", "a table of images", "use data=parquet_folder"),
+    ("tfrecord tfrecords lmdb mdb h5 hdf5 rec", "a data base", "export the images as files"),
+)
+_KNOWN = {ending: (what, remedy) for endings, what, remedy in _PICTURES for ending in endings.split()}
+
+
+@cache
+def image_endings() -> tuple[str, ...]:
+    """The endings of files that Pillow decodes, lower case, without the dot; the commonest first.
+
+    >>> [ending in image_endings() for ending in ("jpg", "jfif", "tga", "heic", "pdf")]
+    [True, True, True, False, False]
+    """
+    Image.init()
+    # MPO is opened as the JPEG that it begins with.
+    formats = {*Image.OPEN, "MPO"} - _OTHER
+    formats -= {name for name, codec in _CODECS.items() if not features.check(codec)}
+    endings = {ending[1:] for ending, name in Image.registered_extensions().items() if name in formats}
+    return (*_FIRST, *sorted(endings - set(_FIRST)))
+
+
+def ending_of(name: str) -> str:
+    """What follows the last dot, lower case; empty if that is no word, as in ``1.2.840.113``.
+
+    >>> [ending_of(name) for name in ("a.JPG", "README", "1.2.840", "x.tar.gz", "St. Ives")]
+    ['jpg', '', '', 'gz', '']
+    """
+    _, dot, ending = name.rpartition(".")
+    word = dot and ending.isalnum() and ending.isascii() and not ending.isdecimal() and len(ending) <= 8
+    return ending.lower() if word else ""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is called like an image that can be decoded."""
+    _, dot, ending = name.rpartition(".")
+    return bool(dot) and ending.lower() in _as_set()
+
+
+@cache
+def _as_set() -> frozenset[str]:
+    return frozenset(image_endings())
+
+
+def unread_picture(ending: str) -> str | None:
+    """Why files of an ending are no images here and what to do, if they may well be pictures; else None."""
+    if ending in _as_set():
+        return None
+    if ending in _KNOWN:
+        what, remedy = _KNOWN[ending]
+        return f"ending .{ending} ({what}), which cannot be read; {remedy.format(ending)}"
+    kind, _ = mimetypes.guess_type(f"x.{ending}", strict=False)
+    if kind and kind.startswith(("image/", "video/")):
+        return f"ending .{ending} ({kind}), which cannot be read; {_CONVERT.format(ending)}"
+    return None
+
+
+def holds_an_image(path: str) -> bool:
+    """Whether a file begins as an image of a format in `image_endings`."""
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
+        return False
+    try:
+        with Image.open(path) as image:
+            return image.format is not None and image.format not in _OTHER
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
+        return False
+    except Image.DecompressionBombError:
+        return True
