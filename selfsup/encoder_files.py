@@ -23,7 +23,7 @@ _ON_THE_HUB = ("hf-hub:", "hf_hub:", "hf://", "timm/")
 def require_files(folder: Path) -> None:
     """Raise a UsageError unless ``folder`` holds a configuration and weights."""
     if not folder.is_dir():
-        raise UsageError(f"'{folder}' is no encoder: {_no_folder(str(folder))}")
+        raise UsageError(f"there is no encoder '{folder}': {_no_folder(str(folder))}")
     if not os.path.lexists(folder / CONFIG):
         raise UsageError(
             f"'{folder}' is no encoder: no {CONFIG} in it; a run leaves one in runs/<name>/encoder"
@@ -52,7 +52,9 @@ def weights_file(folder: Path) -> Path:
             if not found.is_file():
                 raise UsageError(f"'{folder / name}' is no file; copy the encoder's whole folder")
             return found
-    raise UsageError(f"'{folder}' holds no {' or '.join(WEIGHTS)}; copy the encoder's whole folder")
+    raise UsageError(
+        f"'{folder}' is no encoder: it holds no {' or '.join(WEIGHTS)}; copy the encoder's whole folder"
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:

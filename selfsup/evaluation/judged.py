@@ -73,7 +73,8 @@ def _of(name: str, role: str, encoder: Any, precision: str, device: str | torch.
 
 
 def _recipe(encoder: Any) -> str:
-    return json.dumps([encoder.recipe, encoder.mean, encoder.std], sort_keys=True)
+    seen = described(fitting(encoder))
+    return json.dumps([encoder.recipe, seen, encoder.mean, encoder.std], sort_keys=True)
 
 
 def principal_components(train: Features, test: Features, width: int) -> tuple[Features, Features]:
