@@ -19,6 +19,7 @@ from selfsup.data import Source
 from selfsup.data.source import subset
 from selfsup.encoder import Encoder, save_encoder
 from selfsup.evaluation import Features, NoScore, extract, knn, panel
+from selfsup.evaluation.images import fitting
 from selfsup.files import write_text
 
 BEST = "encoder-best"
@@ -124,7 +125,7 @@ class OnlineEvaluation(pl.Callback):
         return extract(
             encoder,
             part,
-            encoder.input_size,
+            fitting(encoder),
             encoder.mean,
             encoder.std,
             precision=self.settings["precision"],

@@ -8,6 +8,7 @@ from typing import Any
 
 from selfsup.backbones.names import require_timm_name
 from selfsup.data_config import other_data, require_paths
+from selfsup.encoder_files import require_files
 from selfsup.errors import UsageError
 
 
@@ -124,9 +125,4 @@ def require_encoder(name: str) -> None:
     if name.startswith("timm:"):
         require_timm_name(name.removeprefix("timm:"))
         return
-    folder = Path(name)
-    if not folder.is_dir():
-        raise UsageError(f"there is no encoder '{name}'; a run leaves one in runs/<name>/encoder")
-    for file in ("config.json", "model.safetensors"):
-        if not (folder / file).is_file():
-            raise UsageError(f"'{name}' is no encoder: it has no {file}; copy the encoder's whole folder")
+    require_files(Path(name))

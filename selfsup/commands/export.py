@@ -1,5 +1,6 @@
 """``selfsup export encoder=PATH format=NAME``: an encoder for other programs."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def run(config: Mapping[str, Any]) -> None:
         raise UsageError(f"no format '{format}'{near(format, ENDINGS)}")
     require_encoder(name)
     out = Path(str(config["out"])) if config["out"] is not None else default_path(name, format)
-    if out.exists():
+    if os.path.lexists(out):
         raise UsageError(f"'{out}' exists and is not overwritten; name another with out=")
 
     from selfsup.encoder import load_encoder

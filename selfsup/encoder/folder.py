@@ -1,86 +1,126 @@
 """The encoder's directory: written, read back, and refused where something in it is wrong."""
 
 import json
-import math
 import os
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from selfsup.backbones.names import require_timm_name
+from selfsup.encoder.described import describe
 from selfsup.encoder.limits import Bounded
-from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, require_tag
+from selfsup.encoder.model import Encoder, build_encoder, named_now
+from selfsup.encoder.resizing import OURS
+from selfsup.encoder.weights import fill, read_weights
+from selfsup.encoder_files import CARD, CONFIG, read_card, read_config, weights_file
 from selfsup.errors import UsageError
 from selfsup.files import part_of, sync_folder, write_text, written_whole
 
 RANDOM_SEED = 2024  # of timm's random weights: the same at every load, and other than those of controls
-LARGEST_JSON = 16 * 2**20  # bytes
-LARGEST_SIDE = 4096  # pixels
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | None = None) -> Path:
     """Write the encoder's directory, whole or not at all; an existing one is never overwritten.
 
     Raises:
-        UsageError: the folder exists and is not empty, or is a file.
+        UsageError: the folder exists and is not empty, or is a file, or the encoder cannot be saved
+            (:func:`check_saveable`).
     """
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UsageError(f"'{folder}' is taken; name another folder for the encoder")
+    check_saveable(encoder)
     part = part_of(folder)
     part.mkdir(parents=True)
-    recipe, model = encoder.recipe, encoder.model
-    args = dict(recipe["model_args"])
-    if timm.get_pretrained_cfg_value(recipe["name"], "fixed_input_size"):
-        args["img_size"] = recipe["image_size"]
-    size = [3, recipe["image_size"], recipe["image_size"]]
-    pretrained_cfg = {
-        **{key: (model.pretrained_cfg or {}).get(key) for key in ("first_conv", "classifier")},
-        "input_size": size,
-        "fixed_input_size": False,
-        "interpolation": "bilinear",
-        "crop_pct": 1.0,
-        "mean": list(encoder.mean),
-        "std": list(encoder.std),
-        "num_classes": 0,
-    }
-    config = {
-        "architecture": recipe["name"],
-        "num_classes": 0,
-        "num_features": encoder.dim,
-        "model_args": args,
-        "pretrained_cfg": pretrained_cfg,
-    }
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with written_whole(part / "model.safetensors") as file:
-        file.write(save(state, metadata={"format": "pt"}))
-    _write_json(part / "config.json", config)
-    _write_json(
-        part / "card.json",
-        {
-            **(card or {}),
-            "recipe": recipe,
-            "fingerprint": encoder.fingerprint(),
-            "features_of_fixed_input": encoder.probe(),
-        },
-    )
-    os.rename(part, folder)
+    try:
+        with written_whole(part / "model.safetensors") as file:
+            file.write(save(_state(encoder.model), metadata={"format": "pt"}))
+        _write_json(part / CONFIG, _config(encoder))
+        _write_json(part / CARD, {**(card or {}), **_about(encoder)})
+        os.rename(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     sync_folder(folder.parent)
     return folder
 
 
+def check_saveable(encoder: Encoder) -> None:
+    """Raise a UsageError unless :func:`save_encoder` can write the encoder; for before a run's first step."""
+    name = encoder.recipe["name"]
+    for key, value in encoder.model.state_dict().items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex():
+            raise UsageError(f"'{name}' cannot be saved: '{key}' is no plain tensor; take another backbone")
+    try:
+        json.dumps(_config(encoder))
+    except TypeError as error:
+        raise UsageError(
+            f"'{name}' cannot be saved: {error}; give backbone.model_args plain values"
+        ) from error
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights by name, each in memory of its own, as safetensors wants them: layers may share some."""
+    state: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in model.state_dict().items():
+        own = value.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        state[name] = own.clone() if place in seen else own
+        seen.add(place)
+    return state
+
+
+def _config(encoder: Encoder) -> dict[str, Any]:
+    recipe, model, size = encoder.recipe, encoder.model, encoder.input_size
+    args = dict(recipe["model_args"])
+    if timm.get_pretrained_cfg_value(recipe["name"], "fixed_input_size"):
+        args.setdefault("img_size", size)
+    return {
+        "architecture": recipe["name"],
+        "num_classes": 0,
+        "num_features": encoder.dim,
+        "model_args": args,
+        "pretrained_cfg": {
+            **{key: (model.pretrained_cfg or {}).get(key) for key in ("first_conv", "classifier")},
+            "input_size": [3, size, size],
+            "fixed_input_size": False,
+            **(OURS if encoder.resizing is None else encoder.resizing.record()),
+            "mean": list(encoder.mean),
+            "std": list(encoder.std),
+            "num_classes": 0,
+        },
+    }
+
+
+def _about(encoder: Encoder) -> dict[str, Any]:
+    """What the card says of the encoder itself."""
+    own = {} if encoder.resizing is None else {"resizing": asdict(encoder.resizing)}
+    return {
+        "recipe": encoder.recipe,
+        **own,
+        "fingerprint": encoder.fingerprint(),
+        "features_of_fixed_input": encoder.probe(),
+    }
+
+
 def add_to_card(folder: str | Path, content: dict[str, Any]) -> None:
     """Write more into the ``card.json`` of an encoder's folder, such as its scores."""
-    path = Path(folder) / "card.json"
-    _write_json(path, {**_read_json(path), **content})
+    _write_json(Path(folder) / CARD, {**read_card(Path(folder)), **content})
 
 
 def load_encoder(path: str | Path) -> Encoder:
     """An encoder from its directory, or ``"timm:NAME"`` for a timm model.
+
+    A directory that timm wrote will do as well as one of ours: ``timm.models.save_for_hf``, with or without a
+    classifier, which is left out, as safetensors or as ``pytorch_model.bin``. Its features are those of
+    ``timm.create_model("local-dir:...", pretrained=True, num_classes=0)``, its preprocessing is what its
+    configuration says (:attr:`Encoder.resizing`). Nothing in it is run; links are followed as far as
+    :mod:`selfsup.encoder_files` says.
 
     A timm name with a tag (``timm:resnet18.a1_in1k``) brings its published weights; a bare one
     (``timm:resnet18``) has random weights.
@@ -95,88 +135,52 @@ def load_encoder(path: str | Path) -> Encoder:
     if str(path).startswith("timm:"):
         return _timm_encoder(str(path).removeprefix("timm:"))
     folder = Path(path)
-    config, card = _read_json(folder / "config.json"), _read_json(folder / "card.json", required=False)
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise UsageError(f"'{folder}' holds no model.safetensors; copy the encoder's whole folder")
-    name, size, args, mean, std = _described(config, folder / "config.json")
+    config, card, weights = read_config(folder), read_card(folder), weights_file(folder)
     recipe = card.get("recipe")
-    positions = recipe.get("positions", "learned") if isinstance(recipe, dict) else "learned"
-    try:
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"'{weights}' is damaged ({error}); copy it again") from error
+    ours = isinstance(recipe, dict)
+    if ours and "pretrained_cfg" not in config:
+        raise UsageError(f"'{folder / CONFIG}' is no encoder's configuration: no 'pretrained_cfg'")
+    about = describe(config, f"'{folder / CONFIG}'")
+    state = read_weights(weights)
     with Bounded(weights.stat().st_size, len(state)):
-        encoder = build_encoder(name, size, args, positions, mean, std)
-    _load_strictly(encoder.model, state, folder)
+        positions = recipe.get("positions", "learned") if isinstance(recipe, dict) else "learned"
+        encoder = build_encoder(about.name, about.size, about.args, positions, about.mean, about.std)
+    fill(encoder.model, state, about, folder / weights.name)
     encoder.card = card
+    if not ours or card.get("resizing") is not None or about.resizing.record() != OURS:
+        encoder.resizing = about.resizing
+        _require_pooled(encoder, str(folder))
     return encoder
 
 
-def _described(
-    config: dict[str, Any], path: Path
-) -> tuple[str, int, dict[str, Any], tuple[float, ...], tuple[float, ...]]:
-    """Architecture, image size, arguments, mean and standard deviation, each of the type it has to be."""
+@torch.inference_mode()
+def _require_pooled(encoder: Encoder, name: str) -> None:
+    """Raise a UsageError unless an image gives one vector of the encoder's width."""
+    size = encoder.input_size
     try:
-        name, pretrained_cfg = str(config["architecture"]), config["pretrained_cfg"]
-        size = int(pretrained_cfg["input_size"][-1])
-        args = {key: value for key, value in config.get("model_args", {}).items() if key != "img_size"}
-        mean, std = (tuple(float(value) for value in pretrained_cfg[key]) for key in ("mean", "std"))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise UsageError(f"'{path}' is no encoder's configuration: no {error}") from error
-    if not 0 < size <= LARGEST_SIDE:
-        raise UsageError(f"'{path}' is no encoder's configuration: images of {size} px")
-    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean)) or not min(std) > 0:
+        shape = tuple(encoder.eval()(torch.zeros(1, 3, size, size)).shape)
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        reason = " ".join(str(error).split())
         raise UsageError(
-            f"'{path}' is no encoder's configuration: mean {mean} and std {std} of three colours"
-        )
-    return name, size, args, mean, std
-
-
-def _load_strictly(model: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
-    expected = model.state_dict()
-    wrong = sorted(expected.keys() ^ state.keys()) + [
-        key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape
-    ]
-    if wrong:
+            f"'{name}' cannot take images of {size} px, as its configuration says: {reason}"
+        ) from error
+    if shape != (1, encoder.dim):
         raise UsageError(
-            f"the weights in '{folder}' are of another architecture than its config.json: "
-            f"{len(wrong)} tensors differ, '{wrong[0]}' among them"
+            f"'{name}' gives features of shape {shape[1:]}, not a vector of {encoder.dim}; "
+            "set global_pool in its model_args"
         )
-    model.load_state_dict(state)
 
 
-def _timm_encoder(name: str) -> Encoder:
-    base, _, tag = name.partition(".")
-    require_timm_name(base)
-    require_tag(name)
-    published = timm.get_pretrained_cfg(name, allow_unregistered=True) if tag else None
-    cfg = published or timm.get_pretrained_cfg(base)
-    size = cfg.input_size[-1] if cfg else 224
-    mean, std = (cfg.mean, cfg.std) if cfg else (IMAGENET_MEAN, IMAGENET_STD)
-    encoder = build_encoder(base, size, mean=mean, std=std, seed=RANDOM_SEED)
+def _timm_encoder(asked: str) -> Encoder:
+    name, tag = named_now(asked), asked.partition(".")[2]
+    cfg = timm.get_pretrained_cfg(name)
+    about = describe({**(cfg.to_dict() if cfg else {}), "architecture": name}, f"timm's '{name}'")
+    base = name.partition(".")[0]
+    encoder = build_encoder(base, about.size, mean=about.mean, std=about.std, seed=RANDOM_SEED)
     if tag:
-        encoder.model = build_encoder(name, size, pretrained=True).model
+        encoder.model = build_encoder(name, about.size, pretrained=True).model
+    encoder.resizing = about.resizing
     return encoder
-
-
-def _read_json(path: Path, required: bool = True) -> dict[str, Any]:
-    if not path.is_file():
-        if required:
-            where = "no such folder" if not path.parent.is_dir() else f"no {path.name} in it"
-            raise UsageError(
-                f"'{path.parent}' is no encoder: {where}; a run leaves one in runs/<name>/encoder"
-            )
-        return {}
-    if path.stat().st_size > LARGEST_JSON:
-        raise UsageError(f"'{path}' is larger than any encoder's; copy it again")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"'{path}' is damaged ({error}); copy it again") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"'{path}' is damaged (no JSON object); copy it again")
-    return content
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

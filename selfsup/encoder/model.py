@@ -1,6 +1,7 @@
 """Encoders: timm models with their input's statistics and the recipe they were built from."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,11 +11,13 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from selfsup.backbones import small_stem  # noqa: F401  (registers its models with timm)
-from selfsup.backbones.names import require_timm_name
+from selfsup.backbones.names import current_name, require_timm_name
 from selfsup.encoder.limits import check_arguments
 from selfsup.encoder.positions import fix_positions
+from selfsup.encoder.resizing import Resizing
 from selfsup.errors import UsageError
 
+_logger = logging.getLogger(__name__)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -29,6 +32,7 @@ class Encoder(nn.Module):
         recipe: the arguments of :func:`build_encoder` that rebuild it untrained.
         mean: of the RGB values in [0, 1] that the images are normalised with.
         std: their standard deviations.
+        resizing: how images are made to fit an encoder that others made; None for one of ours.
         card: what ``card.json`` says; empty for an encoder that was not loaded from a directory.
         compiled: whether :meth:`compile_training` was called.
     """
@@ -40,6 +44,7 @@ class Encoder(nn.Module):
         self.model: Any = model  # timm's models have more than torch's type of them says
         self.recipe = recipe
         self.mean, self.std = tuple(mean), tuple(std)
+        self.resizing: Resizing | None = None
         self.card: dict[str, Any] = {}
         self.compiled = False
 
@@ -121,11 +126,14 @@ class Encoder(nn.Module):
 
     def untrained(self, seed: int = 0) -> "Encoder":
         """The same architecture and initialisation with fresh random weights."""
-        return build_encoder(**self.recipe, mean=self.mean, std=self.std, seed=seed)
+        encoder = build_encoder(**self.recipe, mean=self.mean, std=self.std, seed=seed)
+        encoder.resizing = self.resizing
+        return encoder
 
     def fingerprint(self) -> str:
-        """Identity of the encoder: a hash of its weights, by name, and of its input's statistics."""
-        digest = hashlib.sha256(repr((self.input_size, self.mean, self.std)).encode())
+        """Identity of the encoder: a hash of its weights, by name, and of how its input is prepared."""
+        own = () if self.resizing is None else (self.resizing,)
+        digest = hashlib.sha256(repr((self.input_size, self.mean, self.std, *own)).encode())
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -199,17 +207,26 @@ def build_encoder(
         UsageError: unknown name, arguments the architecture does not take, image size that the
             patches do not divide.
     """
-    require_timm_name(name)
-    require_tag(name)
+    name = named_now(name)
     args = {key: value for key, value in (model_args or {}).items() if value is not None}
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        model = _create(name, image_size, args, pretrained)
+        model = create(name, image_size, args, pretrained)
     if positions == "sincos" and isinstance(model, VisionTransformer):
         fix_positions(model)
     recipe = {"name": name, "image_size": image_size, "model_args": args, "positions": positions}
     return Encoder(model, recipe, mean, std)
+
+
+def named_now(name: str) -> str:
+    """The name that timm has for a model now; raises a UsageError unless timm can build it."""
+    require_timm_name(name)
+    now = current_name(name)
+    if now != name:
+        _logger.warning("timm's '%s' is called '%s' now", name, now)
+    require_tag(now)
+    return now
 
 
 def require_tag(name: str) -> None:
@@ -220,14 +237,32 @@ def require_tag(name: str) -> None:
         raise UsageError(f"timm has no weights '{name}'; there are {', '.join(known) or 'none of ' + base}")
 
 
-def _create(name: str, image_size: int, args: dict[str, Any], pretrained: bool) -> nn.Module:
+def create(
+    name: str,
+    image_size: int,
+    args: dict[str, Any],
+    pretrained: bool = False,
+    classes: int = 0,
+    weights: dict[str, Any] | None = None,
+) -> nn.Module:
+    """A timm model, as :func:`build_encoder` wraps it.
+
+    Args:
+        name, image_size, args, pretrained: its ``name``, ``image_size``, ``model_args``, ``pretrained``.
+        classes: of a classifier.
+        weights: a ``pretrained_cfg`` of timm that describes them; those of the name without.
+
+    Raises:
+        UsageError: as :func:`build_encoder`.
+    """
     # Only architectures of a fixed grid want to be told the size.
-    sized: dict[str, Any] = (
-        {"img_size": image_size} if timm.get_pretrained_cfg_value(name, "fixed_input_size") else {}
-    )
+    fixed = timm.get_pretrained_cfg_value(name, "fixed_input_size") and "img_size" not in args
+    sized: dict[str, Any] = {"img_size": image_size} if fixed else {}
     try:
         check_arguments(args)
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **sized, **args)
+        model = timm.create_model(
+            name, pretrained=pretrained, pretrained_cfg=weights, num_classes=classes, **sized, **args
+        )
     except OSError as error:
         raise UsageError(f"no pretrained weights for '{name}' could be fetched: {error}") from error
     except (

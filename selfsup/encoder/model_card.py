@@ -1,12 +1,13 @@
 """The encoder's ``README.md``: a model card in the Hugging Face Hub's format."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from selfsup.backbones import small_stem
+from selfsup.encoder_files import read_card, read_config
 from selfsup.files import write_text
 
 _TEXT = """{front}
@@ -29,10 +30,13 @@ With selfsup: `selfsup.load_encoder(FOLDER)`.
 
 {training}{scores}## Limits
 
-It was trained without labels, on the images named above and no others; how it does on other images is for
-`selfsup evaluate` to say. Whoever publishes the weights chooses their licence: `license:` at the top of this
-file.
+{limits}
+How it does on other images is for `selfsup evaluate` to say.
+Whoever publishes the weights chooses their licence: `license:` at the top of this file.
 """
+
+
+_TRAINED_HERE = "It was trained without labels, on the images named above and no others."
 
 
 def write_model_card(folder: str | Path) -> Path:
@@ -44,9 +48,8 @@ def write_model_card(folder: str | Path) -> Path:
         The file.
     """
     folder = Path(folder)
-    config, card = (json.loads((folder / name).read_text()) for name in ("config.json", "card.json"))
     path = folder / "README.md"
-    write_text(path, model_card(config, card))
+    write_text(path, model_card(read_config(folder), read_card(folder)))
     return path
 
 
@@ -79,17 +82,26 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         origin=f" trained without labels by `{method}` on `{data}`" if method else "",
         size=config["pretrained_cfg"]["input_size"][-1],
         dim=config["num_features"],
-        registers="\nimport selfsup  # registers its architecture" if "_small" in architecture else "",
+        registers="\nimport selfsup  # registers its architecture" if _is_ours(architecture) else "",
         training=_training(card),
         scores=_scores(card),
+        limits=_TRAINED_HERE if method else "Who trained it, and on what, is for its source to say.",
     )
 
 
+def _is_ours(architecture: str) -> bool:
+    return architecture.partition(".")[0] in small_stem.default_cfgs
+
+
 def _accuracies(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    scores = card.get("scores")
     return [
         (name, score)
-        for name, score in card.get("scores", {}).items()
-        if score.get("accuracy") and score.get("shown", True) and score.get("value") is not None
+        for name, score in (scores.items() if isinstance(scores, Mapping) else ())
+        if isinstance(score, Mapping)  # it may be a stranger's
+        and score.get("accuracy")
+        and score.get("shown", True)
+        and isinstance(score.get("value"), int | float)
     ]
 
 
@@ -106,10 +118,14 @@ def _training(card: Mapping[str, Any]) -> str:
 def _scores(card: Mapping[str, Any]) -> str:
     rows = []
     for name, score in _accuracies(card):
-        interval = score.get("interval")
-        bounds = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}" if interval else ""
+        bounds = _bounds(score.get("interval"))
         rows.append(f"| {score.get('title') or name} | {100 * score['value']:.1f} | {bounds} |")
     if not rows:
         return ""
     head = "| protocol | accuracy, % | 95 % interval |\n| --- | ---: | --- |\n"
     return "## Scores on test images, of frozen features\n\n" + head + "\n".join(rows) + "\n\n"
+
+
+def _bounds(interval: Any) -> str:
+    numbers = isinstance(interval, list | tuple) and all(isinstance(end, int | float) for end in interval)
+    return " to ".join(f"{100 * end:.1f}" for end in interval) if numbers else ""

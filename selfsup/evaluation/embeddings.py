@@ -16,7 +16,7 @@ from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation.features import Look, evaluating
-from selfsup.evaluation.images import batches
+from selfsup.evaluation.images import batches, fitting
 
 FINGERPRINT = b"selfsup.encoder"
 
@@ -45,8 +45,8 @@ def embed(
         look = Look(encoder, encoder.mean, encoder.std, precision)
         for split, source in sources.items():
             rows = torch.arange(len(source))
-            count = worker_count(workers, source)
-            for index, images in batches(source, rows, encoder.input_size, batch_size, count, skipped):
+            count, to = worker_count(workers, source), fitting(encoder)
+            for index, images in batches(source, rows, to, batch_size, count, skipped):
                 yield {
                     "split": split,
                     "names": [source.name(i) for i in index.tolist()],

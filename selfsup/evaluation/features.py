@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfsup.data import Source
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.images import batches, fit
+from selfsup.evaluation.images import Fitting, batches, fit, side
 from selfsup.evaluation.processes import gathered, shard
 from selfsup.precision import of_passes
 
@@ -34,17 +34,22 @@ class Images(NamedTuple):
 
     Attributes:
         source: the images; only those of ``Features.index`` can be read.
-        size: pixels a side of what the encoder sees.
+        fitting: how they are made to fit the encoder.
         encoder: in evaluation mode, not to be changed (deepcopy it); None for the raw pixels.
         look: how the encoder sees uint8 images.
         workers: processes that decode.
     """
 
     source: Source
-    size: int
+    fitting: Fitting
     encoder: Any
     look: "Look"
     workers: int = 0
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of what the encoder sees."""
+        return side(self.fitting)
 
 
 @dataclass
@@ -158,7 +163,7 @@ def pooled(look: Look, images: Tensor, index: Tensor) -> Tensor:
 def extract(
     encoder: nn.Module,
     source: Source,
-    image_size: int,
+    image_size: Fitting,
     mean: Sequence[float],
     std: Sequence[float],
     batch_size: int = 256,
@@ -175,7 +180,7 @@ def extract(
     Args:
         encoder: maps float ``(B, 3, S, S)`` to ``(B, D)``.
         source: images and, maybe, labels.
-        image_size: S, pixels a side.
+        image_size: S, pixels a side; or the preprocessing of an encoder that came with its own.
         mean, std: of RGB values in [0, 1]; those the encoder was trained with.
         batch_size: images a pass.
         precision: of the encoder's inner products, as for :class:`Look`.
@@ -188,7 +193,7 @@ def extract(
     return features_of(found, source, skipped)
 
 
-def pixels(source: Source, image_size: int, batch_size: int = 256, workers: int = 0) -> Features:
+def pixels(source: Source, image_size: Fitting, batch_size: int = 256, workers: int = 0) -> Features:
     """The control without an encoder: what it would see, in [0, 1], at most 32 pixels a side, flattened."""
     (found,), skipped = extract_each([Job(Pixels(), pooled)], source, image_size, batch_size, workers)
     return features_of(found, source, skipped)
@@ -203,7 +208,7 @@ def features_of(found: Extracted, source: Source, skipped: list[tuple[str, str]]
 def extract_each(
     jobs: Sequence[Job],
     source: Source,
-    image_size: int,
+    image_size: Fitting,
     batch_size: int = 256,
     workers: int = 0,
     progress: Callable[[int], None] = lambda images: None,
@@ -211,7 +216,7 @@ def extract_each(
     """All jobs in one pass over the images, each decoded once.
 
     Args:
-        jobs: of encoders of one image size.
+        jobs: of encoders that images are fitted to in one way.
         source, image_size, batch_size, workers: as for :func:`extract`.
         progress: is told the number of images of every batch done.
 

@@ -70,7 +70,7 @@ def train_whole(
     steps, step = epochs * math.ceil(len(samples) / batch), 0
     for epoch in range(epochs):
         order = samples[torch.randperm(len(samples), generator=generator)]
-        for index, pictures in batches(images.source, order, images.size, batch, images.workers):
+        for index, pictures in batches(images.source, order, images.fitting, batch, images.workers):
             if len(index) < 2:  # batch norm cannot train on a single sample
                 continue
             factor = min(1.0, (step + 1) / (WARMUP * steps)) * cosine(step / steps)
@@ -88,5 +88,5 @@ def train_whole(
 
 def predictions(model: nn.Module, images: Images, samples: Tensor, batch: int = 256) -> Tensor:
     """The classes ``(n,)`` of the source's ``samples`` ``(n,)``."""
-    blocks = batches(images.source, samples, images.size, batch, images.workers)
+    blocks = batches(images.source, samples, images.fitting, batch, images.workers)
     return torch.cat([images.look.through(model, pictures).argmax(1) for _, pictures in blocks])

@@ -3,47 +3,111 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from selfsup.data import Source, UnreadableImage
 from selfsup.data.workers import leave_inherited_objects_alone
+from selfsup.encoder.resizing import OURS, Resizing
+
+Fitting = int | Resizing  # pixels a side for an encoder of ours; what timm does for one of others
 
 
-def fit(images: Tensor, size: int) -> Tensor:
-    """``(B, 3, H, W)`` as ``(B, 3, size, size)``: the shorter side resized, the centre cropped.
+def fitting(encoder: Any) -> Fitting:
+    """How images are made to fit an encoder: its own preprocessing, where it came with one."""
+    return getattr(encoder, "resizing", None) or int(encoder.input_size)
 
-    Bilinear and antialiased, as the preprocessing that a saved encoder states for timm.
+
+def side(to: Fitting) -> int:
+    """Pixels a side of fitted images."""
+    return to.size if isinstance(to, Resizing) else to
+
+
+def described(to: Fitting) -> dict[str, Any]:
+    """How images are fitted, in timm's terms and in words."""
+    if isinstance(to, Resizing):
+        return {"image_size": to.size, "resize": to.words(), **to.record()}
+    return {"image_size": to, "resize": "shorter side, bilinear, antialiased; centre crop", **OURS}
+
+
+def fit(images: Tensor, to: Fitting) -> Tensor:
+    """``(B, 3, H, W)`` as ``(B, 3, S, S)``.
+
+    For an encoder of ours, which a number of pixels stands for, the shorter side is resized, bilinear and
+    antialiased, and the centre cropped. For one that came with its own preprocessing this is what timm makes
+    of the same picture (:class:`~selfsup.encoder.resizing.Resizing`): bilinear and bicubic to within 2 of 255
+    levels, since torch rounds the weights elsewhere than Pillow; all else exactly.
     """
+    if isinstance(to, Resizing):
+        return _as_timm(images, to)
     height, width = images.shape[-2:]
     shorter = min(height, width)
-    if shorter != size:
-        shape = (max(size, round(height * size / shorter)), max(size, round(width * size / shorter)))
+    if shorter != to:
+        shape = (max(to, round(height * to / shorter)), max(to, round(width * to / shorter)))
         images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
+    top, left = (images.shape[-2] - to) // 2, (images.shape[-1] - to) // 2
+    return images[..., top : top + to, left : left + to]
+
+
+def _as_timm(images: Tensor, to: Resizing) -> Tensor:
+    height, width = images.shape[-2:]
+    if to.crop_mode == "squash":
+        shape = to.scaled, to.scaled
+    elif to.crop_mode == "border":
+        ratio = max(height, width) / to.scaled
+        shape = max(1, round(height / ratio)), max(1, round(width / ratio))
+    else:
+        shorter = min(height, width)
+        shape = height * to.scaled // shorter, width * to.scaled // shorter
+    resized = images if shape == (height, width) else _resized(images, shape, to.interpolation)
+    return _centre(resized, to.size, to.fill)
+
+
+def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
+    if interpolation in ("bilinear", "bicubic"):
+        # Of whole numbers torch rounds between the two passes, as Pillow does; of others it would overshoot.
+        return F.interpolate(images, shape, mode=interpolation, antialias=True, align_corners=False)
+    method = Image.Resampling[interpolation.upper()]
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    resized = [torch.from_numpy(np.array(each.resize(shape[::-1], method))) for each in pictures]
+    return torch.stack(resized).permute(0, 3, 1, 2).contiguous()
+
+
+def _centre(images: Tensor, size: int, fill: tuple[int, ...]) -> Tensor:
+    """The central ``size`` x ``size`` pixels, of ``fill`` where the image has none."""
+    missing = [max(0, size - length) for length in images.shape[-2:]]
+    if any(missing):
+        height, width = (max(size, length) for length in images.shape[-2:])
+        whole = torch.tensor(fill, dtype=images.dtype).view(-1, 1, 1).repeat(len(images), 1, height, width)
+        top, left = (each // 2 for each in missing)
+        whole[..., top : top + images.shape[-2], left : left + images.shape[-1]] = images
+        images = whole
+    top, left = (round((length - size) / 2) for length in images.shape[-2:])
     return images[..., top : top + size, left : left + size]
 
 
 def batches(
     source: Source,
     index: Tensor,
-    size: int,
+    to: Fitting,
     batch_size: int,
     workers: int = 0,
     skipped: list[tuple[str, str]] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The samples ``index`` ``(n,)``, in order: their indices ``(B,)`` and uint8 ``(B, 3, size, size)``.
+    """The samples ``index`` ``(n,)``, in order: their indices ``(B,)`` and uint8 ``(B, 3, S, S)``, fitted.
 
     Images that cannot be read are left out, and their ``(name, reason)`` added to ``skipped``.
     """
     if source.images is not None:
         for block in index.split(batch_size):
-            yield block, fit(source.images[block], size)
+            yield block, fit(source.images[block], to)
         return
     loader: DataLoader[Any] = DataLoader(
-        _Fitted(source, size),
+        _Fitted(source, to),
         batch_size=batch_size,
         sampler=index.tolist(),
         num_workers=workers,
@@ -61,14 +125,14 @@ def batches(
 class _Fitted(Dataset[tuple[int, Tensor | tuple[str, str]]]):
     """Sample i as (i, fitted image), or (i, (name, reason)) if it cannot be read."""
 
-    def __init__(self, source: Source, size: int):
-        self.source, self.size = source, size
+    def __init__(self, source: Source, to: Fitting):
+        self.source, self.to = source, to
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, i: int) -> tuple[int, Tensor | tuple[str, str]]:
         try:
-            return i, fit(self.source[i].unsqueeze(0), self.size)[0]
+            return i, fit(self.source[i].unsqueeze(0), self.to)[0]
         except UnreadableImage as error:
             return i, (error.name, error.reason)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfsup.evaluation.features import Features, Look, Pixels
+from selfsup.evaluation.images import Fitting, described, fitting
 
 PRINCIPAL_ROWS = 8192
 
@@ -21,7 +22,7 @@ class Judged:
         name: what the row is called.
         role: ``"encoder"``, ``"untrained"``, ``"pixels"`` or ``"pca"``.
         look: how it sees images.
-        size: pixels a side of what it sees.
+        fitting: how images are made to fit it.
         encoder: None where there is none.
         fingerprint: the encoder's identity, or None.
     """
@@ -29,15 +30,14 @@ class Judged:
     name: str
     role: str
     look: Look
-    size: int
+    fitting: Fitting
     encoder: Any = None
     fingerprint: str | None = None
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to an image before it is seen."""
         return {
-            "image_size": self.size,
-            "resize": "shorter side, bilinear, antialiased; centre crop",
+            **described(self.fitting),
             "mean": [round(value, 6) for value in self.look.mean.flatten().tolist()],
             "std": [round(value, 6) for value in self.look.std.flatten().tolist()],
         }
@@ -63,17 +63,18 @@ def judged_rows(
         for i in range(untrained_seeds):
             control = each.untrained(seed + i)
             rows.append(_of(f"{called} {i + 1}" if i else called, "untrained", control, precision, device))
-    return [*rows, Judged("pixels", "pixels", Pixels(), rows[0].size)]
+    return [*rows, Judged("pixels", "pixels", Pixels(), rows[0].fitting)]
 
 
 def _of(name: str, role: str, encoder: Any, precision: str, device: str | torch.device) -> Judged:
     fingerprint = encoder.fingerprint()
     look = Look(encoder.to(device), encoder.mean, encoder.std, precision)
-    return Judged(name, role, look, encoder.input_size, encoder, fingerprint)
+    return Judged(name, role, look, fitting(encoder), encoder, fingerprint)
 
 
 def _recipe(encoder: Any) -> str:
-    return json.dumps([encoder.recipe, encoder.mean, encoder.std], sort_keys=True)
+    seen = described(fitting(encoder))
+    return json.dumps([encoder.recipe, seen, encoder.mean, encoder.std], sort_keys=True)
 
 
 def principal_components(train: Features, test: Features, width: int) -> tuple[Features, Features]:

@@ -1,4 +1,4 @@
-"""What every row sees of a split: one pass over the images for each size that is asked of them."""
+"""What every row sees of a split: one pass over the images for each way of fitting them."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,8 +60,8 @@ def see(
     images = None if cache is None else identity(source)
     ready = source
     seen: list[Seen | None] = [None] * len(rows)
-    for size in dict.fromkeys(row.size for row in rows):
-        mine = [i for i, row in enumerate(rows) if row.size == size]
+    for to in dict.fromkeys(row.fitting for row in rows):
+        mine = [i for i, row in enumerate(rows) if row.fitting == to]
         wanted = [(rows[i], spec) for i in mine for spec in specs.values()]
         names = [_entry(*each, images, source) for each in wanted]
         kept = _kept(cache, names)
@@ -70,7 +70,7 @@ def see(
             ready = _decoded(source) if data_config.get("in_memory") else source
             workers = worker_count(data_config.get("workers", 0), ready)
             jobs = [_job(*wanted[place]) for place in missing]
-            found, skipped = extract_each(jobs, ready, size, batch_size, workers, tell)
+            found, skipped = extract_each(jobs, ready, to, batch_size, workers, tell)
             for place, extracted in zip(missing, found, strict=True):
                 kept[place] = extracted, skipped
                 _keep(cache, names[place], extracted, skipped)
@@ -81,7 +81,7 @@ def see(
         for place, i in enumerate(mine):
             own = whole[place * len(specs) : (place + 1) * len(specs)]
             features = features_of(own[0][0], source, own[0][1])
-            features.images = Images(ready, size, rows[i].encoder, rows[i].look, workers)
+            features.images = Images(ready, to, rows[i].encoder, rows[i].look, workers)
             seen[i] = Seen(features, {name: each for name, (each, _) in zip(specs, own, strict=True)})
     return [each for each in seen if each is not None]
 

@@ -45,8 +45,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of an encoder or of several by name, of their architectures untrained, and of raw pixels.
 
-    Images are preprocessed as each encoder was trained: its own size, mean and deviation. Each is
-    decoded once for all rows of one size. Without labels, only the label-free scores are taken.
+    Images are preprocessed as each encoder is meant to see them: its own size, resizing, mean and deviation.
+    Each is decoded once for all rows that want it alike. Without labels, only label-free scores are taken.
 
     Args:
         encoder: judged; comes back in its mode and on its device.
@@ -132,7 +132,7 @@ def _see(
     cache: Cache | None,
 ) -> list[tuple[Seen, Seen]]:
     """What each row sees of both splits."""
-    passes = len({row.size for row in rows})
+    passes = len({row.fitting for row in rows})
     with _bar(progress, passes * (len(train) + len(test))) as tell:
         banks, queries = (
             see(rows, chosen, source, split, batch_size, data_config, tell, cache)

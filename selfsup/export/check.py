@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from selfsup.evaluation.images import fit
+from selfsup.evaluation.images import Fitting, fit
 
 TOLERANCE = 1e-4  # of the largest feature, and of 1
 
 
-def photographs(size: int) -> Tensor:
-    """scikit-learn's two photographs, a temple and a flower: uint8 ``(2, 3, size, size)``.
+def photographs(to: Fitting) -> Tensor:
+    """scikit-learn's two photographs, a temple and a flower: uint8 ``(2, 3, S, S)``, fitted.
 
     >>> photographs(64).shape
     torch.Size([2, 3, 64, 64])
@@ -19,7 +19,7 @@ def photographs(size: int) -> Tensor:
     from sklearn.datasets import load_sample_images
 
     images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images]
-    return torch.cat([fit(image[None], size) for image in images])
+    return torch.cat([fit(image[None], to) for image in images])
 
 
 @torch.inference_mode()

@@ -1,14 +1,19 @@
 """The formats that an encoder is exported to.
 
 All but timm's hold the normalisation: they take uint8 RGB images ``(N, 3, S, S)`` and give features
-``(N, D)``, for any N. Resizing stays outside, as decoding does; :func:`preprocessing` says how.
+``(N, D)``, for any N. Resizing stays outside, as decoding does; :func:`preprocessing` says how. What
+torch notes of the lines of code that an operation comes from is left out: paths of the machine that exports.
 """
 
+import io
 import json
+import os
+import shutil
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import timm
 import torch
@@ -17,7 +22,9 @@ from torch import Tensor, nn
 
 from selfsup.encoder import Encoder, save_encoder, write_model_card
 from selfsup.errors import UsageError
+from selfsup.evaluation.images import described, fitting
 from selfsup.export.check import TOLERANCE, difference, photographs
+from selfsup.files import part_of, written_whole
 
 Reader = Callable[[Tensor], Tensor]  # uint8 images (N, 3, S, S) -> features (N, D)
 
@@ -49,8 +56,7 @@ class Preprocessed(nn.Module):
 def preprocessing(encoder: Encoder) -> dict[str, Any]:
     """What has to be done to an image before an exported model, in words and numbers."""
     return {
-        "image_size": encoder.input_size,
-        "resize": "shorter side to image_size, bilinear, antialiased; centre crop",
+        **described(fitting(encoder)),
         "input": "uint8 RGB (N, 3, image_size, image_size); normalised inside",
         "output": f"float32 (N, {encoder.dim})",
         "mean": list(encoder.mean),
@@ -72,15 +78,15 @@ def export(encoder: Encoder, format: str, out: str | Path) -> float:
     Raises:
         UsageError: unknown format, ``out`` is taken, the format cannot hold the model, or what was
             written gives other features; it is then left for inspection.
+        OSError: the disk is full, or refuses otherwise; nothing is left at ``out``.
     """
     out = Path(out)
     if format not in FORMATS:
         raise UsageError(f"no format '{format}'; there are {', '.join(FORMATS)}")
-    if out.exists():
+    if os.path.lexists(out):
         raise UsageError(f"'{out}' exists and is not overwritten; name another with out=")
-    out.parent.mkdir(parents=True, exist_ok=True)
     reader = FORMATS[format](encoder.eval(), out)
-    found = difference(Preprocessed(encoder).eval(), reader, photographs(encoder.input_size))
+    found = difference(Preprocessed(encoder).eval(), reader, photographs(fitting(encoder)))
     if not found <= TOLERANCE:
         raise UsageError(
             f"what was written to '{out}' gives features that differ by {found:.2g} from the encoder's, "
@@ -91,8 +97,12 @@ def export(encoder: Encoder, format: str, out: str | Path) -> float:
 
 def _timm(encoder: Encoder, out: Path) -> Reader:
     card = {key: value for key, value in encoder.card.items() if key not in _OF_THE_ENCODER}
-    save_encoder(encoder, out, card)
-    write_model_card(out)
+    aside = part_of(out)
+    try:
+        write_model_card(save_encoder(encoder, aside, card))
+        os.rename(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     plain = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
     data = resolve_model_data_config(plain)
     mean, std = (torch.tensor(data[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
@@ -100,20 +110,33 @@ def _timm(encoder: Encoder, out: Path) -> Reader:
 
 
 def _torchscript(encoder: Encoder, out: Path) -> Reader:
-    model = Preprocessed(encoder).eval()
+    model, whole = Preprocessed(encoder).eval(), io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape that timm asserts
         traced = torch.jit.trace(model, _images(encoder))
-        torch.jit.save(traced, str(out), {"preprocessing.json": json.dumps(preprocessing(encoder))})
+        torch.jit.save(traced, whole, {"preprocessing.json": json.dumps(preprocessing(encoder))})
+        with written_whole(out, overwrite=False) as file:
+            _copy_without_lines(whole, file)
         loaded = torch.jit.load(str(out))
     return lambda images: loaded(images)
+
+
+def _copy_without_lines(whole: BinaryIO, to: BinaryIO) -> None:
+    """A TorchScript file without the records of the code's lines, which torch reads if they are there."""
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(to, "w") as copy:
+        for record in archive.infolist():
+            if not record.filename.endswith(".debug_pkl"):
+                copy.writestr(zipfile.ZipInfo(record.filename), archive.read(record), record.compress_type)
 
 
 def _pt2(encoder: Encoder, out: Path) -> Reader:
     program = _exported(encoder)
     extra = {"preprocessing.json": json.dumps(preprocessing(encoder))}
-    torch.export.save(program, out, extra_files=extra)
-    return torch.export.load(out).module()
+    with written_whole(out, overwrite=False) as file:
+        whole = io.BytesIO()
+        torch.export.save(program, whole, extra_files=extra)
+        file.write(whole.getbuffer())
+    return torch.export.load(io.BytesIO(out.read_bytes())).module()
 
 
 def _onnx(encoder: Encoder, out: Path) -> Reader:
@@ -134,7 +157,8 @@ def _onnx(encoder: Encoder, out: Path) -> Reader:
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, {"preprocessing": json.dumps(preprocessing(encoder))})
-    onnx.save(model, str(out))
+    with written_whole(out, overwrite=False) as file:
+        file.write(model.SerializeToString())
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
@@ -143,17 +167,20 @@ def _exported(encoder: Encoder) -> torch.export.ExportedProgram:
     model = Preprocessed(encoder).eval()
     shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
     try:
-        return torch.export.export(model, (_images(encoder),), dynamic_shapes=shapes)
+        program = torch.export.export(model, (_images(encoder),), dynamic_shapes=shapes)
     except (RuntimeError, ValueError, TypeError, torch._dynamo.exc.UserError) as error:
         name, reason = encoder.recipe["name"], str(error).strip().splitlines()[0]
         raise UsageError(f"torch.export cannot trace '{name}' ({reason}); use format=torchscript") from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def _images(encoder: Encoder) -> Tensor:
     return torch.zeros(2, 3, encoder.input_size, encoder.input_size, dtype=torch.uint8)
 
 
-_OF_THE_ENCODER = ("recipe", "fingerprint", "features_of_fixed_input")
+_OF_THE_ENCODER = ("recipe", "resizing", "fingerprint", "features_of_fixed_input")
 FORMATS: dict[str, Callable[[Encoder, Path], Reader]] = {
     "timm": _timm,
     "onnx": _onnx,

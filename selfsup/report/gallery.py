@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfsup.data import Source, subset
 from selfsup.encoder import Encoder
 from selfsup.evaluation.features import Job, Look, evaluating, evenly, extract_each, pooled
-from selfsup.evaluation.images import fit
+from selfsup.evaluation.images import Fitting, batches, fit, fitting, side
 
 LARGEST_TILE = 64  # pixels a side of the small pictures
 
@@ -63,7 +63,7 @@ def make_gallery(encoder: Encoder, source: Source, images: int, gflops: float, w
             Job(Look(control, encoder.mean, encoder.std), pooled),
             Job(look, lambda _, batch, __: fit(batch, tile)),
         ]
-        (own, other, small), _ = extract_each(jobs, some, encoder.input_size, 128, workers)
+        (own, other, small), _ = extract_each(jobs, some, fitting(encoder), 128, workers)
     kept = own.samples
     return Gallery(
         tiles=small.x,
@@ -92,14 +92,12 @@ def gflops_an_image(encoder: Encoder) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def sample(source: Source, count: int, size: int) -> tuple[Tensor, list[int]]:
-    """``count`` evenly spaced readable images fitted to ``size``: uint8 ``(n, 3, size, size)``, and where."""
-    from selfsup.evaluation.images import batches
-
+def sample(source: Source, count: int, to: Fitting) -> tuple[Tensor, list[int]]:
+    """``count`` evenly spaced readable images, fitted: uint8 ``(n, 3, S, S)``, and where."""
     rows = evenly(len(source), count).nonzero().flatten()
-    found = list(batches(source, rows, size, count))
+    found = list(batches(source, rows, to, count))
     if not found:
-        return torch.empty(0, 3, size, size, dtype=torch.uint8), []
+        return torch.empty(0, 3, side(to), side(to), dtype=torch.uint8), []
     return torch.cat([images for _, images in found]), torch.cat([index for index, _ in found]).tolist()
 
 

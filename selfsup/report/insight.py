@@ -9,6 +9,7 @@ from selfsup.data import Source
 from selfsup.encoder import Encoder
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features import Look, evaluating
+from selfsup.evaluation.images import fitting
 from selfsup.evaluation.parts import tokens
 from selfsup.report.embedding import principal
 from selfsup.report.gallery import sample
@@ -25,7 +26,7 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
     The colours are the first three principal components of the patch features of all these images: patches
     of one colour are alike to the encoder.
     """
-    images, where = sample(source, IMAGES, encoder.input_size)
+    images, where = sample(source, IMAGES, fitting(encoder))
     if not where:
         return None
     side = max(SIDE, encoder.input_size)

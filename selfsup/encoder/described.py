@@ -1,0 +1,105 @@
+"""What an encoder's ``config.json`` says, whichever timm wrote it, each value of the type it has to be."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+
+from selfsup.encoder.limits import LARGEST_NUMBER
+from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, named_now
+from selfsup.encoder.resizing import LARGEST_SIDE, Resizing, resizing_of
+from selfsup.errors import UsageError
+
+CLASSES = 1000  # where a configuration does not say, as timm has it
+# Of timm's description of weights, what its reading of older ones looks at. Among the rest are addresses.
+_OF_WEIGHTS = ("input_size", "fixed_input_size", "first_conv", "classifier", "label_offset", "pool_size")
+_FLEXIBLE = {"dynamic_img_size": True, "strict_img_size": False, "use_naflex": True}
+
+
+@dataclass(frozen=True)
+class Described:
+    """An encoder as its configuration describes it.
+
+    Attributes:
+        name: timm's, maybe with a tag.
+        size: pixels a side of the images.
+        args: of the architecture.
+        classes: of the classifier that the weights were saved with, 0 without one.
+        mean, std: of RGB values in [0, 1].
+        resizing: how images are made to fit.
+        cfg: of timm's ``pretrained_cfg`` what describes the weights.
+    """
+
+    name: str
+    size: int
+    args: dict[str, Any]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resizing: Resizing
+    cfg: dict[str, Any]
+
+
+def describe(config: Mapping[str, Any], where: str) -> Described:
+    """What a configuration says; ``pretrained_cfg`` may be missing, its values then stand at the top.
+
+    Args:
+        config: of ``config.json``.
+        where: what is at fault if it is wrong, as the beginning of a sentence.
+
+    Raises:
+        UsageError: something in it is missing, of another type, or beyond what there is.
+    """
+    try:
+        return _described(config)
+    except KeyError as error:
+        raise UsageError(f"{where} is no encoder's configuration: no {error}") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UsageError(f"{where} describes no encoder that can be read: {error}") from error
+
+
+def _described(config: Mapping[str, Any]) -> Described:
+    name = named_now(str(config["architecture"]))
+    cfg = config.get("pretrained_cfg", config)
+    args = dict(config.get("model_args") or {})
+    classes = args.pop("num_classes", config.get("num_classes", cfg.get("num_classes", CLASSES)))
+    if not isinstance(classes, int) or not 0 <= classes <= LARGEST_NUMBER:
+        raise ValueError(f"num_classes {classes}")
+    size, args = _sized(name, args, cfg)
+    mean, std = (
+        tuple(float(value) for value in cfg.get(key) or usual)
+        for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
+    )
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or not min(std) > 0:
+        raise ValueError(f"mean {mean} and std {std} of three colours")
+    of_weights = {key: cfg[key] for key in _OF_WEIGHTS if cfg.get(key) is not None}
+    return Described(name, size, args, classes, mean, std, resizing_of(cfg, size, mean), of_weights)
+
+
+def _sized(name: str, args: dict[str, Any], cfg: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Pixels a side, and the arguments with the size that the network is built for where it has one."""
+    channels, *sides = cfg.get("input_size") or (3, 224, 224)
+    channels = args.get("in_chans") or channels
+    if channels != 3:
+        raise ValueError(f"it takes images of {channels} channels; only RGB can be read for now")
+    flexible = any(args.get(key) == value for key, value in _FLEXIBLE.items())
+    if "img_size" in args:
+        built = args["img_size"] if isinstance(args["img_size"], list) else [args["img_size"]] * 2
+        args = {**args, "img_size": _square(built)}
+        sides = built if cfg.get("fixed_input_size") and not flexible else sides
+    size = _square(sides)
+    if cfg.get("fixed_input_size") and not flexible:
+        args = {"img_size": size, **args}
+    if timm.get_pretrained_cfg_value(name, "fixed_input_size") and args.get("img_size") == size:
+        args = {key: value for key, value in args.items() if key != "img_size"}  # said by the size already
+    return size, args
+
+
+def _square(sides: list[Any]) -> int:
+    if len(sides) != 2 or not all(isinstance(side, int) and 0 < side <= LARGEST_SIDE for side in sides):
+        raise ValueError(f"images of {' x '.join(map(str, sides))} px")
+    if sides[0] != sides[1]:
+        raise ValueError(f"images of {sides[0]} x {sides[1]} px; only square ones can be read for now")
+    return int(sides[0])

@@ -1,0 +1,79 @@
+"""How timm makes an image fit an encoder, as the encoder's configuration says."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LARGEST_SIDE = 4096  # pixels
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+CROP_MODES = {
+    "center": "shorter side to {scaled} px, {how}; centre crop of {size} px",
+    "squash": "both sides to {scaled} px, {how}; centre crop of {size} px",
+    "border": "longer side to {scaled} px, {how}; the rest of {size} px is filled with the mean",
+}
+OURS = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}  # of the encoders trained here
+# What timm takes where a configuration does not say.
+_DEFAULTS = {"interpolation": "bicubic", "crop_pct": 0.875, "crop_mode": "center"}
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """The preprocessing of an encoder that others made, but for mean and standard deviation.
+
+    Attributes:
+        size: pixels a side of what the encoder sees.
+        interpolation: one of Pillow's, by its name.
+        crop_pct: ``size`` as a share of what the image is resized to. Beyond 1, black is added around it.
+        crop_mode: what that is: the shorter side (``"center"``), both sides, whatever becomes of the image's
+            proportions (``"squash"``), or the longer side (``"border"``).
+        fill: RGB values in 0..255 of the border.
+
+    Raises:
+        ValueError: one of them is not what timm would take.
+
+    Example:
+        >>> Resizing(224, "bicubic", 0.875).scaled
+        256
+    """
+
+    size: int
+    interpolation: str = "bicubic"
+    crop_pct: float = 0.875
+    crop_mode: str = "center"
+    fill: tuple[int, ...] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation '{self.interpolation}' is none of {', '.join(INTERPOLATIONS)}")
+        if self.crop_mode not in CROP_MODES:
+            raise ValueError(f"crop_mode '{self.crop_mode}' is none of {', '.join(CROP_MODES)}")
+        if not 0 < self.crop_pct < math.inf or not 0 < self.scaled <= LARGEST_SIDE:
+            raise ValueError(f"crop_pct {self.crop_pct} of {self.size} px")
+
+    @property
+    def scaled(self) -> int:
+        """Pixels of the side, or of the sides, that the image is resized to."""
+        return math.floor(self.size / self.crop_pct)
+
+    def record(self) -> dict[str, Any]:
+        """The same in timm's terms, but for the size."""
+        return {name: getattr(self, name) for name in OURS}
+
+    def words(self) -> str:
+        """The same for people."""
+        smooth = "" if self.interpolation == "nearest" else ", antialiased"
+        how = self.interpolation + smooth
+        return CROP_MODES[self.crop_mode].format(scaled=self.scaled, how=how, size=self.size)
+
+
+def resizing_of(cfg: Mapping[str, Any], size: int, mean: Sequence[float]) -> Resizing:
+    """The preprocessing that a ``pretrained_cfg`` of timm describes.
+
+    Raises:
+        ValueError, TypeError: something in it is not what timm would take.
+    """
+    said: dict[str, Any] = {name: cfg.get(name) or default for name, default in _DEFAULTS.items()}
+    border = said["crop_mode"] == "border"
+    fill = tuple(round(255 * value) for value in mean) if border else (0, 0, 0)
+    return Resizing(size, str(said["interpolation"]), float(said["crop_pct"]), str(said["crop_mode"]), fill)

@@ -1,0 +1,159 @@
+"""An encoder's weights: read from the files that timm writes, without running code, and fitted strictly."""
+
+import logging
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from selfsup.encoder.described import Described
+from selfsup.encoder.limits import Bounded
+from selfsup.encoder.model import create
+from selfsup.errors import UsageError
+
+_logger = logging.getLogger(__name__)
+
+# Where timm looks in a checkpoint, in its order; and what data parallelism and compilation put before names.
+_CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_WRAPPERS = ("_orig_mod.", "module.")
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Tensors by name, on the CPU; their memory is the file's until they are copied.
+
+    Args:
+        file: ``model.safetensors``, or ``pytorch_model.bin`` as :func:`torch.save` writes it.
+
+    Raises:
+        UsageError: it is damaged, or holds anything but tensors and plain values.
+    """
+    if file.suffix == ".safetensors":
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise UsageError(f"'{file}' is damaged ({error}); copy it again") from error
+    state = _unwrapped(_unpickled(file))
+    if not state or not all(_is_weight(name, value) for name, value in state.items()):
+        raise UsageError(f"'{file}' holds no tensors by name; save the model's state_dict() alone")
+    return state
+
+
+def _unpickled(file: Path) -> Any:
+    reason = _unlike_torch(file)
+    try:
+        if reason is None:
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"'{file}' holds more than tensors, which could only be read by running code in it, and was not "
+            "loaded; save the model's state_dict() alone, best as model.safetensors"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+    raise UsageError(f"'{file}' is damaged, or nothing that torch.save writes ({reason}); copy it again")
+
+
+def _unlike_torch(file: Path) -> str | None:
+    """What in the file cannot be torch's, which neither compresses nor overlaps, before it is unpacked."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        return str(error)
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        return "its records are compressed"
+    if sum(record.file_size for record in records) > file.stat().st_size:
+        return "its records are larger than the file"
+    return None
+
+
+def _unwrapped(content: Any) -> dict[str, Any]:
+    """The state dictionary in a checkpoint, its names without wrappers."""
+    if not isinstance(content, dict):
+        return {}
+    found = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), dict)), content)
+    state = {}
+    for name, value in found.items():
+        while isinstance(name, str) and name.startswith(_WRAPPERS):
+            name = name.partition(".")[2]
+        state[name] = value
+    return state
+
+
+def _is_weight(name: Any, value: Any) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_quantized
+        and value.device.type == "cpu"
+    )
+
+
+def fill(model: nn.Module, state: dict[str, Tensor], about: Described, file: Path) -> None:
+    """Load weights into a network without a classifier, all of it and nothing else.
+
+    The weights have to be those of the network that the configuration describes. If it has a classifier,
+    that is left out, and a line of the log says so. Names that an older timm gave its layers are converted by
+    timm itself.
+
+    Args:
+        model: of :func:`~selfsup.encoder.model.build_encoder`.
+        state: of :func:`read_weights`.
+        about: the configuration.
+        file: where the weights are from.
+
+    Raises:
+        UsageError: the weights are another network's.
+    """
+    if _differing(model, state):
+        whole = _whole(state, about, file)
+        extra = sorted(whole.keys() - model.state_dict().keys())
+        if extra:
+            _logger.warning(
+                "the classifier in '%s' (%d classes: %s) is left out: an encoder gives features",
+                file,
+                about.classes,
+                ", ".join(extra),
+            )
+        state = {name: value for name, value in whole.items() if name not in extra}
+        _require_none(_differing(model, state), file)
+    model.load_state_dict(state)
+
+
+def _whole(state: dict[str, Tensor], about: Described, file: Path) -> dict[str, Tensor]:
+    """The state of the network as it was saved, in the names that timm has now."""
+    recipe, size = (about.name, about.size, about.args), file.stat().st_size
+    with Bounded(size, len(state)):
+        model = create(*recipe, classes=about.classes)
+    wrong = _differing(model, state)
+    if not wrong:
+        return state
+    cfg = {**about.cfg, "num_classes": about.classes, "state_dict": dict(state)}
+    try:
+        with Bounded(2 * size, len(state)):  # timm copies the state that it is given
+            model = create(*recipe, pretrained=True, classes=about.classes, weights=cfg)
+    except UsageError:
+        _require_none(wrong, file)
+    return model.state_dict()
+
+
+def _differing(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    """Names that only one of both has, then those of other shapes."""
+    expected = model.state_dict()
+    return sorted(expected.keys() ^ state.keys()) + [
+        key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape
+    ]
+
+
+def _require_none(wrong: list[str], file: Path) -> None:
+    if wrong:
+        raise UsageError(
+            f"the weights in '{file.parent}' are of another architecture than its config.json: "
+            f"{len(wrong)} tensors differ, '{wrong[0]}' among them"
+        )

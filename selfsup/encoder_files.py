@@ -1,0 +1,90 @@
+"""The files of an encoder's folder, found and read as data; needs neither torch nor timm.
+
+A folder that a user names may be a snapshot in a Hub cache, whose files are links to others beside it. So
+links to plain files are followed for the configuration and the weights, which are only ever read and have to
+fit each other. The card, whose content goes into what is published, is read through a link only where the
+configuration is one into the same folder, as in a cache. Pipes, devices and folders are never opened.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from selfsup.backbones.names import without_prefix
+from selfsup.errors import UsageError
+from selfsup.files import NotPlain, read_json
+
+CONFIG, CARD = "config.json", "card.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # what timm writes, in the order in which it reads
+LARGEST_JSON = 16 * 2**20  # bytes
+_ON_THE_HUB = ("hf-hub:", "hf_hub:", "hf://", "timm/")
+
+
+def require_files(folder: Path) -> None:
+    """Raise a UsageError unless ``folder`` holds a configuration and weights."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no encoder '{folder}': {_no_folder(str(folder))}")
+    if not os.path.lexists(folder / CONFIG):
+        raise UsageError(
+            f"'{folder}' is no encoder: no {CONFIG} in it; a run leaves one in runs/<name>/encoder"
+        )
+    weights_file(folder)
+
+
+def _no_folder(name: str) -> str:
+    if name.startswith("local-dir:"):
+        return f"name the folder alone: {name.removeprefix('local-dir:')}"
+    if name.startswith(_ON_THE_HUB):
+        known = without_prefix(name)
+        return f"write timm:{known} if timm has that name, or download the repository and name its folder"
+    return "no such folder; a run leaves one in runs/<name>/encoder"
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of an encoder's weights, no link.
+
+    Raises:
+        UsageError: there is none, or it is no plain file.
+    """
+    for name in WEIGHTS:
+        if os.path.lexists(folder / name):
+            found = Path(os.path.realpath(folder / name))
+            if not found.is_file():
+                raise UsageError(f"'{folder / name}' is no file; copy the encoder's whole folder")
+            return found
+    raise UsageError(
+        f"'{folder}' is no encoder: it holds no {' or '.join(WEIGHTS)}; copy the encoder's whole folder"
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` says.
+
+    Raises:
+        UsageError: it is not there, no plain file, damaged, or larger than any.
+    """
+    require_files(folder)
+    return _read(folder / CONFIG, Path(os.path.realpath(folder / CONFIG)))
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What ``card.json`` says, nothing if there is none.
+
+    Raises:
+        UsageError: it is no plain file, damaged, or larger than any.
+    """
+    path = folder / CARD
+    if not os.path.lexists(path):
+        return {}
+    real, config = Path(os.path.realpath(path)), Path(os.path.realpath(folder / CONFIG))
+    in_a_cache = (folder / CONFIG).is_symlink() and real.parent == config.parent
+    return _read(path, real if in_a_cache else path)
+
+
+def _read(path: Path, file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file, LARGEST_JSON)
+    except NotPlain as error:
+        raise UsageError(f"{error}; copy the encoder's whole folder") from error
+    except (ValueError, OSError) as error:
+        raise UsageError(f"'{path}' is damaged ({error}); copy it again") from error
