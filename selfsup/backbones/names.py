@@ -2,9 +2,11 @@
 
 import difflib
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from selfsup.errors import UsageError
 
@@ -33,3 +35,8 @@ def require_timm_name(name: str) -> None:
         near = difflib.get_close_matches(base, timm_names(), n=2)
         hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
         raise UsageError(f"neither a backbone of configs/backbone nor a timm model is called '{base}'{hint}")
+
+
+def backbone_name(backbone: Mapping[str, Any]) -> str:
+    """What a person called the backbone: ``vit_mini``, which timm knows as a ``vit_tiny_patch16_224``."""
+    return str(backbone.get("called") or backbone["name"])
