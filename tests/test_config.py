@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from selfsup.backbones.names import require_timm_name, timm_names
+from selfsup.backbones.names import backbone_name, require_timm_name, timm_names
 from selfsup.commands import main
 from selfsup.commands.train import check
 from selfsup.config import config_root, load_config, options, require_types
@@ -302,12 +302,23 @@ def config_of(out: Path, *overrides: str) -> dict[str, Any]:
     return load_config("train", [f"out={out}", *overrides])
 
 
+@pytest.mark.parametrize("name", [*options("backbone"), "vit_medium_patch16_gap_240"])
+def test_a_run_is_called_by_the_backbone_as_it_was_typed(name: str, tmp_path: Path) -> None:
+    if name != "timm":  # whose own name is any of timm's
+        folder = new_folder(config_of(tmp_path, f"backbone={name}"))
+        assert folder.name.startswith(f"barlow-digits-{name}-2")
+
+
+def test_a_run_of_an_older_version_has_a_backbone_by_its_name_only() -> None:
+    assert backbone_name({"name": "resnet50"}) == "resnet50"
+
+
 def test_a_folder_is_new_and_latest_follows(tmp_path: Path) -> None:
     config = config_of(tmp_path / "runs")
     folders = [new_folder(config) for _ in range(3)]  # within a second, so of one automatic name
     assert len(set(folders)) == 3
     assert all(folder.parent == tmp_path / "runs" for folder in folders)
-    assert folders[0].name.startswith("barlow-digits-vit_tiny_patch16_224-")
+    assert folders[0].name.startswith("barlow-digits-vit_mini-")
     latest = tmp_path / "runs" / "latest"
     assert latest.resolve() == folders[2].resolve()
     assert not latest.readlink().is_absolute()  # the folder of runs can be moved

@@ -3,9 +3,11 @@
 import ast
 import difflib
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from selfsup.errors import UsageError
 
@@ -73,3 +75,8 @@ def without_prefix(name: str) -> str:
     'resnet18.a1_in1k'
     """
     return name.rpartition(":")[2].rpartition("/")[2]
+
+
+def backbone_name(backbone: Mapping[str, Any]) -> str:
+    """What a person called the backbone: ``vit_mini``, which timm knows as a ``vit_tiny_patch16_224``."""
+    return str(backbone.get("called") or backbone["name"])

@@ -41,7 +41,7 @@ class OnlineEvaluation(pl.Callback):
         workers: processes that decode, for a source that decodes on demand.
         seed: of the subset.
         card: what is written into the best encoder's card.
-        console: is told each look in a line.
+        console: on which each look prints a line.
 
     Raises:
         UsageError: settings that cannot be, or ``best`` needs labels that there are not.
@@ -107,7 +107,7 @@ class OnlineEvaluation(pl.Callback):
             better = self._better(found)
             if better and trainer.is_global_zero:
                 self._keep(encoder, step, found)
-        pl_module.online_scores = found  # for the progress on the terminal
+        pl_module.online_scores = (step, found)  # for the progress on the terminal
         row: dict[str, Any] = {
             "step": step,
             "epoch": trainer.current_epoch,

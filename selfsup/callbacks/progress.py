@@ -12,12 +12,18 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-_REFRESH = 200  # times in a run that the bar is drawn anew
-_NEWEST = {"knn": "kNN {:.1%}", "rankme": "RankMe {:.1f}"}  # of the online scores that are shown
+from selfsup.callbacks.guard import CollapseGuard
+from selfsup.callbacks.length import duration, timed_at
+from selfsup.terminal import make_console, say
+
+_REFRESH = 200  # times in a run that the bar is redrawn
+_SCORES = {"knn": "kNN {:.1%}", "rankme": "RankMe {:.1f}"}  # that are shown of those known
 
 
 class ProgressReport(pl.Callback):
     """A live bar on a terminal; in a file, a pipe and CI a plain line at every tenth of the run.
+
+    Either way, how long the run will take is printed once, as soon as steps have been timed.
 
     Leaves on the module, for the file of metrics: ``images_per_second``, ``waiting`` (share of the time that
     went into waiting for images) and ``memory_gib``.
@@ -28,12 +34,14 @@ class ProgressReport(pl.Callback):
 
     def __init__(self, images_a_step: int, console: Console | None = None) -> None:
         self.images_a_step = images_a_step
-        self.console = console or Console()
+        self.console = console or make_console()
         self.live: Live | None = None
+        self.last = self.warm = 0  # the step of the last call, and the one from which steps are timed
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.total = int(trainer.estimated_stepping_batches)
         self.first, self.started = trainer.global_step, time.perf_counter()
+        self.last, self.warm, self.since = self.first, self.first + 1, self.started
         # Some CI services give their jobs a terminal, and keep what is drawn on it as lines.
         watched = self.console.is_terminal and not self.console.is_dumb_terminal and not os.environ.get("CI")
         if not trainer.is_global_zero or not watched:
@@ -56,8 +64,10 @@ class ProgressReport(pl.Callback):
         pl_module.images_per_second = rate = (step - self.first) * self.images_a_step / max(seconds, 1e-9)
         pl_module.waiting = getattr(trainer.train_dataloader, "waited", 0.0) / max(seconds, 1e-9)
         pl_module.memory_gib = memory_gib(pl_module.device)
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or step == self.last:  # a further micro-batch of an accumulated step
             return
+        self.last = step
+        self._say_how_long(step)
         if self.live is not None:
             if step % max(1, self.total // _REFRESH) == 0 or step == self.total:
                 self.bar.update(self.task, completed=step, rate=f"{rate:,.0f}")
@@ -66,7 +76,18 @@ class ProgressReport(pl.Callback):
         elif step % max(1, self.total // 10) == 0 and step > self.first:
             left = (self.total - step) * seconds / max(step - self.first, 1)
             line = [f"step {step}/{self.total}", *told(trainer, pl_module), f"{rate:,.0f} images/s"]
-            self.console.print(", ".join([*line, f"{left:.0f} s left"]), highlight=False, soft_wrap=True)
+            say(self.console, ", ".join([*line, f"{duration(left)} left"]))
+
+    def _say_how_long(self, step: int) -> None:
+        """Once, when some steps have been timed and more than as many are left."""
+        now, done = time.perf_counter(), step - self.first
+        if step == self.warm:
+            self.since = now
+        if done != timed_at(self.total - self.first) or self.total - step <= done:
+            return
+        each = (now - self.since) / (step - self.warm)
+        left = duration((self.total - step) * each)
+        say(self.console, f"about {left} to step {self.total:,}, at {each:.2g} s a step")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()
@@ -83,16 +104,34 @@ class ProgressReport(pl.Callback):
 
 
 def told(trainer: pl.Trainer, module: Any) -> list[str]:
-    """What is said of a step: loss, learning rate, newest scores, waiting, memory; only what is known."""
+    """What is said of a step: loss, learning rate, newest scores, waiting, memory; only what is known.
+
+    A score that was taken at another step is said to be of that step.
+    """
     seen = trainer.callback_metrics
     words = [f"loss {float(seen['loss']):.4g}"] if "loss" in seen else []
     words += [f"lr {float(seen['lr']):.2g}"] if "lr" in seen else []
-    online = getattr(module, "online_scores", {})
-    scores = {name: value for name, value in online.items() if value is not None}
-    if "guard/backbone_rankme" in seen:
-        scores.setdefault("rankme", float(seen["guard/backbone_rankme"]))
-    words += [text.format(scores[name]) for name, text in _NEWEST.items() if name in scores]
+    scores = newest_scores(trainer, module)
+    for name in filter(scores.__contains__, _SCORES):
+        step, value = scores[name]
+        when = f" at step {step}" if step != trainer.global_step else ""
+        words.append(_SCORES[name].format(value) + when)
     return [*words, f"{module.waiting:.0%} waiting for data", f"{module.memory_gib:.1f} GiB"]
+
+
+def newest_scores(trainer: pl.Trainer, module: Any) -> dict[str, tuple[int, float]]:
+    """Step and value of the scores that are shown, by name.
+
+    RankMe is the online evaluation's as soon as there is one, and the guard's until then: they are of
+    different images, and a line that took now one and now the other would jump.
+    """
+    found: dict[str, tuple[int, float]] = {}
+    for guard in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(guard, CollapseGuard) and "backbone_rankme" in guard.newest:
+            found["rankme"] = (guard.looked, guard.newest["backbone_rankme"])
+    step, online = getattr(module, "online_scores", (0, {}))
+    known = {name: (step, online[name]) for name in _SCORES if online.get(name) is not None}
+    return found | known
 
 
 def memory_gib(device: torch.device) -> float:

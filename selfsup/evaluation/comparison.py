@@ -43,7 +43,7 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             found
             for name in labelled
             for pair in combinations(ranked, 2)
-            if (found := _difference(name, *pair)) is not None
+            if (found := difference(name, *pair)) is not None
         ],
         "clid": clid,
         "rank_correlation": _correlations(rows, free, labelled, clid) if len(rows) >= FEWEST else {},
@@ -118,16 +118,19 @@ def _correlations(
     }
 
 
-def _difference(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Paired over test samples, or over draws of the same labelled samples; None where neither is kept."""
+def difference(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How far the score ``name`` of two rows is apart, as an entry of :func:`compare`'s ``differences``.
+
+    Paired over test samples, or over draws of the same labelled samples; None where neither is kept.
+    """
     one, two = (row["scores"][name] for row in (first, second))
-    draws = [score["settings"].get("accuracies") or [] for score in (one, two)]
-    if one["correct"] is not None and two["correct"] is not None and one["n_test"] == two["n_test"]:
-        difference, interval = paired(*(unpack(score["correct"], score["n_test"]) for score in (one, two)))
+    draws = [(score.get("settings") or {}).get("accuracies") or [] for score in (one, two)]
+    if one.get("correct") and two.get("correct") and one.get("n_test") == two.get("n_test"):
+        gain, interval = paired(*(unpack(score["correct"], score["n_test"]) for score in (one, two)))
         over = "test samples"
-    elif len(draws[0]) == len(draws[1]) > 1:
+    elif len(draws[0]) == len(draws[1]) > 1 and one.get("seed") == two.get("seed"):
         gains = [a - b for a, b in zip(*draws, strict=True)]
-        difference, interval = sum(gains) / len(gains), student(gains)
+        gain, interval = sum(gains) / len(gains), student(gains)
         over = "draws"
     else:
         return None
@@ -135,7 +138,7 @@ def _difference(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) 
         "score": name,
         "first": first["name"],
         "second": second["name"],
-        "difference": difference,
+        "difference": gain,
         "interval": list(interval),
         "within_noise": interval[0] <= 0 <= interval[1],
         "paired_over": over,

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from selfsup.evaluation.columns import print_columns
+from selfsup.text import shown
 
 
 def print_comparison(found: Mapping[str, Any], titles: Mapping[str, str], console: Console) -> None:
@@ -25,31 +26,20 @@ def print_comparison(found: Mapping[str, Any], titles: Mapping[str, str], consol
         _print_differences(found, {name: titles[name] for name in shown}, console)
     if found["clid"]:
         clid = sorted(found["clid"].items(), key=lambda item: -item[1])
-        each = ", ".join(f"{name} {score:+.2f}" for name, score in clid)
+        each = ", ".join(f"{shown(name)} {score:+.2f}" for name, score in clid)
         console.print(Text(f"CLID, standardised over these encoders and of no meaning beyond: {each}."))
     if found["rank_correlation"]:
         _print_correlations(found, titles, console)
 
 
-def table_under(title: str, console: Console) -> Table:
-    """Print a bold title; an empty table to come below it, with a first column for the rows' names."""
-    # Not as the table's own title, which would be folded to the table's width.
-    console.print(Text(title, style="bold"))
-    table = Table(box=SIMPLE)
-    table.add_column("")
-    return table
-
-
 def _print_differences(found: Mapping[str, Any], titles: Mapping[str, str], console: Console) -> None:
     best, *others = found["ranking"]
     by = titles.get(found["by"], found["by"])
-    table = table_under(f"How far the others are from {best}, the best by {by}", console)
-    for title in titles.values():
-        table.add_column(title, justify="right", no_wrap=True)
     entries = {(entry["score"], entry["first"], entry["second"]): entry for entry in found["differences"]}
-    for other in others:
-        table.add_row(other, *(_gap(entries.get((name, best, other))) for name in titles))
-    console.print(table)
+    cells = {
+        title: [_gap(entries.get((name, best, other))) for other in others] for name, title in titles.items()
+    }
+    print_columns(f"How far the others are from {best}, the best by {by}", others, cells, console)
     paired = dict.fromkeys(e["paired_over"] for e in found["differences"] if e["score"] in titles)
     console.print(
         Text(
@@ -59,7 +49,7 @@ def _print_differences(found: Mapping[str, Any], titles: Mapping[str, str], cons
     )
     for name, title in titles.items():
         close = [
-            f"{entry['first']} and {entry['second']}"
+            f"{shown(entry['first'])} and {shown(entry['second'])}"
             for entry in found["differences"]
             if entry["score"] == name and entry["within_noise"]
         ]
@@ -80,12 +70,10 @@ def _gap(entry: Mapping[str, Any] | None) -> Text:
 def _print_correlations(found: Mapping[str, Any], titles: Mapping[str, str], console: Console) -> None:
     count = len(found["ranking"])
     title = f"Rank correlation (Spearman) of label-free and labelled scores over {count} encoders"
-    table = table_under(title, console)
-    first = next(iter(found["rank_correlation"].values()))
-    labelled = [name for name in titles if name in first]
-    for name in labelled:
-        table.add_column(titles[name], justify="right")
-    for name, values in found["rank_correlation"].items():
-        cells = ("-" if values[other] is None else f"{values[other]:+.2f}" for other in labelled)
-        table.add_row({**titles, "clid": "CLID"}.get(name, name), *cells)
-    console.print(table)
+    rows = found["rank_correlation"]
+    cells = {
+        titles[name]: [Text("-" if row[name] is None else f"{row[name]:+.2f}") for row in rows.values()]
+        for name in titles
+        if name in next(iter(rows.values()))
+    }
+    print_columns(title, [{**titles, "clid": "CLID"}.get(name, name) for name in rows], cells, console)

@@ -25,6 +25,7 @@ class Judged:
         fitting: how images are made to fit it.
         encoder: None where there is none.
         fingerprint: the encoder's identity, or None.
+        untrained: of an encoder, what the row of its architecture untrained is called, if there is one.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Judged:
     fitting: Fitting
     encoder: Any = None
     fingerprint: str | None = None
+    untrained: str | None = None
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to an image before it is seen."""
@@ -58,8 +60,10 @@ def judged_rows(
     architectures: dict[str, tuple[str, Any]] = {}
     for name, each in encoders.items():
         architectures.setdefault(_recipe(each), (name, each))
-    for name, each in architectures.values():
+    for recipe, (name, each) in architectures.items():
         called = "untrained" if len(architectures) == 1 else f"untrained {name}"
+        for row in rows[: len(encoders)]:
+            row.untrained = called if _recipe(row.encoder) == recipe else row.untrained
         for i in range(untrained_seeds):
             control = each.untrained(seed + i)
             rows.append(_of(f"{called} {i + 1}" if i else called, "untrained", control, precision, device))

@@ -108,8 +108,15 @@ def pack(correct: Tensor) -> str:
 
 
 def unpack(text: str, count: int) -> Tensor:
-    """The ``count`` bools of :func:`pack`."""
+    """The ``count`` bools of :func:`pack`.
+
+    Raises:
+        ValueError: the text is of another count, or no such text.
+    """
     import numpy as np
 
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=count)
+    packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    if len(packed) != -(-count // 8):
+        raise ValueError(f"{len(packed)} bytes are not {count} answers")
+    bits = np.unpackbits(packed, count=count)
     return torch.from_numpy(bits.astype(bool))

@@ -167,6 +167,7 @@ def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen) -> dict[s
     return {
         "name": row.name,
         "role": row.role,
+        "untrained": row.untrained,
         "encoder": row.fingerprint,
         "dim": train.features.x.shape[1],
         "preprocessing": {**row.preprocessing(), "precision": precision},

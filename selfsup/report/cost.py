@@ -36,7 +36,8 @@ def cost(run: Run, gflops: float | None, of_training: float | None = None) -> li
         found.append(("encoding an image", _flops(1e9 * gflops)))
     recipe = run.card.get("recipe", {})
     if recipe:
-        found.append(("encoder", f"{recipe.get('name')}, {recipe.get('image_size')} px"))
+        name = (run.config.get("backbone") or {}).get("called") or recipe.get("name")
+        found.append(("encoder", f"{name}, {recipe.get('image_size')} px"))
     return found
 
 

@@ -13,7 +13,7 @@ from selfsup.report.gallery import Gallery
 from selfsup.report.pictures import data_uri, sheet
 
 FEWEST = 8  # images that make a map
-SHOWN, VOTING = 6, 10  # neighbours
+SHOWN, VOTING = 6, 10  # neighbours, or all other images of fewer
 CLUSTERS, IMAGES_A_CLUSTER = 10, 10  # at most, and about, of few images
 QUERIES = 10
 LEAST_SHARE = 1e-8  # of the variance, below which a direction is rounding
@@ -47,17 +47,19 @@ def embedding_map(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
             "groups": groups.tolist(),
             "group_names": [f"cluster {i + 1}" for i in range(int(groups.max()) + 1)],
         }
-    agreed = gallery.labels[near[:, :VOTING]]
-    votes = torch.stack([row.bincount(minlength=int(gallery.labels.max()) + 1).argmax() for row in agreed])
-    right = votes == gallery.labels
+    labels = gallery.labels[near[:, :VOTING]]
+    agree = (labels == gallery.labels[:, None]).sum(dim=1)
+    right = 2 * agree > labels.shape[1]  # most of them: more than half
     return found | {
         "kind": "label",
         "groups": gallery.labels.tolist(),
         "group_names": gallery.classes,
+        "voting": labels.shape[1],
+        "agree": agree.tolist(),
         "right": right.tolist(),
         "share_right": float(right.double().mean()),
         "same": float((gallery.labels[near[:, 0]] == gallery.labels).double().mean()),
-        "by_class": _by_class(gallery, right, votes),
+        "by_class": _by_class(gallery, right, labels),
     }
 
 
@@ -120,13 +122,20 @@ def _tile(gallery: Gallery, i: int, query: int | None) -> dict[str, Any]:
     return {"src": data_uri(gallery.tiles[i]), "name": gallery.names[i], "label": label, "right": right}
 
 
-def _by_class(gallery: Gallery, right: Tensor, votes: Tensor) -> list[dict[str, Any]]:
-    """Of each class how many images its neighbours get right, and what the others are taken for."""
+def _by_class(gallery: Gallery, right: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+    """Of each class the share of images among neighbours of their own label, and the label most met instead.
+
+    Args:
+        right: ``(N,)``, whether most of an image's neighbours have its label.
+        labels: ``(N, K)``, of the neighbours.
+    """
     assert gallery.labels is not None
     rows = []
     for label in gallery.labels.unique().tolist():
         own = gallery.labels == label
-        taken = votes[own & ~right].bincount() if (own & ~right).any() else None
+        others = labels[own & ~right]
+        others = others[others != label]
+        taken = others.bincount() if len(others) else None
         rows.append(
             {
                 "name": gallery.classes[label],

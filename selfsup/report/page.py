@@ -1,6 +1,7 @@
 """From what is known of runs to one HTML file that needs nothing else."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from selfsup import __version__
+from selfsup.backbones.names import backbone_name
+from selfsup.evaluation.verdict import SIGNS
 from selfsup.report.curves import charts, curves
-from selfsup.report.embedding import VOTING
 from selfsup.report.folder import Run
 from selfsup.report.scores import scores_table
+from selfsup.report.side_by_side import side_by_side
 from selfsup.report.verdict import verdict
 
 _PAGE = Path(__file__).parent / "page"
-_SIGNS = {"good": "✓", "mixed": "≈", "bad": "✗", "unknown": "?"}
 # Sections of a run's pictures: where the page has them, what they are called, and what a run has for them.
 _SECTIONS = (
     ("neighbours", "Neighbours", "queries"),
@@ -43,7 +45,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
             "warnings": run.warnings,
             "skipped": run.skipped,
             "data": run.data,
-            "typed": " ".join(["selfsup train", *map(str, run.config.get("overrides") or ())])
+            "typed": shlex.join(["selfsup", "train", *map(str, run.config.get("overrides") or ())])
             if run.config
             else "",
             "settings": _readable(run.config),
@@ -80,13 +82,13 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
         title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs side by side",
         version=__version__,
         runs=told,
-        signs=_SIGNS,
+        signs=SIGNS,
         scores=scores,
+        compared=side_by_side(runs) if len(runs) > 1 else [],
         charts=main,
         more=more,
         any_warnings=any(run.warnings for run in runs),
         labelled=any((part.get("map") or {}).get("kind") == "label" for part in seen),
-        voting=VOTING,
         shown_ids=shown,
         sections=[*(sections | shown | data_section | {"cost": "Cost and settings"}).items()],
         costs=_costs([part.get("cost", ()) for part in seen]),
@@ -99,8 +101,8 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
 
 def _about(run: Run) -> str:
     config = run.config
-    names = [(config.get(part) or {}).get("name") for part in ("method", "data", "backbone")]
-    method, data, backbone = (str(name) if name else "?" for name in names)
+    method, data = (str((config.get(part) or {}).get("name") or "?") for part in ("method", "data"))
+    backbone = backbone_name({"name": "?"} | (config.get("backbone") or {}))
     judged = run.results or {}
     images = (
         f", {judged['n_train']} training and {judged['n_test']} test images" if "n_test" in judged else ""
@@ -113,9 +115,10 @@ def _map_says(found: Mapping[str, Any] | None) -> str:
         return ""
     if found["kind"] == "cluster":
         return f"{found['count']} test images without labels; the colours are clusters of like features."
+    most, first = (f"{100 * found[key]:.1f} %" for key in ("share_right", "same"))
     return (
-        f"{found['count']} test images. Of {100 * found['share_right']:.1f} % of them, most of the {VOTING} "
-        f"nearest have the same label; of {100 * found['same']:.1f} %, the nearest one has."
+        f"{found['count']} test images. More than half of the {found['voting']} nearest have the same label "
+        f"for {most} of them, and the nearest one for {first}."
     )
 
 

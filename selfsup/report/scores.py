@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from selfsup.evaluation.verdict import is_accuracy, row_role
 from selfsup.report.folder import Run
 
-CONTROLS = ("untrained", "pixels", "pca")
 _ROLES = {
     "untrained": "the same architecture, untrained",
     "pixels": "raw pixels",
@@ -51,19 +51,6 @@ def scores_table(runs: Sequence[Run]) -> dict[str, Any]:
             for note in texts:
                 notes.setdefault(note, {}).setdefault(row["name"], []).append(columns[key]["title"])
     return {"columns": columns, "rows": rows, "notes": notes}
-
-
-def row_role(row: Mapping[str, Any]) -> str:
-    """The row's role; results of older versions tell it by the name only."""
-    if "role" in row:
-        return str(row["role"])
-    name = str(row.get("name", ""))
-    return "pca" if "PCA" in name else next((role for role in CONTROLS if name.startswith(role)), "encoder")
-
-
-def is_accuracy(score: Mapping[str, Any]) -> bool:
-    """Whether a score is a share of right answers; older records have an interval only then."""
-    return bool(score.get("accuracy", score.get("interval") is not None))
 
 
 def cell(score: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from hydra.utils import get_class
 
+from selfsup.callbacks.length import length
 from selfsup.encoder import Encoder, build_encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
@@ -94,9 +95,24 @@ def effective_batch(config: Mapping[str, Any], devices: int) -> int:
 
 def count_steps(config: Mapping[str, Any], batches: int) -> int:
     """Optimizer steps of the whole run, of ``batches`` an epoch."""
-    settings = config["trainer"]
-    an_epoch = -(-batches // settings["accumulate_grad_batches"])
+    settings, an_epoch = config["trainer"], steps_an_epoch(config, batches)
     return int(settings["max_steps"] if settings["max_steps"] > 0 else settings["max_epochs"] * an_epoch)
+
+
+def steps_an_epoch(config: Mapping[str, Any], batches: int) -> int:
+    """Optimizer steps of an epoch of ``batches``."""
+    return -(-batches // int(config["trainer"]["accumulate_grad_batches"]))
+
+
+def run_length(config: Mapping[str, Any], batches: int, images: int, devices: int) -> str:
+    """One line about how long a run of ``batches`` an epoch is (:func:`selfsup.callbacks.length.length`)."""
+    return length(
+        count_steps(config, batches),
+        steps_an_epoch(config, batches),
+        effective_batch(config, devices),
+        images,
+        by_steps=config["trainer"]["max_steps"] > 0,
+    )
 
 
 def count_devices(settings: Mapping[str, Any], on_gpu: bool) -> int:

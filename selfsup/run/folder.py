@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from selfsup.backbones.names import backbone_name
 from selfsup.errors import UsageError
 
 
@@ -20,7 +21,7 @@ def new_folder(config: dict[str, Any]) -> Path:
     """Make the run's folder, never one that exists, and point ``latest`` at it."""
     out = Path(str(config["out"]))
     # A data set of a hub has a slash in its name.
-    names = (str(config[part]["name"]) for part in ("method", "data", "backbone"))
+    names = (*(str(config[part]["name"]) for part in ("method", "data")), backbone_name(config["backbone"]))
     parts = [name.strip("/").replace("/", "-") for name in names]
     automatic = "-".join([*parts, f"{datetime.now():%Y%m%d-%H%M%S}"])
     name = automatic if config["name"] is None else str(config["name"])

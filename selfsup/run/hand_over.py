@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from selfsup.callbacks.guard.record import warned
 from selfsup.config import load_config
 from selfsup.data import Source
 from selfsup.encoder import add_to_card, save_encoder, write_model_card
@@ -53,7 +54,7 @@ def hand_over(
             }
             write_results(results, None, str(target))
         add_to_card(target, {"scores": results["rows"][0]["scores"]})
-        print_table(results, console)
+        print_table(results, console, warned(folder))
     write_model_card(target)
     for line in (
         f"Encoder: {target}   ({minutes:.1f} min of training). Next:",

@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from torch import nn
 
+from selfsup.backbones.names import backbone_name
 from selfsup.callbacks.checkpoint_files import last_good
 from selfsup.callbacks.online_settings import selecting
 from selfsup.callbacks.signals import StopSignals
@@ -35,6 +36,7 @@ from selfsup.run.build import (
     make_encoder,
     make_method,
     quiet,
+    run_length,
 )
 from selfsup.run.environment import differences, environment, record, require_same_data, starts
 from selfsup.run.folder import new_folder, process_rank
@@ -87,6 +89,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     signals.hint = f"; go on by resume={folder}"
     console = Console(quiet=process_rank() > 0)
     _announce(console, config, method, source, devices, folder)
+    say(console, run_length(config, len(order), len(source), devices))
     for note in notes:
         console.print(note, highlight=False, soft_wrap=True)
     trainer = make_trainer(config, devices, folder, source, console, signals)
@@ -189,7 +192,7 @@ def _announce(
     lines = [
         f"{config['method']['name']} on {config['data']['name']}: {len(source)} images, "
         f"{len(method.views)} views of {sizes} px",
-        f"backbone {encoder.recipe['name']}, {parameters:.1f} M parameters",
+        f"backbone {backbone_name(config['backbone'])}, {parameters:.1f} M parameters",
         f"batch {batch} = {config['batch_size']} images x {devices * trainer['num_nodes']} devices "
         f"x {trainer['accumulate_grad_batches']} accumulated; "
         f"learning rate {method.peak_lr:.3g} = {optimizer['lr']} x {batch}/{optimizer['lr_batch']}",

@@ -63,9 +63,9 @@ def make_trainer(
     settings, data, images = config["trainer"], config["data"], effective_batch(config, devices)
     files = WholeFiles(settings["checkpoints_kept"])
     callbacks = [
-        ProgressReport(images, console),
-        # Before the file of metrics, whose row of a step holds what the guard saw at it.
+        # Before the progress and the file of metrics, whose rows of a step hold what the guard saw at it.
         *make_guard(config, source, folder, console),
+        ProgressReport(images, console),
         MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
         *make_online(config, devices, folder, source, console),

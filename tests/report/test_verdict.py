@@ -74,11 +74,31 @@ def test_a_warning_takes_the_shine_off() -> None:
     assert any("warned of: dimensional collapse." in line for line in found["lines"])
 
 
-@pytest.mark.parametrize(("rank", "tone"), [(1.2, "bad"), (40.0, "unknown")])
-def test_without_labels_rank_is_what_there_is(rank: float, tone: str) -> None:
-    ranks = {"encoder": rank, "untrained": 30.0}
+def test_without_labels_the_guard_is_what_there_is() -> None:
+    ranks = {"encoder": 1.9, "untrained": 2.5}
     scores = {role: {"rankme": score(value, accuracy=False)} for role, value in ranks.items()}
-    assert verdict(judged(labels=False, **scores))["tone"] == tone
+    run = judged(labels=False, **scores)
+    found = verdict(run)
+    assert found["tone"] == "unknown"
+    assert "the features use 1.9 dimensions, untrained 2.5" in found["headline"]
+    assert "collapse" not in found["headline"]
+    run.warnings = [{"step": "7", "name": "collapsed backbone", "value": "1", "message": "…"}] * 2
+    found = verdict(run)
+    assert found["tone"] == "bad"
+    assert found["headline"].startswith("The collapse guard warned of collapsed backbone, and")
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([], "was off"),
+        ([3.0, 3.0], "too short for the collapse guard"),
+        ([3.0, 3.0, 2.0], "had nothing to warn of"),
+    ],
+)
+def test_a_guard_that_did_not_look_is_not_said_to_have_seen_nothing(losses: list[float], said: str) -> None:
+    rows = [{"step": float(i), "guard/loss": loss} for i, loss in enumerate(losses, 1)] or [{"step": 1.0}]
+    assert said in " ".join(verdict(Run("run", Path(), metrics=rows))["lines"])
 
 
 def test_of_a_run_that_was_not_judged() -> None:

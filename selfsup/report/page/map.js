@@ -38,7 +38,7 @@ function startMap(root) {
   };
   for (const name of Object.keys(map.layouts)) button(name, () => state.layout === name, () => (state.layout = name));
   button("pictures", () => state.pictures, () => (state.pictures = !state.pictures));
-  if (map.right) button("only those whose neighbours are wrong", () => state.wrong, () => (state.wrong = !state.wrong));
+  if (map.right) button("only those whose neighbours disagree", () => state.wrong, () => (state.wrong = !state.wrong));
   button("all groups", () => !state.hidden.size, () => {
     const all = !state.hidden.size;
     state.hidden = new Set(all ? groups : []);
@@ -117,12 +117,12 @@ function startMap(root) {
   function select(i) {
     if (i === state.at || i < 0) return;
     state.at = i;
-    const judged = map.right ? `<p class="${map.right[i] ? "right" : "wrong"}">${map.right[i] ? "✓ its neighbours agree" : "✗ its neighbours say otherwise"}</p>` : "";
+    const judged = map.right ? `<p class="${map.right[i] ? "right" : "wrong"}">${map.right[i] ? "✓" : "✗"} ${map.agree[i]} of its ${map.voting} nearest have its label</p>` : "";
     const nears = map.near[i].map((j) => {
       const same = map.kind === "label" ? (map.groups[j] === map.groups[i] ? "✓ " : "✗ ") : "";
       return `<figure><div class="sprite" role="img" aria-label="neighbour ${escape(map.names[j])}" style="${sprite(j)}"></div><figcaption>${same}${escape(group(j))}</figcaption></figure>`;
     });
-    card.innerHTML = `<div class="sprite big" role="img" aria-label="${escape(map.names[i])}" style="${sprite(i)}"></div><p><b>${escape(group(i))}</b><br>${escape(map.names[i])}</p>${judged}<p>nearest:</p><div class="nears">${nears.join("")}</div>`;
+    card.innerHTML = `<div class="sprite big" role="img" aria-label="${escape(map.names[i])}" style="${sprite(i)}"></div><p><b>${escape(group(i))}</b><br>${escape(map.names[i])}</p>${judged}<p>the ${map.near[i].length} nearest:</p><div class="nears">${nears.join("")}</div>`;
     draw();
   }
   function nearestTo(event) {

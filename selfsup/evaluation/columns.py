@@ -1,0 +1,69 @@
+"""Tables on a console: as wide as it is, in several parts if need be, and no two rows of one name."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from selfsup.text import shown
+
+WIDEST = 10_000  # characters of a table in a file
+SHORTEST = 16  # characters of a name
+
+
+def print_columns(
+    title: str, names: Sequence[str], columns: Mapping[str, Sequence[Text]], console: Console
+) -> None:
+    """Print a bold title, and under it a row a name and a column a heading.
+
+    On a terminal, columns that do not fit beside the others come below them, with the names once more, and
+    long names lose their middle. In a file nothing is cut.
+
+    Args:
+        names: of the rows.
+        columns: cells ``len(names)`` of each heading.
+    """
+    console.print(Text(shown(title), style="bold"))
+    room = console.width if console.is_terminal else WIDEST
+    names = [shown(name) for name in names]
+    if console.is_terminal:
+        names = shortened(names, max(SHORTEST, room // 3))
+    wide = console if console.is_terminal else Console(file=console.file, width=WIDEST, no_color=True)
+    part: dict[str, Sequence[Text]] = {}
+    for heading, cells in columns.items():
+        if part and _width(names, {**part, heading: cells}) > room:
+            wide.print(_table(names, part))
+            part = {}
+        part[heading] = cells
+    wide.print(_table(names, part))
+
+
+def shortened(names: Sequence[str], most: int) -> list[str]:
+    """Names of ``most`` characters, or of as many more as it takes to tell them apart.
+
+    >>> shortened(["barlow-digits-seed0-long", "barlow-digits-seed1-long"], 11)
+    ['barlo…0-long', 'barlo…1-long']
+    """
+    for size in range(most, max(map(len, names), default=0)):
+        cut = [shown(name, size) for name in names]
+        if len(set(cut)) == len(set(names)):
+            return cut
+    return list(names)
+
+
+def _table(names: Sequence[str], columns: Mapping[str, Sequence[Text]]) -> Table:
+    table = Table(box=SIMPLE)
+    table.add_column("", no_wrap=True)
+    for heading in columns:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for name, *cells in zip(names, *columns.values(), strict=True):
+        table.add_row(Text(name), *cells)
+    return table
+
+
+def _width(names: Sequence[str], columns: Mapping[str, Sequence[Text]]) -> int:
+    wide = Console(width=WIDEST)
+    return Measurement.get(wide, wide.options, _table(names, columns)).maximum
