@@ -6,7 +6,7 @@ from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
 from selfsup.config import require_positive
-from selfsup.data_config import require_paths, require_workers
+from selfsup.data_config import require_paths, require_range, require_workers
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
 from selfsup.run.folder import process_rank
@@ -36,6 +36,7 @@ def check(config: dict[str, Any]) -> None:
     method, trainer = config["method"], config["trainer"]
     require_paths(config["data"])
     require_workers(config["data"])
+    require_range(config["data"])
     require_positive(config, "batch_size", "method.optimizer.lr", "trainer.accumulate_grad_batches")
     require_positive(config, "data.image_size", "method.optimizer.lr_batch", "trainer.log_every_n_steps")
     check_guard(config["guard"])

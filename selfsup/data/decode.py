@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from selfsup.data.rgb import LARGE, mapped, tensor_of, uncopied
 from selfsup.data.tiff import Page, count_pages
 from selfsup.data.tiff_numbers import plausible, read_stored
 from selfsup.data.values import Range, Stored, kind_of
-from selfsup.data.wide import read_wide
+from selfsup.data.wide import packing_of, read_wide
 
 ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,7 +72,8 @@ class Picture:
         self.bands = ""
         self._image: ImageFile.ImageFile | None = None
         self._page: Page | None = None
-        self._least_shrink = 1
+        self._how: Any = None
+        self._turn, self._least_shrink = 1, 1
         if isinstance(file, Tensor):
             self.height, self.width = file.shape[1:]
             return
@@ -84,12 +86,13 @@ class Picture:
             self._image, self._page, self._least_shrink = open_image(file)
             if self._image is None:
                 assert self._page is not None
-                width, height, turn = self._page.width, self._page.height, self._page.turn
+                width, height, self._turn = self._page.width, self._page.height, self._page.turn
             else:
+                self._how = packing_of(self._image)  # which is forgotten when EXIF makes PIL load a PNG
                 (width, height), turn = self._image.size, _orientation(self._image)
                 # PIL turns a TIFF when it loads it, and has the size it will have then.
-                turn = 1 if self._image.format == "TIFF" else turn
-        self.height, self.width = (width, height) if turn in _SIDEWAYS else (height, width)
+                self._turn = 1 if self._image.format == "TIFF" else turn
+        self.height, self.width = (width, height) if self._turn in _SIDEWAYS else (height, width)
 
     def pixels(self, shrink: float = 1) -> Tensor:
         """Decode, once.
@@ -117,7 +120,7 @@ class Picture:
         """
         with self._decoding():
             if (stored := self._numbers()) is not None:
-                return mapped(stored, self._range)
+                return mapped(stored, self._range)[:3]
             if isinstance(self._file, Tensor):
                 return self._file
             return tensor_of(self._load(shrink), self._range)[:3]
@@ -193,7 +196,8 @@ class Picture:
         page = self._page
         if page is None:
             assert self._image is not None
-            return read_wide(self._image, self._file)
+            found = read_wide(self._image, self._how, self._file)
+            return None if found is None else found.turned(self._turn)
         if page.plain or (page.packed_otherwise and page.bits == 8 and self._image is not None):
             return None
         with opened(self._file) as file:

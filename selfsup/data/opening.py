@@ -96,6 +96,6 @@ def _mega(pixels: float) -> str:
 def _too_large(pixels: int) -> str:
     return (
         f"it has {_mega(pixels)} megapixels, more than the {_mega(_most())} that are read; cut it into "
-        "tiles, as by 'magick FILE -crop 1024x1024 +repage tile-%05d.png', or shrink it, as by 'magick FILE -resize "
-        "10% small.png'"
+        "tiles, as by 'magick FILE -crop 1024x1024 +repage tile-%05d.png', or shrink it, as by "
+        "'magick FILE -resize 10% small.png'"
     )

@@ -14,7 +14,7 @@ LARGE = 2**24  # pixels from which on an image is shrunk, and converted in strip
 
 
 def mapped(stored: Stored, range: Range | None) -> Tensor:
-    """uint8 (3, H, W) of stored numbers."""
+    """uint8 (3, H, W) of stored numbers, or (4, H, W) as :func:`uncopied`."""
     values = stored.eight_bits(range)
     if stored.alpha is not None:
         alpha = Stored(stored.alpha, stored.kind).eight_bits()

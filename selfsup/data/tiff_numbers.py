@@ -33,13 +33,13 @@ def read_stored(file: IO[bytes], page: Page) -> Stored:
         raise ValueError(f"a TIFF of more than {LARGEST // 2**20} MiB of numbers; cut it into tiles")
     used, alpha = page.used(), None
     needed = used + 1 if page.maybe_transparent else used
-    values = _upright(_numbers(file, page, needed), page.turn)
+    values = _numbers(file, page, needed)
     if page.maybe_transparent and plausible(values[..., -1], page.kind.high):
         alpha = values[..., -1]
     colours = values[..., 0] if used == 1 else values[..., :3]
     if alpha is not None and page.premultiplied and page.number == "u":
         colours = _divided(colours, alpha, page.kind)
-    return Stored(colours, page.kind, page.inverted, alpha, _missing(page))
+    return Stored(colours, page.kind, page.inverted, alpha, _missing(page)).turned(page.turn)
 
 
 def plausible(alpha: np.ndarray, top: float) -> bool:
@@ -64,14 +64,6 @@ def _missing(page: Page) -> float | None:
         return value if math.isfinite(value) else None
     limits = np.iinfo(page.dtype)
     return int(value) if value.is_integer() and limits.min <= value <= limits.max else None
-
-
-def _upright(values: np.ndarray, turn: int) -> np.ndarray:
-    if turn in (3, 4, 6, 7):
-        values = values[::-1]
-    if turn in (2, 3, 7, 8):
-        values = values[:, ::-1]
-    return values.swapaxes(0, 1) if turn in (5, 6, 7, 8) else values
 
 
 def _numbers(file: IO[bytes], page: Page, needed: int) -> np.ndarray:

@@ -1,14 +1,15 @@
 """From the numbers that a file stores to the eight bits that an encoder sees: one range for a data set."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfsup.errors import UsageError
+from selfsup.data_config import range_of
+
+__all__ = ["Kind", "Range", "Stored", "Tally", "byte_table", "in_words", "kind_of", "range_of"]
 
 Range = tuple[float, float]
 SAMPLED = 10_000  # values an image that a range is measured on
@@ -67,9 +68,21 @@ class Stored:
 
     def part(self, top: int, left: int, bottom: int, right: int) -> "Stored":
         """A rectangle of it."""
-        rows, columns = slice(top, bottom), slice(left, right)
-        alpha = None if self.alpha is None else self.alpha[rows, columns]
-        return Stored(self.values[rows, columns], self.kind, self.inverted, alpha, self.missing)
+        return self._placed(lambda plane: plane[top:bottom, left:right])
+
+    def turned(self, orientation: int) -> "Stored":
+        """It as a person holds it, by EXIF's number of how it is stored."""
+
+        def turn(plane: np.ndarray) -> np.ndarray:
+            plane = plane[::-1] if orientation in (3, 4, 6, 7) else plane
+            plane = plane[:, ::-1] if orientation in (2, 3, 7, 8) else plane
+            return plane.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else plane
+
+        return self._placed(turn)
+
+    def _placed(self, place: Callable[[np.ndarray], np.ndarray]) -> "Stored":
+        alpha = None if self.alpha is None else place(self.alpha)
+        return replace(self, values=place(self.values), alpha=alpha)
 
     def known(self) -> np.ndarray:
         """All numbers that are data, in one row: neither NaN, infinite, nor what the file calls missing."""
@@ -129,27 +142,6 @@ def byte_table(range: Range, inverted: bool = False) -> list[int]:
     return table[::-1] if inverted else table
 
 
-def range_of(setting: Any, where: str = "data.range") -> Range | str | None:
-    """A range as a configuration gives it: two numbers, "auto", or None.
-
-    Raises:
-        UsageError: it is none of these, or not from low to high.
-
-    >>> range_of([0, 4095])
-    (0, 4095)
-    """
-    if setting is None or setting == "auto":
-        return setting
-    pair = tuple(setting) if isinstance(setting, list | tuple) else ()
-    numbers = [each for each in pair if isinstance(each, int | float) and not isinstance(each, bool)]
-    if len(pair) != 2 or len(numbers) != 2 or not all(map(math.isfinite, numbers)):
-        raise UsageError(f"{where} is two numbers such as [0,4095], auto, or null, not {setting}")
-    low, high = numbers
-    if not low < high:
-        raise UsageError(f"{where} goes from low to high, such as [0,4095], and not from {low} to {high}")
-    return low, high
-
-
 def in_words(range: Range) -> str:
     """As it is typed.
 
@@ -188,6 +180,12 @@ class Tally:
         places = np.linspace(0, len(known) - 1, min(SAMPLED, len(known))).astype(np.int64)
         self.ends.setdefault(stored.kind, []).append((known.min().item(), known.max().item()))
         self.samples.setdefault(stored.kind, []).append(known[places])
+
+    def take(self, other: "Tally") -> None:
+        """Count another's images, too."""
+        for kind in other.ends:
+            self.ends.setdefault(kind, []).extend(other.ends[kind])
+            self.samples.setdefault(kind, []).extend(other.samples[kind])
 
     def extent(self, kind: Kind) -> Range:
         """The lowest and the highest value of a kind."""
@@ -252,7 +250,7 @@ class Tally:
 
     def described(self, range: Range | None, auto: bool) -> str:
         """A sentence about what becomes black and white; empty for plain 8-bit images."""
-        kinds = " and ".join(dict.fromkeys(kind.name for kind in self.ends))
+        kinds = " and ".join(kind.name for kind in self.ends)
         if range is None:
             wide = [kind for kind in self.ends if kind != BYTES]
             own = ", ".join(
@@ -269,8 +267,3 @@ def _inner(values: np.ndarray) -> Range:
     low = np.quantile(values, OUTLIERS, method="lower")
     high = np.quantile(values, 1 - OUTLIERS, method="higher")
     return low.item(), high.item()
-
-
-def require_range(data: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless ``data["range"]`` is a range (:func:`range_of`)."""
-    range_of(data.get("range"))

@@ -14,16 +14,24 @@ _SIZ = b"\xff\x4f\xff\x51"  # where the codestream of JPEG 2000 begins to say wh
 _HEADER = 2**16  # bytes within which it is looked for
 
 
-def read_wide(image: ImageFile.ImageFile, file: str | Path | bytes) -> Stored | None:
-    """The numbers of an image that Pillow has opened and not loaded, of more than 8 bits; None of 8.
+def packing_of(image: ImageFile.ImageFile) -> Any:
+    """How the numbers of an image that was opened and not loaded are laid out, in Pillow's words."""
+    return image.tile[0].args if image.tile else None
+
+
+def read_wide(image: ImageFile.ImageFile, how: Any, file: str | Path | bytes) -> Stored | None:
+    """The numbers of an image that Pillow has opened, of more than 8 bits, as the file has them; None of 8.
+
+    Args:
+        how: they are laid out (:func:`packing_of`).
+        file: a path, or its bytes.
 
     Raises:
         ValueError: Pillow would give wrong numbers.
         OSError: the file is damaged.
     """
-    how = image.tile[0].args if image.tile else None
     if image.format == "PNG" and how in ("RGB;16B", "RGBA;16B", "LA;16B"):
-        return _colour_png(image, file, str(how))
+        return _colour_png(file, str(how))
     if image.format == "PPM" and isinstance(how, tuple) and len(how) == 2 and int(how[1]) > 255:
         return _ppm(image, int(how[1]))
     if image.format == "JPEG2000" and (bits := _bits_of_jpeg2000(file)) > 8:
@@ -42,25 +50,24 @@ def read_wide(image: ImageFile.ImageFile, file: str | Path | bytes) -> Stored | 
     return None
 
 
-def _colour_png(image: ImageFile.ImageFile, file: str | Path | bytes, how: str) -> Stored:
+def _colour_png(file: str | Path | bytes, how: str) -> Stored:
     """Pillow keeps the upper byte of each number; told of other formats of a pixel, it gives all bytes."""
     if how == "LA;16B":
-        four = _bytes_as(image, "RGBA", "RGBA").astype(np.uint16)
+        four = _bytes_as(file, "RGBA", "RGBA").astype(np.uint16)
         return Stored(four[..., 0] << 8 | four[..., 1], WORDS, alpha=four[..., 2] << 8 | four[..., 3])
     mode = how.partition(";")[0]
-    upper = _bytes_as(image, mode, how)
-    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)) as again:
-        lower = _bytes_as(again, mode, f"{mode};16L")  # of which the second byte is the upper one
+    upper, lower = (_bytes_as(file, mode, f"{mode};16{order}") for order in "BL")
     whole = upper.astype(np.uint16) << 8 | lower
     return Stored(whole[..., :3], WORDS, alpha=whole[..., 3] if mode == "RGBA" else None)
 
 
-def _bytes_as(image: ImageFile.ImageFile, mode: str, how: str) -> np.ndarray:
-    image._mode = mode
-    image.tile = [tile._replace(args=how) for tile in image.tile]
-    image.info.pop("transparency", None)
-    image.load()
-    return np.asarray(image)
+def _bytes_as(file: str | Path | bytes, mode: str, how: str) -> np.ndarray:
+    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)) as image:
+        image._mode = mode
+        image.tile = [tile._replace(args=how) for tile in image.tile]
+        image.info.pop("transparency", None)
+        image.load()
+        return np.array(image)
 
 
 def _ppm(image: Any, most: int) -> Stored:

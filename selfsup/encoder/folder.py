@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from selfsup.backbones.names import require_timm_name
 from selfsup.encoder.limits import Bounded
 from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, require_tag
+from selfsup.encoder.values import noted_range, range_notes
 from selfsup.errors import UsageError
 from selfsup.files import part_of, sync_folder, write_text, written_whole
 
@@ -47,6 +48,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | No
         "mean": list(encoder.mean),
         "std": list(encoder.std),
         "num_classes": 0,
+        **range_notes(encoder.range),
     }
     config = {
         "architecture": recipe["name"],
@@ -64,6 +66,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | No
         {
             **(card or {}),
             "recipe": recipe,
+            "range": encoder.range,
             "fingerprint": encoder.fingerprint(),
             "features_of_fixed_input": encoder.probe(),
         },
@@ -107,7 +110,7 @@ def load_encoder(path: str | Path) -> Encoder:
     except (SafetensorError, OSError) as error:
         raise UsageError(f"'{weights}' is damaged ({error}); copy it again") from error
     with Bounded(weights.stat().st_size, len(state)):
-        encoder = build_encoder(name, size, args, positions, mean, std)
+        encoder = build_encoder(name, size, args, positions, mean, std, range=noted_range(config, folder))
     _load_strictly(encoder.model, state, folder)
     encoder.card = card
     return encoder

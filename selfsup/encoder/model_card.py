@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from selfsup.encoder.values import noted_range
 from selfsup.files import write_text
 
 _TEXT = """{front}
@@ -27,11 +28,24 @@ features = encoder(transform(image).unsqueeze(0))  # (1, {dim})
 
 With selfsup: `selfsup.load_encoder(FOLDER)`.
 
-{training}{scores}## Limits
+{values}{training}{scores}## Limits
 
 It was trained without labels, on the images named above and no others; how it does on other images is for
 `selfsup evaluate` to say. Whoever publishes the weights chooses their licence: `license:` at the top of this
 file.
+"""
+
+_VALUES = """## Values
+
+Stored values from {low} to {high} become 0 to 255; what is outside is clipped, and what is no number is 0. `selfsup`
+does so by itself; elsewhere, before `transform`:
+
+```python
+stored = numpy.asarray(PIL.Image.open(FILE)).astype("float64")
+eight = numpy.rint(255 * ((stored - {low}) / ({high} - {low})).clip(0, 1)).astype("uint8")
+image = PIL.Image.fromarray(eight).convert("RGB")
+```
+
 """
 
 
@@ -80,6 +94,7 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         size=config["pretrained_cfg"]["input_size"][-1],
         dim=config["num_features"],
         registers="\nimport selfsup  # registers its architecture" if "_small" in architecture else "",
+        values=_values(config),
         training=_training(card),
         scores=_scores(card),
     )
@@ -91,6 +106,11 @@ def _accuracies(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
         for name, score in card.get("scores", {}).items()
         if score.get("accuracy") and score.get("shown", True) and score.get("value") is not None
     ]
+
+
+def _values(config: Mapping[str, Any]) -> str:
+    range = noted_range(config, "the encoder")
+    return "" if range is None else _VALUES.format(low=range[0], high=range[1])
 
 
 def _training(card: Mapping[str, Any]) -> str:
