@@ -1,6 +1,7 @@
 """Settings of data, checked before torch is imported: paths, splits, one among several sources."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,20 @@ from selfsup.config import load_config
 from selfsup.errors import UsageError
 from selfsup.slices import looks_like_splits, parse_splits, path_and_slice
 
+_LARGEST = sys.float_info.max  # end of a range
 # Settings of data that may name files, and those that a mixture's sources have in common.
 _PATHS = ("root", "train", "test", "files", "indices", "images", "labels_file", "classes")
-_OF_MIXTURES = ("image_size", "mean", "std", "workers", "max_unreadable", "in_memory", "mirror", "colour")
+_OF_MIXTURES = (
+    "image_size",
+    "mean",
+    "std",
+    "workers",
+    "max_unreadable",
+    "in_memory",
+    "mirror",
+    "colour",
+    "range",
+)
 
 
 def require_paths(data: Mapping[str, Any]) -> None:
@@ -80,6 +92,32 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", {None: "null", True: "true", False: "false"}.get(value, str(value))
+
+
+def require_range(data: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless ``data.range`` is a range (:func:`range_of`)."""
+    range_of(data.get("range"))
+
+
+def range_of(setting: Any, where: str = "data.range") -> tuple[float, float] | str | None:
+    """A range as a configuration gives it: two numbers, "auto", or None.
+
+    Raises:
+        UsageError: it is none of these, or not from low to high.
+
+    >>> range_of([0, 4095])
+    (0, 4095)
+    """
+    if setting is None or setting == "auto":
+        return setting
+    pair = tuple(setting) if isinstance(setting, list | tuple) else ()
+    numbers = [each for each in pair if isinstance(each, int | float) and not isinstance(each, bool)]
+    if len(pair) != 2 or len(numbers) != 2 or not all(-_LARGEST <= each <= _LARGEST for each in numbers):
+        raise UsageError(f"{where} is two numbers such as [0,4095], auto, or null, not {setting}")
+    low, high = numbers
+    if not low < high:
+        raise UsageError(f"{where} goes from low to high, such as [0,4095], and not from {low} to {high}")
+    return low, high
 
 
 def _sibling(path: Path) -> str:

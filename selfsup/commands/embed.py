@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.evaluate import require_encoder
-from selfsup.data_config import require_paths
+from selfsup.data_config import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
 
@@ -25,16 +25,20 @@ def run(config: Mapping[str, Any]) -> None:
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
 
     from selfsup.commands.devices import find_device
-    from selfsup.data.load import chosen
+    from selfsup.data.load import chosen_ranged
     from selfsup.encoder import load_encoder
     from selfsup.evaluation.embeddings import embed, write_embeddings
+    from selfsup.evaluation.ranges import differing
 
     encoder = load_encoder(str(config["encoder"])).to(find_device(config["device"]))
-    sources = dict(zip(("train", "test"), chosen(config["data"]), strict=True))
+    sources = dict(zip(("train", "test"), chosen_ranged(config["data"], encoder.range), strict=True))
     tell_decisions(sources["train"])
+    for note in differing({str(config["encoder"]): encoder}, sources["train"].range):
+        print(note)
     skipped: list[tuple[str, str]] = [pair for source in sources.values() for pair in source.skipped]
     settings = (config["batch_size"], config["data"]["workers"], config["precision"])
-    count = write_embeddings(out, encoder, embed(encoder, sources, *settings, skipped))
+    blocks = embed(encoder, sources, *settings, skipped)
+    count = write_embeddings(out, encoder, blocks, sources["train"].range)
     tell_skipped(skipped)
     print(f"{out}: {encoder.dim} features of {count} images")
 
@@ -44,6 +48,7 @@ def check(config: Mapping[str, Any]) -> None:
     require_encoder(str(config["encoder"]))
     require_precision("precision", config["precision"])
     if config["data"]:
+        require_range(config["data"])
         require_paths(config["data"])
 
 

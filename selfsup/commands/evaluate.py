@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.backbones.names import require_timm_name
-from selfsup.data_config import other_data, require_paths
+from selfsup.data_config import other_data, require_paths, require_range
 from selfsup.encoder_files import require_files
 from selfsup.errors import UsageError
 
@@ -39,6 +39,7 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.encoder import load_encoder
     from selfsup.evaluation import SETTINGS, Cache, default_folder, evaluate, print_table, write_results
     from selfsup.evaluation.classes import same_classes
+    from selfsup.evaluation.ranges import differing, range_for
 
     encoders = {called: load_encoder(name) for called, name in named.items()}
     cache = None
@@ -47,9 +48,12 @@ def run(config: Mapping[str, Any]) -> None:
         cache = Cache(folder, float(config["cache_gb"]))
         # What is in the cache need not be decoded; what is not will be, once.
         sources = {split: {**source, "in_memory": False} for split, source in sources.items()}
-    train, test = load_data(sources["bank"])
+    train, test = load_data({**sources["bank"], "range": range_for(encoders, sources["bank"]["range"])})
     if sources["query"] != sources["bank"]:
-        test = same_classes(train, load_data(sources["query"])[1])
+        alike = {**sources["query"], "range": sources["query"]["range"] or train.range}
+        test = same_classes(train, load_data(alike)[1])
+    for note in differing(encoders, train.range):
+        print(note)
     judged = encoders if len(encoders) > 1 else next(iter(encoders.values()))
     settings = {key: value for key, value in config.items() if key in SETTINGS}
     with sharing_processes() as first:
@@ -100,6 +104,7 @@ def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, d
     }
     for source in sources.values():
         require_paths(source)
+        require_range(source)
     names = [source["name"] for source in sources.values()]
     name = names[0] if sources["bank"] == sources["query"] else f"{names[0]}-to-{names[1]}"
     return {**sources["bank"], "name": name}, sources

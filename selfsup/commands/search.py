@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.embed import check, tell_skipped
+from selfsup.data_config import require_range
 from selfsup.errors import UsageError
 
 
@@ -19,6 +20,7 @@ def run(config: Mapping[str, Any]) -> None:
     """
     features, query = config["features"], Path(str(config["query"])).expanduser()
     check(config if features is None else {**config, "data": {}})
+    require_range(config["data"])
     if not query.is_file():
         raise UsageError(f"query: there is no file '{query}'")
     if features is not None and not Path(str(features)).is_file():
@@ -27,23 +29,36 @@ def run(config: Mapping[str, Any]) -> None:
     import torch
 
     from selfsup.commands.devices import find_device
-    from selfsup.data import ImageFiles, UnreadableImage
-    from selfsup.data.load import chosen
+    from selfsup.data import ImageFiles, Source, UnreadableImage
+    from selfsup.data.load import chosen_ranged
+    from selfsup.data.source import ranged
     from selfsup.encoder import load_encoder
     from selfsup.evaluation.embeddings import embed, read_embeddings
     from selfsup.evaluation.neighbours import neighbours
+    from selfsup.evaluation.ranges import differing, range_for
 
     encoder = load_encoder(str(config["encoder"])).to(find_device(config["device"]))
     settings: dict[str, Any] = {"batch_size": config["batch_size"], "precision": config["precision"]}
     unread: list[tuple[str, str]] = []
-    asked = list(embed(encoder, {"query": ImageFiles([str(query)])}, **settings, skipped=unread))
+    sources: dict[str, Source] = {}
+    if features is None:
+        sources = dict(zip(("train", "test"), chosen_ranged(config["data"], encoder.range), strict=True))
+        range_ = sources["train"].range
+    else:
+        setting = range_for({"encoder": encoder}, config["data"].get("range"))
+        if isinstance(setting, str):
+            raise UsageError("data.range=auto is measured on images, and features= has none; give numbers")
+        range_ = setting
+    for note in differing({str(config["encoder"]): encoder}, range_):
+        print(note)
+    one = ranged(ImageFiles([str(query)]), range_)
+    asked = list(embed(encoder, {"query": one}, **settings, skipped=unread))
     if not asked:
         raise UsageError(f"query: {UnreadableImage(*unread[0])}")
     if features is not None:
-        names, bank = read_embeddings(features, encoder)
+        names, bank = read_embeddings(features, encoder, range_)
     else:
         skipped: list[tuple[str, str]] = []
-        sources = dict(zip(("train", "test"), chosen(config["data"]), strict=True))
         settings |= {"workers": config["data"]["workers"], "skipped": skipped}
         blocks = list(embed(encoder, sources, **settings))
         tell_skipped(skipped)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
-from selfsup.data_config import require_paths
+from selfsup.data_config import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
 from selfsup.run.folder import process_rank
@@ -34,6 +34,7 @@ def check(config: dict[str, Any]) -> None:
     """Refuse what can be seen to be wrong without importing torch."""
     method, trainer = config["method"], config["trainer"]
     require_paths(config["data"])
+    require_range(config["data"])
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
         raise UsageError("the run has no length; set trainer.max_epochs or trainer.max_steps above 0")
     if method["optimizer"]["name"] not in ("adamw", "lars", "sgd"):

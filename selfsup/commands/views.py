@@ -37,6 +37,7 @@ def run(config: dict[str, Any]) -> None:
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     devices = count_devices(config["trainer"], on_gpu)
     source, _ = load_data(config["data"])
+    config["data"]["range"] = source.range
     tell_decisions(source)
     method = make_method(config, make_encoder(config), devices)
     batch, world = config["batch_size"], devices * config["trainer"]["num_nodes"]

@@ -10,20 +10,28 @@ import torch
 from torch import Tensor
 
 from selfsup.data.paths import did_you_mean
-from selfsup.data.source import ImageArray, Source, subset
+from selfsup.data.source import ImageArray, ImageFiles, Source, subset
 from selfsup.data.split import held_out_count, hold_out
+from selfsup.data.values import Range, Stored, kind_of
 from selfsup.errors import UsageError
 
 
-def from_arrays(images: Any, labels: Any = None, classes: Sequence[str] | None = None) -> ImageArray:
+def from_arrays(
+    images: Any,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    range: Range | None = None,
+) -> ImageArray:
     """A source of images that are in memory.
 
     Args:
         images: N images as a NumPy array or torch tensor, (N, H, W) if grey, (N, H, W, 3), (N, 3, H, W), or
-            either with 1 channel; uint8 in 0..255, or floats in [0, 1]. Where both 3s could be channels,
-            (N, 3, H, W) is meant. uint8 (N, 3, H, W) is not copied.
+            either with 1 channel; uint8 in 0..255, uint16 in 0..65535, or floats in [0, 1], and with a range
+            any numbers. Where both 3s could be channels, (N, 3, H, W) is meant. uint8 (N, 3, H, W) is not
+            copied.
         labels: N integers or strings; sorted, they are numbered 0..C-1. None: no labels.
         classes: names of the labels 0..C-1, which then have to be integers in that range.
+        range: values that become black and white, linearly (`selfsup.data.values.Stored.eight_bits`).
 
     Raises:
         UsageError: if a shape, type or value is none of these.
@@ -32,16 +40,19 @@ def from_arrays(images: Any, labels: Any = None, classes: Sequence[str] | None =
     >>> source.images.shape, source.labels, source.classes
     (torch.Size([3, 3, 28, 28]), tensor([1, 0, 1]), ['2', '7'])
     """
-    pixels = _pixels(_tensor(images, "images"))
+    pixels = _eight_bits(_shaped(_tensor(images, "images")), range)
     numbers, names = _numbered(labels, len(pixels), classes)
-    return ImageArray(pixels, numbers, names)
+    source = ImageArray(pixels, numbers, names)
+    source.range = range
+    return source
 
 
 def arrays(images: str, labels_file: str | None, *, test_fraction: float) -> tuple[Source, Source]:
     """Images and labels in .npy files; ``test_fraction`` is held out, stratified by class.
 
     Args:
-        images: a file with an array that `from_arrays` takes.
+        images: a file with an array that `from_arrays` takes; of other numbers than uint8 the source's range
+            has to be set where they use a small part of their type's.
         labels_file: a file with as many labels, or None.
 
     Returns:
@@ -50,9 +61,13 @@ def arrays(images: str, labels_file: str | None, *, test_fraction: float) -> tup
     Raises:
         UsageError: if a file is not there or no such array.
     """
-    pixels = _loaded(images, "images")
+    pixels = _shaped(_tensor(_loaded(images, "images"), "images"))
     labels = None if labels_file is None else _loaded(labels_file, "labels_file")
-    source = from_arrays(pixels, labels)
+    source: Source
+    if pixels.dtype == torch.uint8:
+        source = from_arrays(pixels, labels)
+    else:
+        source = ImageFiles(pixels, *_numbered(labels, len(pixels), None))
     if len(source) < 2:
         raise UsageError(f"{images!r} (data.images) holds only {len(source)} image; at least two are needed")
     keys = [f"row {i}" for i in range(len(source))]
@@ -83,14 +98,14 @@ def _tensor(values: Any, what: str) -> Tensor:
         return values.detach().cpu()
     found = np.asarray(values)
     if found.dtype.kind not in "uif":
-        raise UsageError(f"{what} have to be uint8 or floats, not {found.dtype}")
+        raise UsageError(f"{what} have to be integers or floats, not {found.dtype}")
     if not (found.flags.writeable and found.flags.c_contiguous and found.dtype.isnative):
         found = np.array(found, dtype=found.dtype.newbyteorder("="))
     return torch.from_numpy(found)
 
 
-def _pixels(images: Tensor) -> Tensor:
-    """uint8 (N, 3, H, W)."""
+def _shaped(images: Tensor) -> Tensor:
+    """(N, 3, H, W) or (N, 1, H, W)."""
     shape = tuple(images.shape)
     if images.ndim == 3:
         images = images[:, None]
@@ -100,16 +115,26 @@ def _pixels(images: Tensor) -> Tensor:
         raise UsageError(
             f"images have to be of shape (N, H, W), (N, H, W, 3) or (N, 3, H, W) with N > 0, not {shape}"
         )
-    if images.is_floating_point():
+    return images
+
+
+def _eight_bits(images: Tensor, range: Range | None) -> Tensor:
+    """uint8 (N, 3, H, W)."""
+    if range is None and images.is_floating_point():
         least, most = images.min().item(), images.max().item()
         if not (least >= 0 and most <= 1):
             raise UsageError(
                 f"images of floats have to be in [0, 1], and these go from {least:.3g} to {most:.3g}; scale "
-                "them, or pass uint8"
+                "them, pass uint8, or a range"
             )
-        images = (images * 255).round().to(torch.uint8)
-    elif images.dtype != torch.uint8:
-        raise UsageError(f"images have to be uint8 or floats in [0, 1], not {str(images.dtype)[6:]}")
+    elif range is None and images.dtype not in (torch.uint8, torch.uint16):
+        kind = str(images.dtype)[6:]
+        raise UsageError(f"images have to be uint8, uint16 or floats in [0, 1], not {kind}, or need a range")
+    if images.dtype == torch.bfloat16:
+        images = images.float()
+    if range is not None or images.dtype != torch.uint8:
+        numbers = images.numpy()
+        images = torch.from_numpy(Stored(numbers, kind_of(numbers.dtype)).eight_bits(range))
     return images.expand(-1, 3, -1, -1).contiguous()
 
 

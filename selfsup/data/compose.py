@@ -37,6 +37,7 @@ def concat(sources: Sequence[Source]) -> Source:
     """
     if len(sources) == 1:
         return sources[0]
+    _require_no_ranges(sources)
     labels, classes = _joined_labels(sources)
     names = Joined([Names(source) for source in sources])
     arrays = [source.images for source in sources if source.images is not None]
@@ -116,12 +117,18 @@ def _repeated(n: int, count: int) -> Tensor:
 
 def _lazy(sources: Sequence[Source]) -> Source:
     """`concat` that copies no images: a mixture repeats some, and may not fit in memory."""
+    _require_no_ranges(sources)
     labels, classes = _joined_labels(sources)
     items = [source.images if source.images is not None else source.files for source in sources]
     joined = ImageFiles(Joined(items), labels, classes, Joined([Names(source) for source in sources]))
     joined.skipped = [pair for source in sources for pair in source.skipped]
     joined.decisions = sources[0].decisions
     return joined
+
+
+def _require_no_ranges(sources: Sequence[Source]) -> None:
+    if any(source.range is not None for source in sources):
+        raise ValueError("join sources first, and give them one range of values then")
 
 
 def _joined_labels(sources: Sequence[Source]) -> tuple[Tensor | None, list[str] | None]:

@@ -1,18 +1,22 @@
 """From an encoded image to the pixels that a person sees, as uint8 RGB."""
 
-import io
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack
+
+from selfsup.data.opening import open_image, opened
+from selfsup.data.rgb import LARGE, mapped, tensor_of, uncopied
+from selfsup.data.tiff import Page, count_pages
+from selfsup.data.tiff_numbers import plausible, read_stored
+from selfsup.data.values import Range, Stored, kind_of
+from selfsup.data.wide import packing_of, read_wide
 
 ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -24,13 +28,9 @@ ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-LARGE = 2**24  # pixels from which on an image is shrunk, and converted in strips, to spare memory
 _JPEG = ("JPEG", "MPO")  # the second is what telephones call several JPEGs in one file
+_ONE_PICTURE = ("MPO", "PSD", "ICO", "ICNS")  # formats whose further frames are not further pictures
 _SHRINKABLE = ("L", "LA", "RGB", "RGBA", "CMYK")  # modes of which PIL can take means
-
-# PIL warns of half the size that it refuses, once in each loading process, without saying which image; such
-# pictures are read as any other, and those that it refuses are told by name.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class UnreadableImage(Exception):
@@ -49,44 +49,62 @@ class Picture:
     """An image of which no more than the header has been read.
 
     Args:
-        file: a path, encoded bytes, or pixels: uint8 (3, H, W).
+        file: a path, encoded bytes, or numbers: (3, H, W), or (1, H, W) of grey; integers or floats.
         name: what a person calls it.
+        range: stored values that become black and white, linearly; what is outside is clipped. None: those of
+            their type: 0 to 255 of 8 bits, 0 to 65535 of 16, 0 to 4095 of a TIFF that declares 12, 0 to 1
+            of floats. See `Stored.eight_bits` for the formula.
 
     Attributes:
         height, width: in pixels, as a person holds the picture.
+        stored: once decoded, the numbers in the file, if they are not 8 bits of colours; else None.
+        bands: once decoded, what is made of bands beyond the colours, in words; "" where there are none.
 
     Raises:
         UnreadableImage: if the file is missing, empty, no image, or has more than twice
-            `PIL.Image.MAX_IMAGE_PIXELS`, 179 million, pixels: a decompression bomb.
+            `PIL.Image.MAX_IMAGE_PIXELS`, 179 million, pixels: a decompression bomb. A baseline JPEG may have
+            2^30, and comes out 2, 4 or 8 times smaller where it has more than the others may.
     """
 
-    def __init__(self, file: str | Path | bytes | Tensor, name: str) -> None:
-        self._file, self._name = file, name
+    def __init__(self, file: str | Path | bytes | Tensor, name: str, range: Range | None = None) -> None:
+        self._file, self._name, self._range = file, name, range
+        self.stored: Stored | None = None
+        self.bands = ""
+        self._image: ImageFile.ImageFile | None = None
+        self._page: Page | None = None
+        self._how: Any = None
+        self._turn, self._least_shrink = 1, 1
         if isinstance(file, Tensor):
             self.height, self.width = file.shape[1:]
             return
         if isinstance(file, bytes):
             if not file:
                 raise UnreadableImage(name, "it is empty")
-            stream: io.BytesIO | str = io.BytesIO(file)
         else:
             _check_file(file, name)
-            stream = os.fspath(file)
         with _readable(name):
-            self._image = Image.open(stream)
-            turned = _orientation(self._image) in _SIDEWAYS
-        width, height = self._image.size
-        # PIL turns a TIFF when it loads it, and has the size it will have then.
-        self.height, self.width = (
-            (width, height) if turned and self._image.format != "TIFF" else (height, width)
-        )
+            self._image, self._page, self._least_shrink = open_image(file)
+            if self._image is None:
+                assert self._page is not None
+                width, height, self._turn = self._page.width, self._page.height, self._page.turn
+            else:
+                self._how = packing_of(self._image)  # which is forgotten when EXIF makes PIL load a PNG
+                (width, height), turn = self._image.size, _orientation(self._image)
+                # PIL turns a TIFF when it loads it, and has the size it will have then.
+                self._turn = 1 if self._image.format == "TIFF" else turn
+        self.height, self.width = (width, height) if self._turn in _SIDEWAYS else (height, width)
 
     def pixels(self, shrink: float = 1) -> Tensor:
         """Decode, once.
 
-        Grey is replicated to three channels, transparency is laid on white, 16 bits are scaled to 8,
-        palettes and CMYK are converted, and the rotation that a camera noted in EXIF is applied. Of an
-        animation, the first frame is taken.
+        Grey is replicated to three channels, transparency is laid on white, values are brought to 8 bits by
+        the range, palettes, CMYK and colours with an embedded profile are converted to sRGB, and the rotation
+        that a camera noted in EXIF is applied. A profile that is damaged, or of more than 8 bits, is left
+        aside. Of several pages, or an animation, the first is taken. Of more than 8 bits, pixels without
+        data, which are NaN, infinite, or what GDAL's tag says, become black.
+
+        The fourth band of a TIFF or a JPEG 2000 is taken for transparency only where it is declared so by a
+        file without a map's tags, at least half of it is clear or opaque, and some of it is opaque.
 
         Args:
             shrink: how many times smaller the picture may come out where that spares time or memory:
@@ -98,12 +116,14 @@ class Picture:
             has it in one piece, up to 4 million pixels, and channels last in memory of any other encoded one.
 
         Raises:
-            UnreadableImage: if the file is damaged.
+            UnreadableImage: if the file is damaged, or of a sort that is not read.
         """
-        if isinstance(self._file, Tensor):
-            return self._file
-        with _readable(self._name), self._image:
-            return _tensor(self._load(shrink))[:3]
+        with self._decoding():
+            if (stored := self._numbers()) is not None:
+                return mapped(stored, self._range)[:3]
+            if isinstance(self._file, Tensor):
+                return self._file
+            return tensor_of(self._load(shrink), self._range)[:3]
 
     def around(self, boxes: Sequence[Sequence[int]], shrink: float = 1) -> tuple[Tensor, list[list[int]]]:
         """Decode, once, and convert only the smallest part that has some boxes in it.
@@ -116,24 +136,82 @@ class Picture:
             The part, as `pixels` gives it, but with PIL's fourth byte, which means nothing, as a fourth
             channel: torch resizes that without a copy. And the boxes in it, to the nearest of its pixels.
         """
-        if isinstance(self._file, Tensor):
-            return self._file, [list(box) for box in boxes]
-        with _readable(self._name), self._image:
-            image = self._load(shrink)
-            boxes = [_scaled(box, image.height / self.height, image.width / self.width) for box in boxes]
-            top, left = min(box[0] for box in boxes), min(box[1] for box in boxes)
-            bottom, right = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)
-            pixels = _uncopied(image)
-            if pixels is None and image.mode[0] in "IF":  # whose conversion looks at all values
-                pixels = _tensor(image)
-            if pixels is None:
-                part = _tensor(image.crop((left, top, right, bottom)))
+        with self._decoding():
+            if (stored := self._numbers()) is not None:
+                boxes, (top, left, bottom, right) = self._placed(boxes, *stored.values.shape[:2])
+                part = mapped(stored.part(top, left, bottom, right), self._range)
+            elif isinstance(self._file, Tensor):
+                return self._file, [list(box) for box in boxes]
             else:
-                part = pixels[:, top:bottom, left:right]
+                image = self._load(shrink)
+                boxes, (top, left, bottom, right) = self._placed(boxes, image.height, image.width)
+                if (pixels := uncopied(image, self._range)) is not None:
+                    part = pixels[:, top:bottom, left:right]
+                else:
+                    part = tensor_of(image.crop((left, top, right, bottom)), self._range)
         return part, [[box[0] - top, box[1] - left, *box[2:]] for box in boxes]
 
+    def _placed(
+        self, boxes: Sequence[Sequence[int]], height: int, width: int
+    ) -> tuple[list[list[int]], tuple[int, int, int, int]]:
+        """The boxes in a picture that came out of that size; and top, left, bottom and right of them all."""
+        placed = [_scaled(box, height / self.height, width / self.width) for box in boxes]
+        first = min(box[0] for box in placed), min(box[1] for box in placed)
+        last = max(box[0] + box[2] for box in placed), max(box[1] + box[3] for box in placed)
+        return placed, (*first, *last)
+
+    def pages(self) -> str:
+        """How many pages the file has, in words; "" if one. To be asked before it is decoded."""
+        if self._page is not None and not isinstance(self._file, Tensor):
+            with _readable(self._name), opened(self._file) as file:
+                count = count_pages(file)
+            return f"{count} pages" if count > 1 else ""
+        image = self._image
+        if image is None or image.format in _ONE_PICTURE or not getattr(image, "is_animated", False):
+            return ""
+        return "several frames"
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        with _readable(self._name):
+            if self._image is None:
+                yield
+            else:
+                with self._image:
+                    yield
+
+    def _numbers(self) -> Stored | None:
+        """What the file stores, unless PIL's 8 bits are that."""
+        self.stored = found = self._read_numbers()
+        if found is not None and self._range is None:
+            found.require_own_range()
+        return found
+
+    def _read_numbers(self) -> Stored | None:
+        if isinstance(self._file, Tensor):
+            if self._file.dtype == torch.uint8 and self._file.shape[0] == 3 and self._range is None:
+                return None
+            values = self._file.numpy()
+            return Stored(values.transpose(1, 2, 0) if len(values) == 3 else values[0], kind_of(values.dtype))
+        page = self._page
+        if page is None:
+            assert self._image is not None
+            found = read_wide(self._image, self._how, self._file)
+            return None if found is None else found.turned(self._turn)
+        if page.plain or (page.packed_otherwise and page.bits == 8 and self._image is not None):
+            return None
+        with opened(self._file) as file:
+            found = read_stored(file, page)
+        if found.alpha is None:
+            self.bands = page.left_out()
+            return found
+        # PIL's own laying on white, which 8 bits have always had.
+        return None if page.bits == 8 and self._image is not None else found
+
     def _load(self, shrink: float) -> Image.Image:
+        assert self._image is not None
         image: Image.Image = self._image
+        shrink = max(shrink, self._least_shrink)
         if self._image.format in _JPEG:
             # To the smallest of the sizes that are 1, 1/2, 1/4 and 1/8 and at least as large as this.
             size = max(1, int(image.width / shrink)), max(1, int(image.height / shrink))
@@ -141,12 +219,29 @@ class Picture:
         elif shrink >= 2 and image.width * image.height > LARGE and image.mode in _SHRINKABLE:
             image = image.reduce(int(shrink))
         image.load()
-        return _upright(image)
+        return _upright(self._without_a_band(image))
+
+    def _without_a_band(self, image: Image.Image) -> Image.Image:
+        """The colours alone where the last band, in a format that may hold any, is not transparency."""
+        page, opened_as = self._page, "" if self._image is None else self._image.format
+        if image.mode not in ("RGBA", "LA") or opened_as not in ("TIFF", "JPEG2000"):
+            return image
+        if (page is None or page.maybe_transparent) and plausible(np.asarray(image.getchannel("A")), 255):
+            return image
+        self.bands = f"{len(image.mode)} bands of uint8, of which the last is not used"
+        return image.convert(image.mode[:-1])
 
 
-def decode(file: str | Path | bytes, name: str) -> Tensor:
-    """Decode one image in full: uint8 (3, H, W), contiguous. See :class:`Picture`."""
-    return Picture(file, name).pixels().contiguous()
+def decode(file: str | Path | bytes, name: str, range: Range | None = None) -> Tensor:
+    """Decode one image in full: uint8 (3, H, W), contiguous. See :class:`Picture`.
+
+    >>> wide = Image.fromarray(np.array([[0, 16, 2040, 4080, 9999]], np.uint16))
+    >>> file = io.BytesIO()
+    >>> wide.save(file, "PNG")
+    >>> decode(file.getvalue(), "wide", (0, 4080))[0].tolist()
+    [[0, 1, 128, 255, 255]]
+    """
+    return Picture(file, name, range).pixels().contiguous()
 
 
 @contextmanager
@@ -195,54 +290,3 @@ def _scaled(box: Sequence[int], down: float, across: float) -> list[int]:
     top, bottom = round(box[0] * down), round((box[0] + box[2]) * down)
     left, right = round(box[1] * across), round((box[1] + box[3]) * across)
     return [top, left, max(1, bottom - top), max(1, right - left)]
-
-
-def _tensor(image: Image.Image) -> Tensor:
-    """uint8 (4, H, W) as :func:`_uncopied`, or (3, H, W), channels last."""
-    image = _rgb(image) if image.width * image.height <= LARGE else image
-    pixels = _uncopied(image)
-    return torch.from_numpy(_array(image)).permute(2, 0, 1) if pixels is None else pixels
-
-
-def _uncopied(image: Image.Image) -> Tensor | None:
-    """uint8 (4, H, W) in PIL's own memory, its last channel of no meaning, of RGB that is in one piece."""
-    if image.mode != "RGB" or "transparency" in image.info:
-        return None
-    try:
-        flat = from_dlpack(pa.array(image).flatten())
-    except ValueError:  # it is in several pieces
-        return None
-    return flat.view(image.height, image.width, 4).permute(2, 0, 1)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_wide(image).convert("RGB")
-    if image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        white = Image.new("RGBA", opaque.size, "white")
-        return Image.alpha_composite(white, opaque).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_wide(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits (PIL's modes I;16 and I), or of floats in [0, 1], to 8 bits."""
-    values = np.asarray(image).astype(np.float64)
-    top = 1.0 if image.mode == "F" else 65535.0
-    if not (values.min() >= 0 and values.max() <= top):
-        raise ValueError(f"its grey values are not within 0 and {top:g}")
-    return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))
-
-
-def _array(image: Image.Image) -> np.ndarray:
-    """(H, W, 3); of a large image in strips, since the conversions need several times an image's memory."""
-    if image.width * image.height <= LARGE:
-        return np.array(_rgb(image))
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    step = max(1, LARGE // 8 // image.width)
-    for top in range(0, image.height, step):
-        bottom = min(top + step, image.height)
-        pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
-    return pixels

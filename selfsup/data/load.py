@@ -8,33 +8,44 @@ from typing import Any
 
 import torch
 
-from selfsup.data.decode import UnreadableImage
 from selfsup.data.select import choose
-from selfsup.data.source import Source, in_memory
+from selfsup.data.source import Source, in_memory, ranged
+from selfsup.data.tried import SHRINK, Tried, describe, settle, try_images
+from selfsup.data.values import range_of
 from selfsup.errors import UsageError
 from selfsup.slices import path_and_slice
 
-PROBES = 200
-SHRINK = 8  # how much smaller images that are only tried may come out: a huge one then takes little memory
+FEW = 16  # images that show whether a range fits
 
 
-def load_data(config: Mapping[str, Any]) -> tuple[Source, Source]:
+def load_data(config: Mapping[str, Any], *, as_before: bool = False) -> tuple[Source, Source]:
     """The (train, test) sources of a data configuration (`configs/data/*.yaml`, resolved).
 
     `config["source"]` names a function in `_target_`; its other keys are the arguments. Of the splits that it
     returns, those are taken that `config` chooses (`selfsup.data.select.choose`), and decoded into memory if
-    all are small and of one size, unless `config["in_memory"]` is False. Up to 200 evenly spaced images of a
-    source that decodes on demand are tried.
+    all are small and of one size, unless `config["in_memory"]` is False. Up to 200 evenly spaced images of
+    each are tried, and what is found is written into the sources' decisions. Their `range` is
+    `config["range"]`, or what was measured for "auto".
+
+    Args:
+        as_before: whether the images belong to a run that has begun, which goes on reading them as it did,
+            even where their values use a small part of their type's range.
 
     Raises:
         UsageError: if the source refuses its arguments, if more than one image and more than the share
-            `config["max_unreadable"]` cannot be read, if fewer than two can, or if all have one label.
+            `config["max_unreadable"]` cannot be read, if fewer than two can, if all have one label, or if
+            their values ask for another `config["range"]` (`selfsup.data.tried.settle`).
     """
+    setting = range_of(config.get("range"))
     train, test = chosen(config)
+    tried = [try_images(source, 1 if setting == "auto" else SHRINK) for source in (train, test)]
+    range_ = settle(setting, tried, as_before)
+    describe(tried, range_, setting == "auto")
+    train, test = ranged(train, range_), ranged(test, range_)
     if config.get("in_memory", True):
         train, test = in_memory(train), in_memory(test)
-    _check_readable(train, "training", config["max_unreadable"])
-    _check_readable(test, "test", config["max_unreadable"])
+    _check_readable(train, tried[0], "training", config["max_unreadable"])
+    _check_readable(test, tried[1], "test", config["max_unreadable"])
     if len(train) < 2:
         raise UsageError(f"only {len(train)} image is left to learn from, {len(test)} to test; add more")
     if train.labels is not None and len(torch.unique(train.labels)) < 2:
@@ -45,8 +56,27 @@ def load_data(config: Mapping[str, Any]) -> tuple[Source, Source]:
     return train, test
 
 
+def chosen_ranged(config: Mapping[str, Any], range: Any) -> tuple[Source, Source]:
+    """`load_data` without decoding or checking any image, but for a few where there is a range.
+
+    That is the configuration's, or, where it has none, ``range``.
+
+    Raises:
+        UsageError: as `load_data`.
+    """
+    setting = range_of(config.get("range"))
+    setting = range if setting is None else setting
+    train, test = chosen(config)
+    if setting is None:
+        return train, test
+    auto = setting == "auto"
+    tried = [try_images(train, 1) if auto else try_images(train, SHRINK, FEW)]
+    range_ = settle(setting, tried)
+    return ranged(train, range_), ranged(test, range_)
+
+
 def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
-    """`load_data` without decoding or checking any image."""
+    """The sources without decoding or checking any image, and without a range."""
     arguments = {key: value for key, value in config["source"].items() if key != "_target_"}
     function = _source_function(config["source"]["_target_"])
     # Files can be sliced as splits can: data.train=FILE[:90%].
@@ -100,18 +130,13 @@ def _source_function(name: str) -> Callable[..., tuple[Source, Source] | Mapping
         raise UsageError(f"no function {name!r} to import (data.source._target_)") from error
 
 
-def _check_readable(source: Source, split: str, share: float) -> None:
+def _check_readable(source: Source, tries: Tried, split: str, share: float) -> None:
     """Refuse a source of which more than `share`, and more than one image, cannot be read."""
     bad = list(source.skipped)
     tried = len(source) + len(bad)
     if source.images is None:
-        probes = torch.linspace(0, len(source) - 1, min(PROBES, len(source))).round().long().tolist()
-        tried = len(probes)
-        for i in probes:
-            try:
-                source.picture(i).pixels(SHRINK)
-            except UnreadableImage as error:
-                bad.append((error.name, error.reason))
+        tried = tries.count
+        bad += tries.bad + (tries.without_range if source.range is None else [])
     if not bad:
         return
     name, reason = bad[0]

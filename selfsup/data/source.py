@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from selfsup.data.decisions import Decisions
 from selfsup.data.decode import Picture, UnreadableImage
+from selfsup.data.values import Range, byte_table
 
-__all__ = ["ImageArray", "ImageFiles", "Items", "Source", "UnreadableImage", "in_memory", "subset"]
+__all__ = ["ImageArray", "ImageFiles", "Items", "Source", "UnreadableImage", "in_memory", "ranged", "subset"]
 
 SMALL = 256  # pixels a side up to which images of one size are kept decoded
 MEMORY = 10**9  # bytes that the decoded images of one source may take
@@ -36,6 +38,9 @@ class ImageArray:
         names: what a person calls each image.
         skipped: (name, reason) of the images left out because they could not be read.
 
+    Attributes:
+        range: the stored values that have become black and white, None for those of their type.
+
     >>> source = ImageArray(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
     >>> len(source), source[1].shape, source.name(1)
     (2, torch.Size([3, 8, 8]), 'image 1')
@@ -58,6 +63,7 @@ class ImageArray:
         self.names = names
         self.skipped = list(skipped)
         self.decisions = Decisions()
+        self.range: Range | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,11 +79,15 @@ class ImageFiles:
     """Encoded images, decoded one at a time when asked for; can be pickled for the workers of a DataLoader.
 
     Args:
-        files: N paths, encoded images, or images as uint8 (3, H, W); any sequence, so that they can be read
-            or made when asked for.
+        files: N paths, encoded images, or images as numbers (3, H, W) or (1, H, W); any sequence, so that
+            they can be read or made when asked for.
         labels: int64 (N,) in 0..C-1, or None.
         classes: the C names of the classes, or None.
         names: what a person calls each image; the paths if None.
+
+    Attributes:
+        range: the stored values that become black and white (`selfsup.data.decode.Picture`), None for those
+            of their type.
     """
 
     images: None = None
@@ -96,6 +106,7 @@ class ImageFiles:
         self.names = names
         self.skipped: list[tuple[str, str]] = []
         self.decisions = Decisions()
+        self.range: Range | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -119,7 +130,7 @@ class ImageFiles:
         except OSError as error:
             name = f"image {i}" if self.names is None else str(self.names[i])
             raise UnreadableImage(name, str(error)) from error
-        return Picture(file, self._called(i, file))
+        return Picture(file, self._called(i, file), self.range)
 
     def name(self, i: int) -> str:
         return self._called(i, self.files[i] if self.names is None else None)
@@ -180,8 +191,30 @@ def subset(source: Source, rows: Tensor) -> Source:
     else:
         part = ImageFiles(Picked(source.files, rows), labels, source.classes, names)
         part.skipped = list(source.skipped)
-    part.decisions = source.decisions
+    part.decisions, part.range = source.decisions, source.range
     return part
+
+
+def ranged(source: Source, range: Range | None) -> Source:
+    """The images with these stored values as black and white (`selfsup.data.decode.Picture`).
+
+    Args:
+        source: without a range of its own.
+
+    >>> dark = ImageArray(torch.full((1, 3, 2, 2), 20, dtype=torch.uint8))
+    >>> ranged(dark, (0, 40))[0].unique()
+    tensor([128], dtype=torch.uint8)
+    """
+    if range is None:
+        return source
+    if source.range is not None:
+        raise ValueError(f"the source has the range {source.range} already")
+    made = copy(source)
+    made.range = range
+    if isinstance(made, ImageArray):
+        table = torch.tensor(byte_table(range), dtype=torch.uint8)
+        made.images = torch.cat([table[block.int()] for block in made.images.split(1024)])
+    return made
 
 
 def in_memory(source: Source) -> Source:
@@ -211,7 +244,7 @@ def in_memory(source: Source) -> Source:
     labels = None if source.labels is None else source.labels[rows]
     names = [source.name(i) for i in kept]
     array = ImageArray(images[: len(kept)], labels, source.classes, names, skipped)
-    array.decisions = source.decisions
+    array.decisions, array.range = source.decisions, source.range
     return array
 
 

@@ -16,6 +16,7 @@ from selfsup.encoder.described import describe
 from selfsup.encoder.limits import Bounded
 from selfsup.encoder.model import Encoder, build_encoder, named_now
 from selfsup.encoder.resizing import OURS
+from selfsup.encoder.values import noted_range, range_notes
 from selfsup.encoder.weights import fill, read_weights
 from selfsup.encoder_files import CARD, CONFIG, read_card, read_config, weights_file
 from selfsup.errors import UsageError
@@ -93,6 +94,7 @@ def _config(encoder: Encoder) -> dict[str, Any]:
             "mean": list(encoder.mean),
             "std": list(encoder.std),
             "num_classes": 0,
+            **range_notes(encoder.range),
         },
     }
 
@@ -102,6 +104,7 @@ def _about(encoder: Encoder) -> dict[str, Any]:
     own = {} if encoder.resizing is None else {"resizing": asdict(encoder.resizing)}
     return {
         "recipe": encoder.recipe,
+        "range": encoder.range,
         **own,
         "fingerprint": encoder.fingerprint(),
         "features_of_fixed_input": encoder.probe(),
@@ -144,7 +147,15 @@ def load_encoder(path: str | Path) -> Encoder:
     state = read_weights(weights)
     with Bounded(weights.stat().st_size, len(state)):
         positions = recipe.get("positions", "learned") if isinstance(recipe, dict) else "learned"
-        encoder = build_encoder(about.name, about.size, about.args, positions, about.mean, about.std)
+        encoder = build_encoder(
+            about.name,
+            about.size,
+            about.args,
+            positions,
+            about.mean,
+            about.std,
+            range=noted_range(config, folder),
+        )
     fill(encoder.model, state, about, folder / weights.name)
     encoder.card = card
     if not ours or card.get("resizing") is not None or about.resizing.record() != OURS:

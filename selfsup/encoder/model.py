@@ -33,17 +33,23 @@ class Encoder(nn.Module):
         mean: of the RGB values in [0, 1] that the images are normalised with.
         std: their standard deviations.
         resizing: how images are made to fit an encoder that others made; None for one of ours.
+        range: the stored values of images that became black and white, None for those of their type.
         card: what ``card.json`` says; empty for an encoder that was not loaded from a directory.
         compiled: whether :meth:`compile_training` was called.
     """
 
     def __init__(
-        self, model: nn.Module, recipe: dict[str, Any], mean: Iterable[float], std: Iterable[float]
+        self,
+        model: nn.Module,
+        recipe: dict[str, Any],
+        mean: Iterable[float],
+        std: Iterable[float],
+        range: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = model  # timm's models have more than torch's type of them says
         self.recipe = recipe
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std, self.range = tuple(mean), tuple(std), range
         self.resizing: Resizing | None = None
         self.card: dict[str, Any] = {}
         self.compiled = False
@@ -126,13 +132,13 @@ class Encoder(nn.Module):
 
     def untrained(self, seed: int = 0) -> "Encoder":
         """The same architecture and initialisation with fresh random weights."""
-        encoder = build_encoder(**self.recipe, mean=self.mean, std=self.std, seed=seed)
+        encoder = build_encoder(**self.recipe, mean=self.mean, std=self.std, seed=seed, range=self.range)
         encoder.resizing = self.resizing
         return encoder
 
     def fingerprint(self) -> str:
         """Identity of the encoder: a hash of its weights, by name, and of how its input is prepared."""
-        own = () if self.resizing is None else (self.resizing,)
+        own = tuple(each for each in (self.resizing, self.range) if each is not None)
         digest = hashlib.sha256(repr((self.input_size, self.mean, self.std, *own)).encode())
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -191,6 +197,7 @@ def build_encoder(
     std: Iterable[float] = IMAGENET_STD,
     pretrained: bool = False,
     seed: int | None = None,
+    range: tuple[float, float] | None = None,
 ) -> Encoder:
     """A timm model as an encoder.
 
@@ -202,6 +209,7 @@ def build_encoder(
             embeddings (of a vision transformer).
         pretrained: start from timm's published weights.
         seed: of the random weights; the global generator is left as it was.
+        range: the stored values of images that become black and white, None for those of their type.
 
     Raises:
         UsageError: unknown name, arguments the architecture does not take, image size that the
@@ -216,7 +224,7 @@ def build_encoder(
     if positions == "sincos" and isinstance(model, VisionTransformer):
         fix_positions(model)
     recipe = {"name": name, "image_size": image_size, "model_args": args, "positions": positions}
-    return Encoder(model, recipe, mean, std)
+    return Encoder(model, recipe, mean, std, range)
 
 
 def named_now(name: str) -> str:

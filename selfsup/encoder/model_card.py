@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from selfsup.backbones import small_stem
+from selfsup.encoder.values import noted_range
 from selfsup.encoder_files import read_card, read_config
 from selfsup.files import write_text
 
@@ -28,11 +29,24 @@ features = encoder(transform(image).unsqueeze(0))  # (1, {dim})
 
 With selfsup: `selfsup.load_encoder(FOLDER)`.
 
-{training}{scores}## Limits
+{values}{training}{scores}## Limits
 
 {limits}
 How it does on other images is for `selfsup evaluate` to say.
 Whoever publishes the weights chooses their licence: `license:` at the top of this file.
+"""
+
+_VALUES = """## Values
+
+Stored values from {low} to {high} become 0 to 255; what is outside is clipped, and what is no number is 0. `selfsup`
+does so by itself; elsewhere, before `transform`:
+
+```python
+stored = numpy.asarray(PIL.Image.open(FILE)).astype("float64")
+eight = numpy.rint(255 * ((stored - {low}) / ({high} - {low})).clip(0, 1)).astype("uint8")
+image = PIL.Image.fromarray(eight).convert("RGB")
+```
+
 """
 
 
@@ -83,6 +97,7 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         size=config["pretrained_cfg"]["input_size"][-1],
         dim=config["num_features"],
         registers="\nimport selfsup  # registers its architecture" if _is_ours(architecture) else "",
+        values=_values(config),
         training=_training(card),
         scores=_scores(card),
         limits=_TRAINED_HERE if method else "Who trained it, and on what, is for its source to say.",
@@ -103,6 +118,11 @@ def _accuracies(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
         and score.get("shown", True)
         and isinstance(score.get("value"), int | float)
     ]
+
+
+def _values(config: Mapping[str, Any]) -> str:
+    range = noted_range(config, "the encoder")
+    return "" if range is None else _VALUES.format(low=range[0], high=range[1])
 
 
 def _training(card: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 from selfsup.data import Source
 from selfsup.evaluation.features import Extracted
 
-FORMAT = 1  # part of every name: one more wherever extraction comes to give other numbers
+FORMAT = 2  # part of every name: one more wherever extraction comes to give other numbers
 DAY = 86400.0  # seconds
 Skipped = list[tuple[str, str]]
 
@@ -49,11 +49,13 @@ def default_folder() -> Path:
 
 
 def identity(source: Source) -> str:
-    """A hash of the images and their order: of pixels or encoded bytes, and of files' path, size and time.
+    """A hash of the images, their order and range: of pixels or encoded bytes, of files' path, size and time.
 
     Labels are no part of it, since features do not depend on them.
     """
     digest = hashlib.sha256()
+    if source.range is not None:
+        digest.update(repr(source.range).encode())
     if source.images is not None:
         digest.update(repr(tuple(source.images.shape)).encode())
         digest.update(source.images.contiguous().numpy().data)

@@ -1,5 +1,6 @@
 """Features of images as a Parquet file: written a batch at a time, read back for search."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from pyarrow import ArrowException
 from torch import Tensor
 
 from selfsup.data import Source
+from selfsup.data.values import Range
 from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation.features import Look, evaluating
 from selfsup.evaluation.images import batches, fitting
 
-FINGERPRINT = b"selfsup.encoder"
+FINGERPRINT, RANGE = b"selfsup.encoder", b"selfsup.range"
 
 
 def embed(
@@ -55,11 +57,14 @@ def embed(
                 }
 
 
-def write_embeddings(path: str | Path, encoder: Encoder, blocks: Iterator[dict[str, Any]]) -> int:
+def write_embeddings(
+    path: str | Path, encoder: Encoder, blocks: Iterator[dict[str, Any]], range: Range | None = None
+) -> int:
     """Write blocks of :func:`embed` to a Parquet file; returns the number of images.
 
     Columns: ``name`` and ``split`` (text), ``label`` (int64, null without labels), ``features`` (a list of D
-    float32). The schema's metadata holds the encoder's fingerprint. Memory is that of a batch.
+    float32). The schema's metadata holds the encoder's fingerprint, and the ``range`` of values that
+    the images were read with. Memory is that of a batch.
 
     Raises:
         UsageError: the file exists.
@@ -74,7 +79,7 @@ def write_embeddings(path: str | Path, encoder: Encoder, blocks: Iterator[dict[s
             ("label", pa.int64()),
             ("features", pa.list_(pa.float32(), encoder.dim)),
         ],
-        metadata={FINGERPRINT: encoder.fingerprint().encode()},
+        metadata={FINGERPRINT: encoder.fingerprint().encode(), RANGE: json.dumps(range).encode()},
     )
     count = 0
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,11 +99,16 @@ def write_embeddings(path: str | Path, encoder: Encoder, blocks: Iterator[dict[s
     return count
 
 
-def read_embeddings(path: str | Path, encoder: Encoder) -> tuple[list[str], Tensor]:
+def read_embeddings(
+    path: str | Path, encoder: Encoder, range: Range | None = None
+) -> tuple[list[str], Tensor]:
     """Names and features ``(N, D)`` of a file of :func:`write_embeddings`.
 
+    Args:
+        range: of values that images to compare with are read with.
+
     Raises:
-        UsageError: it is no such file, or another encoder's.
+        UsageError: it is no such file, another encoder's, or of images that were read with another range.
     """
     try:
         table = pq.read_table(path, columns=["name", "features"])
@@ -108,5 +118,11 @@ def read_embeddings(path: str | Path, encoder: Encoder) -> tuple[list[str], Tens
         ) from error
     if (table.schema.metadata or {}).get(FINGERPRINT, b"").decode() != encoder.fingerprint():
         raise UsageError(f"the features in '{path}' are another encoder's; write them anew by embed")
+    written = (table.schema.metadata or {}).get(RANGE, b"null").decode(errors="replace")
+    if written != json.dumps(range):
+        raise UsageError(
+            f"the features in '{path}' are of images read with data.range={written.replace(' ', '')}, and "
+            f"not {json.dumps(range).replace(' ', '')}; pass that range, or write them again by embed"
+        )
     flat = np.array(table["features"].combine_chunks().flatten())
     return table["name"].to_pylist(), torch.from_numpy(flat).view(-1, encoder.dim)

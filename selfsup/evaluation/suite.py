@@ -99,7 +99,7 @@ def evaluate(
         "n_test": len(query),
         "skipped": {"train": _skipped(train, bank), "test": _skipped(test, query)},
         "seed": seed,
-        "preprocessing": scored[0]["preprocessing"],
+        "preprocessing": {**scored[0]["preprocessing"], "range": train.range and list(train.range)},
         "rows": scored,
         **({"comparison": compare(scored)} if len(encoders) > 1 else {}),
         "versions": {name: _version(name) for name in ("selfsup", "torch", "timm")},

@@ -61,6 +61,9 @@ def preprocessing(encoder: Encoder) -> dict[str, Any]:
         "output": f"float32 (N, {encoder.dim})",
         "mean": list(encoder.mean),
         "std": list(encoder.std),
+        "range": encoder.range and list(encoder.range),
+        "values": "uint8 = rint(255 * clip((value - low) / (high - low), 0, 1)), before resizing; a range of "
+        "null is that of the values' type",
     }
 
 

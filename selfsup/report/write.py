@@ -135,7 +135,7 @@ def _sources(run: Run) -> Sources | None:
         return None
     try:
         # Few of the images are looked at.
-        return load_data({**run.config["data"], "in_memory": False})
+        return load_data({**run.config["data"], "in_memory": False}, as_before=True)
     except (UsageError, KeyError, OSError) as error:
         run.missing.append(f"The images cannot be shown: {error}.")
         return None

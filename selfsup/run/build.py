@@ -43,6 +43,7 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
         data["std"],
         pretrained=backbone["pretrained"],
         seed=config["seed"],
+        range=tuple(data["range"]) if data.get("range") else None,
     )
     if "tokens" in config["method"]["requires"]:
         encoder.require_tokens()

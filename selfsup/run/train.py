@@ -69,7 +69,8 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     gpu = on_gpu(config["trainer"]["accelerator"])
     choose_attention(config["trainer"])
     pl.seed_everything(config["seed"], verbose=False)
-    source, test = load_data(config["data"])
+    source, test = load_data(config["data"], as_before=bool(config["resume"]))
+    config["data"]["range"] = source.range and list(source.range)  # as measured, where it was to be
     devices = count_devices(config["trainer"], gpu)
     world = devices * config["trainer"]["num_nodes"]
     order = make_order(source, config["batch_size"], config["seed"], world)

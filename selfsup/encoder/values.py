@@ -1,0 +1,46 @@
+"""The range of values in an encoder's ``config.json``, as one of the notes in timm's part of it.
+
+timm refuses keys that it does not know, keeps notes when it saves a model again, and makes nothing of them.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsup.errors import UsageError
+
+_NOTE = "selfsup.range="
+
+
+def range_notes(range: tuple[float, float] | None) -> dict[str, list[str]]:
+    """What to add to a ``pretrained_cfg``.
+
+    >>> range_notes((0, 4095))
+    {'notes': ['selfsup.range=[0, 4095]']}
+    """
+    return {} if range is None else {"notes": [f"{_NOTE}{json.dumps(range)}"]}
+
+
+def noted_range(config: Mapping[str, Any], folder: str | Path) -> tuple[float, float] | None:
+    """The range in an encoder's configuration, which may be a stranger's; None if it has none.
+
+    Raises:
+        UsageError: what it has is no range.
+
+    >>> noted_range({"pretrained_cfg": {"notes": ["by hand", "selfsup.range=[0, 4095]"]}}, "here")
+    (0, 4095)
+    """
+    timms = config.get("pretrained_cfg")
+    notes = timms.get("notes") if isinstance(timms, Mapping) else None
+    for note in notes if isinstance(notes, list) else []:
+        if isinstance(note, str) and note.startswith(_NOTE):
+            try:
+                low, high = json.loads(note.removeprefix(_NOTE))
+                if math.isfinite(low) and math.isfinite(high) and low < high:
+                    return low, high
+            except (ValueError, TypeError, RecursionError, OverflowError):
+                pass
+            raise UsageError(f"'{folder}/config.json' has no range of values in its note '{note[:60]}'")
+    return None
