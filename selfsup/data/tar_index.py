@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfsup.data.tree import EXTENSIONS
+from selfsup.data.workers import begin_worker
 
 AT_ONCE = 64  # shards from which on several processes look for images
 _FORM = "2"  # of the cached files
@@ -157,8 +158,12 @@ def _each(paths: Sequence[str], label_key: str) -> Iterable[_Shard]:
     keys = [label_key] * len(paths)
     if len(paths) < AT_ONCE or processes < 2:
         return map(_index_shard, paths, keys)
-    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-        return list(pool.map(_index_shard, paths, keys, chunksize=4))
+    with ProcessPoolExecutor(processes, get_context("fork"), begin_worker) as pool:
+        try:
+            return list(pool.map(_index_shard, paths, keys, chunksize=4))
+        except BaseException:  # Ctrl-C among others: the shards that nobody has begun with are left
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:
