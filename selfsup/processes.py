@@ -1,8 +1,8 @@
 """Which process this is, of how many, and where they meet: one answer, for the trainer and for all else.
 
-The environment is asked, before torch is imported. Variables of a launcher count where they describe
-several processes completely. What disagrees is reported in a sentence: two processes that both take themselves for the
-first, or one that waits for others that never come, lose data or time.
+The environment is asked, before torch is imported. Variables of a launcher count where they describe several
+processes completely. What disagrees is reported in a sentence, since two processes that take themselves for
+the first, or one that waits for others that never come, lose data or time.
 """
 
 import os

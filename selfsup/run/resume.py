@@ -74,7 +74,7 @@ def repeated(config: dict[str, Any]) -> dict[str, Any]:
 def in_one_measure(config: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:
     """The configuration with its length in epochs if the command says epochs and no steps.
 
-    Steps, if there are any, are the length of a run, so that those of an earlier command would stand against it.
+    Steps, if there are any, are the length of a run: those of an earlier command would stand against it.
     """
     keys = {override.partition("=")[0] for override in given}
     if "trainer.max_epochs" in keys and "trainer.max_steps" not in keys:
