@@ -130,7 +130,8 @@ def set_aside(folder: Path) -> None:
     steps = card.get("steps")
     ending = f"step-{steps:09d}" if isinstance(steps, int) and 0 <= steps < 10**9 else "older"
     for path in sorted(folder.glob("results*.json")):
-        if identity is not None and _read(path).get("encoder") == identity:
+        moved = path.name.startswith(f"results-{ending}")
+        if identity is not None and not moved and _read(path).get("encoder") == identity:
             rest = path.stem.removeprefix("results")
             os.rename(path, _free(folder, f"results-{ending}{rest}", ".json"))
     os.rename(old, _free(folder, f"encoder-{ending}", ""))
