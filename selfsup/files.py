@@ -19,18 +19,19 @@ class NotPlain(OSError):
 
 
 @contextmanager
-def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
+def written_whole(path: Path, *, overwrite: bool = True, make_folders: bool = True) -> Iterator[BinaryIO]:
     """A file to write into, which takes the name ``path`` once all of it is on the disk.
 
     Until then, and if anything fails, whatever was at ``path`` stays as it was. A link at ``path`` is
-    replaced; what it leads to is not touched. Missing folders above are made.
+    replaced; what it leads to is not touched. Missing folders above are made if ``make_folders`` says so.
 
     Raises:
         FileExistsError: there is such a file and ``overwrite`` is false.
         OSError: the disk is full, or refuses otherwise.
     """
     part = part_of(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folders:
+        path.parent.mkdir(parents=True, exist_ok=True)
     part.unlink(missing_ok=True)  # of an earlier process of the same number, or a stranger's link
     try:
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666), "w+b") as file:

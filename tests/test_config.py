@@ -15,7 +15,7 @@ from selfsup.commands import main
 from selfsup.commands.train import check
 from selfsup.config import config_root, load_config, options, require_types
 from selfsup.errors import REQUEUE, RunStopped, UsageError
-from selfsup.run.folder import new_folder
+from selfsup.run.folder import new_folder, point_latest
 from selfsup.run.resume import resumed
 
 
@@ -313,17 +313,21 @@ def test_a_run_of_an_older_version_has_a_backbone_by_its_name_only() -> None:
     assert backbone_name({"name": "resnet50"}) == "resnet50"
 
 
-def test_a_folder_is_new_and_latest_follows(tmp_path: Path) -> None:
-    config = config_of(tmp_path / "runs")
+def test_a_folder_is_new_and_latest_is_the_run_that_was_last_begun(tmp_path: Path) -> None:
+    config, out = config_of(tmp_path / "runs"), tmp_path / "runs"
     folders = [new_folder(config) for _ in range(3)]  # within a second, so of one automatic name
     assert len(set(folders)) == 3
     assert all(folder.parent == tmp_path / "runs" for folder in folders)
     assert folders[0].name.startswith("barlow-digits-vit_mini-")
+    assert [path.name for path in folders[0].iterdir()] == ["config.yaml"]
     latest = tmp_path / "runs" / "latest"
+    assert not latest.exists()
+    assert point_latest(folders[2], out) is None
     assert latest.resolve() == folders[2].resolve()
     assert not latest.readlink().is_absolute()  # the folder of runs can be moved
     named = new_folder(config_of(tmp_path / "runs", "name=mine"))
     assert named == tmp_path / "runs" / "mine"
+    assert point_latest(named, out) is None
     assert latest.resolve() == named.resolve()
 
 
@@ -332,21 +336,49 @@ def test_a_named_folder_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine" / "precious").write_text("x")
     config = config_of(tmp_path, "name=mine")
     for refuse in (check, new_folder):
+        with pytest.raises(
+            UsageError, match=r"mine' exists and is no run's folder, .*; choose another name$"
+        ):
+            refuse(config)
+    (tmp_path / "mine" / "config.yaml").touch()
+    for refuse in (check, new_folder):
         with pytest.raises(UsageError, match=r"mine' exists; choose another name, or .*resume="):
             refuse(config)
     assert (tmp_path / "mine" / "precious").read_text() == "x"
-    assert not (tmp_path / "latest").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_that_was_made_and_not_filled_is_taken(tmp_path: Path) -> None:
+    """A start that was killed between the two left it."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".config.yaml.17.part").write_text("half")
+    config = config_of(tmp_path, "name=mine")
+    check(config)
+    assert [path.name for path in new_folder(config).iterdir()] == ["config.yaml"]
+
+
+def test_a_file_system_without_links_has_no_latest_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    folder = new_folder(config_of(tmp_path, "name=mine"))
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert "no link can be made there (Operation not permitted)" in str(point_latest(folder, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_latest_that_is_no_link_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "latest").mkdir()
-    new_folder(config_of(tmp_path, "name=mine"))
+    assert point_latest(new_folder(config_of(tmp_path, "name=mine")), tmp_path) is None
     assert not (tmp_path / "latest").is_symlink()
 
 
 def test_names_that_are_numbers_or_paths(tmp_path: Path) -> None:
     assert new_folder(config_of(tmp_path, "name=5")) == tmp_path / "5"
     nested = new_folder(config_of(tmp_path, "name=sweep/a"))
+    assert point_latest(nested, tmp_path) is None
     assert (tmp_path / "latest").resolve() == nested.resolve()
     assert new_folder(config_of(tmp_path, "name=0")).name == "0"
     with pytest.MonkeyPatch.context() as patch:

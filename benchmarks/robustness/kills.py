@@ -128,6 +128,17 @@ def in_a_worker(draw: random.Random) -> None:
     Method.on_train_batch_start = at_call(draw.randrange(1, 5), end_workers, start)
 
 
+def to_the_group(draw: random.Random) -> None:
+    """SIGTERM to the run and all processes that it started, as a scheduler and a service manager send it."""
+    from selfsup.callbacks.finite import FiniteSteps
+
+    def ask(*_: Any) -> None:
+        os.killpg(0, signal.SIGTERM)
+        time.sleep(0.2)
+
+    FiniteSteps.on_before_optimizer_step = at_call(2, ask, FiniteSteps.on_before_optimizer_step)
+
+
 def in_a_look(draw: random.Random) -> None:
     """While a subset is judged, beside the training: its row is there, and the step has no checkpoint yet."""
     from selfsup.callbacks import online

@@ -4,6 +4,8 @@ They are torch's zip files. Each record in one has a CRC-32, so that a file whic
 changed is told without torch and without unpickling anything.
 """
 
+import errno
+import os
 import pickle
 import zipfile
 import zlib
@@ -81,3 +83,31 @@ def last_good(folder: Path) -> str:
     if not found:
         return "there is no checkpoint yet to go on from"
     return f"the last good checkpoint is {found[-1]}, go on with it by resume={folder}"
+
+
+def gone(folder: Path) -> str:
+    """What is said of a run whose folder was taken away."""
+    return (
+        f"'{folder}' is gone: it, or its config.yaml, was deleted or renamed while the run went on; put it "
+        "back, or name where it is now, with resume="
+    )
+
+
+def trouble(error: OSError, folder: Path, what: str = "") -> str:
+    """What the disk refuses to a run, and how to go on: a sentence.
+
+    Args:
+        folder: the run's.
+        what: could not be written, if it is known.
+    """
+    if not os.path.lexists(folder / "config.yaml"):
+        return gone(folder)
+    reason = error.strerror or str(error)
+    refused = f"{what} could not be written ({reason})" if what else f"{reason}: '{error.filename or folder}'"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        refused, remedy = refused if what else f"the disk is full ({error})", "make room"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        remedy = f"make '{folder}' writable again"
+    else:
+        remedy = "see what is wrong with it"
+    return f"{refused}; {remedy}, {last_good(folder)}"

@@ -65,7 +65,7 @@ class WholeFiles(TorchCheckpointIO):
         try:
             write_checkpoint(content, path)
             for old in checkpoints(path.parents[1])[: -self.keep]:
-                old.unlink()
+                old.unlink(missing_ok=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread that waits raises it
             self.error = error
 
@@ -76,8 +76,8 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: the disk is full, or refuses otherwise.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as file:
+    path.parent.mkdir(exist_ok=True)  # not the run's folder, which somebody may have taken away
+    with written_whole(path, make_folders=False) as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:

@@ -1,6 +1,7 @@
 """Checkpoints: by minutes, by steps, at the end, and when a signal asks the run to stop."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from selfsup.callbacks.checkpoint_files import FOLDER, checkpoint_path, checkpoints, last_good, step_of
+from selfsup.callbacks.checkpoint_files import (
+    FOLDER,
+    checkpoint_path,
+    checkpoints,
+    last_good,
+    step_of,
+    trouble,
+)
 from selfsup.callbacks.checkpoint_writer import WholeFiles
 from selfsup.callbacks.finite import nonfinite
 from selfsup.callbacks.signals import StopSignals
@@ -34,6 +42,7 @@ class Checkpoints(Checkpoint):
         steps: also every so many optimizer steps; 0 for the minutes alone.
         files: the trainer's, which writes them.
         signals: which are obeyed after the step they came in.
+        begun: called by the first process when the first step of this start is made.
 
     Raises (while training):
         RunStopped: a signal came; the disk is full; the weights are not finite. Of the first there is
@@ -41,10 +50,16 @@ class Checkpoints(Checkpoint):
     """
 
     def __init__(
-        self, folder: Path, minutes: float, steps: int, files: WholeFiles, signals: StopSignals
+        self,
+        folder: Path,
+        minutes: float,
+        steps: int,
+        files: WholeFiles,
+        signals: StopSignals,
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.seconds, self.steps, self.files = folder, 60 * minutes, steps, files
-        self.signals = signals
+        self.signals, self.begun = signals, begun
         self.facts: dict[str, int] = {}
         self.ended = False
 
@@ -52,10 +67,13 @@ class Checkpoints(Checkpoint):
         """What has to be the same, or is told, when the run is resumed."""
         return self.facts
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.signals.found()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.total = int(trainer.estimated_stepping_batches)
         self.facts = {"processes": trainer.world_size, "total_steps": self.total}
-        self.step = self.saved = trainer.global_step
+        self.first = self.step = self.saved = trainer.global_step
         self.pending = _NOTHING
         self.written = time.monotonic()
         self.signals.catch()  # Lightning has put in its own
@@ -63,13 +81,15 @@ class Checkpoints(Checkpoint):
             remove_parts(self.folder / FOLDER)
             for path in checkpoints(self.folder):
                 if step_of(path) > self.step:  # damaged, or the run would go on from it
-                    path.unlink()
+                    path.unlink(missing_ok=True)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step == self.step:  # a further micro-batch of an accumulated step
             return
+        if self.step == self.first and trainer.is_global_zero:
+            self.begun()
         self.step = trainer.global_step
         if not self.files.busy:
             self._wait()  # so that a failure is told at the next step, and not a minute later
@@ -113,6 +133,7 @@ class Checkpoints(Checkpoint):
     def _do(self, what: int, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if what == _NOTHING:
             return
+        self.signals.ending = what == _STOP
         self._save(trainer, pl_module)
         if what == _STOP:
             self._wait()
@@ -132,7 +153,5 @@ class Checkpoints(Checkpoint):
         try:
             self.files.wait()
         except OSError as error:
-            raise RunStopped(
-                f"the checkpoint of step {self.saved} could not be written ({error.strerror or error}); "
-                f"make room, {last_good(self.folder)}"
-            ) from error
+            what = f"the checkpoint of step {self.saved}"
+            raise RunStopped(trouble(error, self.folder, what)) from error

@@ -22,10 +22,26 @@ class MetricsFile(pl.Callback):
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
         self.columns: list[str] = []
+        self.before: float | None = None  # seconds of training until this start, if a checkpoint says so
+        self.started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training over all starts of the run, without steps that were made twice."""
+        now = 0.0 if self.started is None else time.perf_counter() - self.started
+        return (self.before or 0.0) + now
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before = float(state_dict["seconds"])
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.before, self.started = self.seconds, None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
-        self.before = 0.0
         self.last = trainer.global_step
         if not trainer.is_global_zero or not self.path.exists() or not self.path.stat().st_size:
             return
@@ -35,7 +51,8 @@ class MetricsFile(pl.Callback):
             whole = (row for row in reader if None not in row.values())
             rows = [row for row in whole if int(row["step"]) <= trainer.global_step]
             self.columns = list(reader.fieldnames or [])
-        self.before = float(rows[-1]["seconds"]) if rows else 0.0
+        if self.before is None and rows:
+            self.before = float(rows[-1]["seconds"])
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, self.columns)
         writer.writeheader()
@@ -62,7 +79,7 @@ class MetricsFile(pl.Callback):
         scalars = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         row = {
             "epoch": trainer.current_epoch,
-            "seconds": round(self.before + time.perf_counter() - self.started, 2),
+            "seconds": round(self.seconds, 2),
             "images_per_second": round(getattr(pl_module, "images_per_second", 0.0), 1),
             "waiting": round(getattr(pl_module, "waiting", 0.0), 4),
             "memory_gib": round(getattr(pl_module, "memory_gib", 0.0), 3),

@@ -12,6 +12,7 @@ import os
 import sys
 
 from selfsup.errors import RunStopped, UsageError
+from selfsup.processes import require_one_process
 from selfsup.text import shown
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -33,6 +34,7 @@ COMMANDS = {
     "search": "find the images that are most like one",
     "export": "write an encoder for other programs: timm and the Hub, ONNX, TorchScript, torch.export",
 }
+_SHARED = ("train", "evaluate")  # commands that several processes of a launcher do together
 # Settings that a command's bare arguments, those without "=", are the values of.
 _BARE = {"report": "runs"}
 _ENDING = (
@@ -84,6 +86,8 @@ def main(argv: list[str] | None = None) -> int:
         config = load_config(config_name(name), [argument for argument in rest if argument not in bare])
         if bare:
             config[_BARE[name]] = bare
+        if name not in _SHARED:
+            require_one_process(name)
         prepare_process()
         importlib.import_module(f"selfsup.commands.{name}").run(config)
     except UsageError as error:

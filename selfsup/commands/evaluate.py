@@ -1,8 +1,6 @@
 """``selfsup evaluate encoder=PATH data=NAME``: judge a saved encoder, ours or timm's, or rank several."""
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +8,13 @@ from selfsup.backbones.names import require_timm_name
 from selfsup.data_config import other_data, require_paths, require_range
 from selfsup.encoder_files import require_files
 from selfsup.errors import UsageError
+from selfsup.processes import launched, together
 
 
 def run(config: Mapping[str, Any]) -> None:
     """Evaluate ``config["encoder"]`` on ``config["data"]``, print the table and write the results.
 
-    Started by ``torchrun``, processes share the images; the first prints and writes.
+    Started by ``torchrun`` or ``srun``, processes share the images; the first prints and writes.
 
     Args:
         config: of ``configs/evaluate.yaml``, composed, resolved and checked for unknown keys.
@@ -30,9 +29,10 @@ def run(config: Mapping[str, Any]) -> None:
 
     from selfsup.commands.devices import find_device
 
+    place = launched()
     device = find_device(config["device"])
     if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        device = f"cuda:{place.local_rank}"
 
     from selfsup.commands.embed import tell_decisions
     from selfsup.data import load_data
@@ -56,9 +56,10 @@ def run(config: Mapping[str, Any]) -> None:
         print(note)
     judged = encoders if len(encoders) > 1 else next(iter(encoders.values()))
     settings = {key: value for key, value in config.items() if key in SETTINGS}
-    with sharing_processes() as first:
-        if first:
-            tell_decisions(train)
+    first = place.rank == 0
+    if first:
+        tell_decisions(train)
+    with together(place):
         results = evaluate(judged, train, test, data, **settings, device=device, progress=first, cache=cache)
         if first:
             print_table(results)
@@ -108,21 +109,6 @@ def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, d
     names = [source["name"] for source in sources.values()]
     name = names[0] if sources["bank"] == sources["query"] else f"{names[0]}-to-{names[1]}"
     return {**sources["bank"], "name": name}, sources
-
-
-@contextmanager
-def sharing_processes() -> Iterator[bool]:
-    """A process group inside, if ``torchrun`` started several; gives whether this is the first."""
-    import torch.distributed as dist
-
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
-        yield True
-        return
-    dist.init_process_group("gloo")
-    try:
-        yield dist.get_rank() == 0
-    finally:
-        dist.destroy_process_group()
 
 
 def require_encoder(name: str) -> None:

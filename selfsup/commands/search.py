@@ -7,6 +7,7 @@ from typing import Any
 from selfsup.commands.embed import check, tell_skipped
 from selfsup.data_config import require_range
 from selfsup.errors import UsageError
+from selfsup.terminal import typed
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -24,7 +25,7 @@ def run(config: Mapping[str, Any]) -> None:
     if not query.is_file():
         raise UsageError(f"query: there is no file '{query}'")
     if features is not None and not Path(str(features)).is_file():
-        raise UsageError(f"features: there is no file '{features}'; 'selfsup embed' writes one")
+        raise UsageError(f"features: there is no file '{features}'; {typed('embed')} writes one")
 
     import torch
 

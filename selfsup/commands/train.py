@@ -8,8 +8,9 @@ from selfsup.callbacks.online_settings import check_online
 from selfsup.data_config import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
-from selfsup.run.folder import process_rank
-from selfsup.run.resume import repeated, resumed
+from selfsup.processes import launched
+from selfsup.run.folder import taken
+from selfsup.run.resume import in_one_measure, repeated, resumed
 
 
 def run(config: dict[str, Any]) -> None:
@@ -24,6 +25,8 @@ def run(config: dict[str, Any]) -> None:
         config = resumed(config)
     elif config["from"]:
         config = repeated(config)
+    else:
+        config = in_one_measure(config, config["overrides"])
     check(config)
     from selfsup.run.train import train
 
@@ -53,8 +56,7 @@ def check(config: dict[str, Any]) -> None:
             f"the loss of method={method['name']} compares all images of a batch, so accumulating batches "
             "would change it; raise batch_size instead of trainer.accumulate_grad_batches"
         )
-    # Only the first process makes the folder; the others find it made.
-    if config["resume"] is None and config["name"] is not None and process_rank() == 0:
-        folder = Path(str(config["out"])) / str(config["name"])
-        if folder.exists():
-            raise UsageError(f"'{folder}' exists; choose another name, or go on with it by resume={folder}")
+    # Only the first process makes the folder; the others may find it made.
+    named = config["resume"] is None and config["name"] is not None
+    if launched().rank == 0 and named and (why := taken(Path(str(config["out"])) / str(config["name"]))):
+        raise UsageError(why)

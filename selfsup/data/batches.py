@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from selfsup.data.crops import read_crops
 from selfsup.data.order import EpochOrder, Key, ShardOrder
-from selfsup.data.workers import leave_inherited_objects_alone
+from selfsup.data.workers import begin_worker
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
 
@@ -117,6 +117,6 @@ def training_loader(
         batch_size=None,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=leave_inherited_objects_alone,
+        worker_init_fn=begin_worker,
         pin_memory=not resident and torch.cuda.is_available(),
     )

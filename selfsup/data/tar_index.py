@@ -19,6 +19,7 @@ from selfsup.data.labels import class_order
 from selfsup.data.parallel import few_values
 from selfsup.data.tar_samples import Samples, is_image_kind, label_of
 from selfsup.data.tree import SYSTEM
+from selfsup.data.workers import begin_worker
 
 AT_ONCE = 64  # shards from which on several processes look for images
 _FORM = "3"  # of the cached files
@@ -167,8 +168,12 @@ def _each(paths: Sequence[str], label_key: str) -> Iterable[_Shard]:
     keys = [label_key] * len(paths)
     if len(paths) < AT_ONCE or processes < 2:
         return map(_index_shard, paths, keys)
-    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-        return list(pool.map(_index_shard, paths, keys, chunksize=4))
+    with ProcessPoolExecutor(processes, get_context("fork"), begin_worker) as pool:
+        try:
+            return list(pool.map(_index_shard, paths, keys, chunksize=4))
+        except BaseException:  # Ctrl-C among others: the shards that nobody has begun with are left
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:

@@ -1,12 +1,16 @@
 """The processes that load images: how many, what they leave alone, what is said if one is lost."""
 
+import atexit
 import gc
+import multiprocessing.util  # whose own end of a program comes after ours then
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from selfsup.errors import RunStopped
+from selfsup.processes import launched
 
 MOST = 16  # a process; more wait for the disk, or for the one that takes their batches
 
@@ -26,20 +30,38 @@ def worker_count(setting: int | str, source: Any, processes: int = 1) -> int:
 def _own_cores(processes: int) -> int:
     """This process's share of the cores: what SLURM gave it, or a part of the machine's."""
     given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if given.isdigit() and os.environ.get("SLURM_NTASKS", "1") != "1":
+    if given.isdecimal() and launched().launcher == "srun":
         return int(given)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores // processes
 
 
-def leave_inherited_objects_alone(worker: int) -> None:
-    """Keep a process's collections of garbage to what it made itself; for ``worker_init_fn``.
+def begin_worker(worker: int = 0) -> None:
+    """What a process that loads images does first; for ``worker_init_fn``.
+
+    It leaves signals to the process that it works for, and its collections of garbage to what it made itself.
+
+    A terminal, a scheduler and a service manager send signals to all processes of a group. A worker that died
+    of one would take along the step that the training wants to finish and save. It still ends when it is not
+    needed any more, and when the process that it works for is gone.
 
     A forked process shares its parent's memory until one of them writes there, and a collection writes to
     every object: the first full one, which may come in the middle of an epoch, would copy all that the
     parent's imports made, over 100 MB in each process.
     """
+    signal.set_wakeup_fd(-1)  # the training's, which would take a worker's signal for its own
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     gc.freeze()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Those that are still at it when a program ends: multiprocessing would wait for them."""
+    for worker in multiprocessing.active_children():
+        if worker.daemon:
+            worker.kill()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from selfsup.data import Source, UnreadableImage
-from selfsup.data.workers import leave_inherited_objects_alone
+from selfsup.data.workers import begin_worker
 from selfsup.encoder.resizing import OURS, Resizing
 
 Fitting = int | Resizing  # pixels a side for an encoder of ours; what timm does for one of others
@@ -112,7 +112,7 @@ def batches(
         sampler=index.tolist(),
         num_workers=workers,
         collate_fn=list,
-        worker_init_fn=leave_inherited_objects_alone,
+        worker_init_fn=begin_worker,
     )
     for batch in loader:
         if skipped is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -92,7 +93,11 @@ def gflops_of_training(method: Method, source: Source) -> float:
     rows, views = batch_views(method, source)
     # Methods take their random numbers from the trainer's count of steps.
     method.trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        plugins=[LightningEnvironment()],  # whatever a scheduler's variables say
     )
     with FlopCounterMode(display=False) as counter, torch.enable_grad():
         method.loss(views)[0].backward()

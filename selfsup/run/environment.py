@@ -7,7 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,6 @@ import torch
 
 from selfsup.data import Source
 from selfsup.errors import UsageError
-from selfsup.files import write_text
 
 PACKAGES = ("selfsup", "torch", "torchvision", "pytorch-lightning", "timm", "lightly", "numpy", "pillow")
 FILE = "environment.json"
@@ -103,9 +102,9 @@ def starts(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def record(folder: Path, now: Mapping[str, Any]) -> None:
-    """Add this start to ``environment.json``."""
-    write_text(folder / FILE, json.dumps({"starts": [*starts(folder), now]}, indent=2) + "\n")
+def recorded(earlier: Iterable[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    """The text of ``environment.json`` with this start behind the earlier ones."""
+    return json.dumps({"starts": [*earlier, now]}, indent=2) + "\n"
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

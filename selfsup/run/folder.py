@@ -1,53 +1,112 @@
-"""A run's folder: made once, and never overwritten."""
+"""A run's folder: there at once with its configuration, and never overwritten."""
 
 import os
+import secrets
+import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from selfsup.backbones.names import backbone_name
 from selfsup.errors import UsageError
+from selfsup.files import remove_parts, write_text
+
+CONFIG, DECIDED = "config.yaml", "data.json"
+# What a start leaves before anything is learned.
+_OF_A_START = {CONFIG, DECIDED, "environment.json", "tensorboard", "wandb"}
 
 
-def process_rank() -> int:
-    """This process's number, whichever launcher started it (torchrun, SLURM, Lightning); 0 if none did."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0
+def new_folder(config: Mapping[str, Any], texts: Mapping[str, str] | None = None) -> Path:
+    """Make the run's folder, never one in which there is something.
 
+    It is made under a hidden name and then takes its own, so that a run that is killed leaves no folder or
+    one that can be resumed. A folder that is there and empty is taken.
 
-def new_folder(config: dict[str, Any]) -> Path:
-    """Make the run's folder, never one that exists, and point ``latest`` at it."""
+    Args:
+        texts: files to put into it beside ``config.yaml``, by name.
+
+    Raises:
+        UsageError: the name is taken, or the folder cannot be made.
+    """
     out = Path(str(config["out"]))
     # A data set of a hub has a slash in its name.
     names = (*(str(config[part]["name"]) for part in ("method", "data")), backbone_name(config["backbone"]))
     parts = [name.strip("/").replace("/", "-") for name in names]
     automatic = "-".join([*parts, f"{datetime.now():%Y%m%d-%H%M%S}"])
-    name = automatic if config["name"] is None else str(config["name"])
-    for attempt in range(1000):
-        folder = out / (name if attempt == 0 else f"{name}-{attempt}")
-        try:
-            folder.mkdir(parents=True)
-            break
-        except FileExistsError as error:
+    folder = out / (automatic if config["name"] is None else str(config["name"]))
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.mkdir(parents=True)
+        content = {CONFIG: yaml.safe_dump(dict(config), sort_keys=False), **(texts or {})}
+        for name, text in content.items():
+            write_text(part / name, text)
+        for attempt in range(1000):
+            target = folder if attempt == 0 else folder.with_name(f"{folder.name}-{attempt}")
+            if _renamed(part, target):
+                return target
             if config["name"] is not None:
-                raise UsageError(
-                    f"'{folder}' exists; choose another name, or go on with it by resume={folder}"
-                ) from error
-        except OSError as error:
-            raise UsageError(
-                f"cannot make the run's folder '{folder}' ({error.strerror}); set out="
-            ) from error
-    _point(out / "latest", folder)
-    return folder
+                break
+    except OSError as error:
+        raise UsageError(f"cannot make the run's folder '{folder}' ({error.strerror}); set out=") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    raise UsageError(taken(folder) or f"'{folder}' exists; choose another name")
 
 
-def _point(latest: Path, folder: Path) -> None:
-    """Make ``latest`` a link to the folder, in one step: another run may be doing the same."""
+def _renamed(part: Path, folder: Path) -> bool:
+    """Give ``part`` its name, in one step, unless something is there."""
+    if taken(folder):
+        return False
+    try:
+        if folder.exists():
+            remove_parts(folder)
+            folder.rmdir()
+        os.rename(part, folder)  # it holds files, so that of two runs one does not replace the other's
+    except OSError:
+        if not os.path.lexists(folder):
+            raise
+        return False
+    return True
+
+
+def taken(folder: Path) -> str | None:
+    """Why a new run cannot have this folder, None if it can: it is not there or holds nothing whole."""
+    if not os.path.lexists(folder):
+        return None
+    if (folder / CONFIG).is_file():
+        return f"'{folder}' exists; choose another name, or go on with it by resume={folder}"
+    halves = folder.is_dir() and not folder.is_symlink()
+    if halves and all(path.match(".*.part") for path in folder.iterdir()):
+        return None
+    return f"'{folder}' exists and is no run's folder, having no {CONFIG}; choose another name"
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the folder of a start that failed before anything was learned: its name is free again."""
+    if {path.name for path in folder.glob("*")} <= _OF_A_START:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def point_latest(folder: Path, out: Path) -> str | None:
+    """Make ``latest`` a link to the folder, in one step: another run may be doing the same.
+
+    It is in ``out`` if that is above the folder, as for a new run, else beside the folder.
+
+    Returns:
+        Why it cannot be, where a file system has no links, for instance; a run does not end for that.
+    """
+    top = out if out.absolute() in folder.absolute().parents else folder.parent
+    latest = top / "latest"
     if latest.exists() and not latest.is_symlink():
-        return
-    link = latest.with_name(f".{latest.name}.{folder.name}")
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(folder, latest.parent))
-    os.replace(link, latest)
+        return None
+    link = top / f".latest.{secrets.token_hex(4)}"
+    try:
+        link.symlink_to(os.path.relpath(folder, top))
+        os.replace(link, latest)
+    except OSError as error:
+        link.unlink(missing_ok=True)
+        return f"'{latest}' does not lead to this run: no link can be made there ({error.strerror})"
+    return None

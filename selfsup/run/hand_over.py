@@ -1,24 +1,69 @@
 """The end of a run: the encoder saved, judged once, and what to type next."""
 
-import json
+import copy
+import errno
+import os
 import re
-import shlex
-from collections.abc import Iterator, Mapping
-from itertools import count
+import shutil
+from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
+from torch import nn
 
 from selfsup.callbacks.guard.record import warned
+from selfsup.callbacks.present import require_there
 from selfsup.config import load_config
 from selfsup.data import Source
 from selfsup.encoder import add_to_card, save_encoder, write_model_card
+from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
-from selfsup.files import remove_parts
+from selfsup.files import read_json, remove_parts, sync_folder
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
 from selfsup.run.loggers import public_name, without_machine
+from selfsup.terminal import say, typed
+
+_TRIED = 64 * 2**20  # bytes of an encoder that is saved once for trial
+
+
+def rehearse(config: Mapping[str, Any], method: Method) -> None:
+    """Try, before the first step, what the end of a run needs: an encoder that can be saved, and room for it.
+
+    A large encoder is not written for that, since writing it would take seconds.
+
+    Raises:
+        UsageError: what is wrong, and what to choose instead.
+    """
+    where = Path(str(config["resume"] or config["out"])).absolute()
+    where = next(folder for folder in (where, *where.parents) if folder.exists())
+    parameters = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
+    states = 2 if config["method"]["optimizer"]["name"] == "adamw" else 1
+    encoder = method.learned_encoder()
+    needed = _bytes(method) + states * parameters + _bytes(encoder)
+    free = shutil.disk_usage(where).free
+    if free < needed:
+        raise UsageError(
+            f"{os.strerror(errno.ENOSPC)}: '{where}' has {free / 2**20:,.0f} MiB free, and a checkpoint and "
+            f"the encoder take about {needed / 2**20:,.0f} MiB; make room, or set out="
+        )
+    if _bytes(encoder) > _TRIED:
+        return
+    with TemporaryDirectory() as folder:
+        try:
+            save_encoder(copy.deepcopy(encoder).cpu().eval(), Path(folder) / "encoder", {})
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"the encoder of backbone={config['backbone']['name']} could be trained but not saved "
+                f"({str(error).strip().splitlines()[0]}); choose another backbone"
+            ) from error
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(value.numel() * value.element_size() for value in module.state_dict().values())
 
 
 def hand_over(
@@ -28,67 +73,102 @@ def hand_over(
     test: Source,
     folder: Path,
     console: Console,
-    minutes: float,
+    seconds: float,
 ) -> None:
-    """Save the encoder, judge it, and say what to type next; nothing is done twice if a start is repeated."""
+    """Save the encoder, judge it, and say what to type next; nothing is done twice if a start is repeated.
+
+    The newest encoder is ``encoder``, with ``results.json`` beside it. One that an earlier end of a run that
+    was extended left has its step in its name, ``encoder-step-000001200``, and so have its results.
+
+    Args:
+        seconds: of training, over all starts of the run.
+    """
     encoder = method.learned_encoder().cpu().eval()
-    identity = encoder.fingerprint()
+    identity, steps = encoder.fingerprint(), method.global_step
+    require_there(folder)
     remove_parts(folder)
-    target = next(path for path in _encoder_folders(folder) if _saved(path) in (None, identity))
-    facts = {"method": config["method"]["name"], "minutes": round(minutes, 2), "steps": method.global_step}
-    if not target.exists():
-        code = revision()["revision"]
-        card = {**facts, "data": public_name(config["data"]), "revision": code}
+    target = folder / "encoder"
+    facts = {"method": config["method"]["name"], "minutes": round(seconds / 60, 2), "steps": steps}
+    if _saved(target) != identity:
+        card = {**facts, "data": public_name(config["data"]), "revision": revision()["revision"]}
         # The folder is made to be published, and config.yaml has the rest.
         card["config"] = without_machine(config)
-        save_encoder(encoder, target, card)
+        fresh = save_encoder(encoder, folder / ".encoder.new.part", card)
+        set_aside(folder)
+        os.rename(fresh, target)
+        sync_folder(folder)
     if config["evaluate"]:
-        results = _results(folder, identity, method.global_step)
+        results = _results(folder, identity, steps)
         if results is None:
             given = ["encoder=run", f"seed={config['seed']}", f"precision={config['evaluate_precision']}"]
             judging = load_config("evaluate", given, config["data"])
             settings = {key: value for key, value in judging.items() if key in SETTINGS}
-            results = evaluate(encoder, source, test, config["data"], **settings) | {
-                **facts,
-                "images_per_second": getattr(method, "images_per_second", None),
-            }
+            speed = steps * method.batch_size / seconds if seconds else None
+            results = evaluate(encoder, source, test, config["data"], **settings)
+            results |= {**facts, "images_per_second": speed}
+            require_there(folder)
             write_results(results, None, str(target))
         add_to_card(target, {"scores": results["rows"][0]["scores"]})
         print_table(results, console, warned(folder))
     write_model_card(target)
-    for line in (
-        f"Encoder: {target}   ({minutes:.1f} min of training). Next:",
-        f"  selfsup evaluate encoder={target} {_data_given(config)}",
-        f"  selfsup report {folder}",
-        f'  selfsup.load_encoder("{target}")',
-        f'  timm.create_model("local-dir:{target}", pretrained=True)',
-    ):
-        console.print(line, highlight=False, soft_wrap=True)
+    say(console, f"Encoder: {target}   ({seconds / 60:.1f} min of training). Next:")
+    say(console, f"  {typed('evaluate', f'encoder={target}', *_data_given(config))}")
+    say(console, f"  {typed('report', str(folder))}")
+    say(console, f'  selfsup.load_encoder("{target}")')
+    say(console, f'  timm.create_model("local-dir:{target}", pretrained=True)')
 
 
-def _data_given(config: Mapping[str, Any]) -> str:
+def set_aside(folder: Path) -> None:
+    """Give the encoder that is there, and its results, names with the step that it is of.
+
+    The results go first. If it is killed between, the next start finds an encoder under its old name, or
+    none, and comes to the same end.
+    """
+    old = folder / "encoder"
+    if not os.path.lexists(old):
+        return
+    card, identity = _read(old / "card.json"), _saved(old)
+    steps = card.get("steps")
+    ending = f"step-{steps:09d}" if isinstance(steps, int) and 0 <= steps < 10**9 else "older"
+    for path in sorted(folder.glob("results*.json")):
+        moved = path.name.startswith(f"results-{ending}")
+        if identity is not None and not moved and _read(path).get("encoder") == identity:
+            rest = path.stem.removeprefix("results")
+            os.rename(path, _free(folder, f"results-{ending}{rest}", ".json"))
+    os.rename(old, _free(folder, f"encoder-{ending}", ""))
+
+
+def _free(folder: Path, stem: str, suffix: str) -> Path:
+    """``stem``, or with a number behind it where that is taken."""
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    paths = (folder / f"{name}{suffix}" for name in names)
+    return next(path for path in paths if not os.path.lexists(path))
+
+
+def _data_given(config: Mapping[str, Any]) -> list[str]:
     """The data's settings as they were typed, for a command about the same images."""
-    typed = [each for each in config["overrides"] if re.match(r"data[.=]", each)]
-    return shlex.join(typed or [f"data={config['data']['name']}"])
-
-
-def _encoder_folders(folder: Path) -> Iterator[Path]:
-    """``encoder``; then ``encoder-2``, ... for a run that was extended and hands over once more."""
-    yield folder / "encoder"
-    yield from (folder / f"encoder-{number}" for number in count(2))
+    given = [each for each in config["overrides"] if re.match(r"data[.=]", each)]
+    return given or [f"data={config['data']['name']}"]
 
 
 def _saved(target: Path) -> str | None:
-    """The fingerprint of the encoder in a folder, None if there is no folder."""
-    if not target.exists():
-        return None
-    return str(json.loads((target / "card.json").read_text(encoding="utf-8"))["fingerprint"])
+    """The fingerprint of the encoder in a folder, None if there is none that can be read."""
+    fingerprint = _read(target / "card.json").get("fingerprint")
+    return None if fingerprint is None else str(fingerprint)
 
 
 def _results(folder: Path, identity: str, steps: int) -> dict[str, Any] | None:
     """What a start of this run that ended before its last line wrote about the same encoder."""
     for path in sorted(folder.glob("results*.json")):
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found["encoder"] == identity and found.get("steps") == steps:
+        found = _read(path)
+        if found.get("encoder") == identity and found.get("steps") == steps and found.get("rows"):
             return found
     return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if it is not there or damaged."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}

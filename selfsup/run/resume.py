@@ -52,7 +52,8 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
         elif override not in before["overrides"] and (old is None or old != new):
             told = "" if old is None and new is None else f" ({_called(old)} -> {_called(new)})"
             raise UsageError(f"{key} cannot change when a run is resumed{told}; start a new run for that")
-    return {**_with(before, {**config, "overrides": given}), "resume": str(folder.resolve())}
+    merged = {**_with(before, {**config, "overrides": given}), "resume": str(folder.resolve())}
+    return in_one_measure(merged, given)
 
 
 def repeated(config: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +68,18 @@ def repeated(config: dict[str, Any]) -> dict[str, Any]:
         if isinstance(config.get(key), dict) and key not in _ALONE:
             raise UsageError(f"from= repeats the {key} of that run; set single values as {key}.name=value")
     fresh = {"name": config["name"], "resume": None, "from": str(folder.resolve())}
-    return {**_with(before, config), **fresh}
+    return in_one_measure({**_with(before, config), **fresh}, config["overrides"])
+
+
+def in_one_measure(config: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:
+    """The configuration with its length in epochs if the command says epochs and no steps.
+
+    Steps, if there are any, are the length of a run: those of an earlier command would stand against it.
+    """
+    keys = {override.partition("=")[0] for override in given}
+    if "trainer.max_epochs" in keys and "trainer.max_steps" not in keys:
+        return {**config, "trainer": {**config["trainer"], "max_steps": -1}}
+    return config
 
 
 def read_config(folder: Path, word: str) -> dict[str, Any]:

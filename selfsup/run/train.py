@@ -1,23 +1,22 @@
 """A run from beginning to end: learn, save, judge."""
 
-import errno
 import json
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import yaml
-from rich.console import Console
 from torch import nn
 
 from selfsup.backbones.names import backbone_name
-from selfsup.callbacks.checkpoint_files import last_good
+from selfsup.callbacks.checkpoint_files import last_good, trouble
+from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.online_settings import selecting
+from selfsup.callbacks.present import require_there
 from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
@@ -26,6 +25,7 @@ from selfsup.data.workers import loss_of_a_worker_told, worker_count
 from selfsup.errors import RunStopped, UsageError
 from selfsup.files import write_text
 from selfsup.methods.base import Method
+from selfsup.processes import in_trainer, lost_processes, restored_environment
 from selfsup.report import write_report
 from selfsup.run.build import (
     compile_encoders,
@@ -38,14 +38,13 @@ from selfsup.run.build import (
     quiet,
     run_length,
 )
-from selfsup.run.environment import differences, environment, record, require_same_data, starts
-from selfsup.run.folder import new_folder, process_rank
-from selfsup.run.hand_over import hand_over
+from selfsup.run.environment import FILE, differences, environment, recorded, require_same_data, starts
+from selfsup.run.folder import CONFIG, DECIDED, new_folder, point_latest, remove_unused
+from selfsup.run.hand_over import hand_over, rehearse
+from selfsup.run.launch import agreed
 from selfsup.run.resume import changes, find_position, read_config
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
-from selfsup.terminal import say
-
-_FOLDER = "SELFSUP_RUN_FOLDER"
+from selfsup.terminal import make_console, say
 
 
 def train(config: dict[str, Any]) -> Path:
@@ -55,60 +54,85 @@ def train(config: dict[str, Any]) -> Path:
 
     Raises:
         UsageError: the settings cannot work.
-        RunStopped: a signal came, gradients stayed not finite, or the disk is full.
+        RunStopped: a signal came, gradients stayed not finite, the disk refuses, or another process of the
+            run has ended.
     """
     signals = StopSignals()
-    with signals.caught():
+    with signals.caught(), restored_environment():
         return _train(config, signals)
 
 
 def _train(config: dict[str, Any], signals: StopSignals) -> Path:
-    started = time.perf_counter()
     quiet()
     look_for_gpus_once()
     gpu = on_gpu(config["trainer"]["accelerator"])
+    devices = count_devices(config["trainer"], gpu)
+    place = in_trainer(devices, config["trainer"]["num_nodes"])
     choose_attention(config["trainer"])
     pl.seed_everything(config["seed"], verbose=False)
     source, test = load_data(config["data"], as_before=bool(config["resume"]))
     config["data"]["range"] = source.range and list(source.range)  # as measured, where it was to be
-    devices = count_devices(config["trainer"], gpu)
-    world = devices * config["trainer"]["num_nodes"]
-    order = make_order(source, config["batch_size"], config["seed"], world)
+    order = make_order(source, config["batch_size"], config["seed"], place.world)
     method = make_method(config, make_encoder(config), devices)
     if config["compile"]:
         compile_encoders(method, gpu)
-    check_batch_norm(method, config, world, gpu)
-    check_trainer(config, devices)
+    check_batch_norm(method, config, place.world, gpu)
+    checked = check_trainer(config, devices)
     selecting(config["online"]["best"], source.labels is not None)
+    if place.rank == 0:
+        rehearse(config, method)
 
     total = count_steps(config, len(order))
-    now = environment(source, gpu, world)
+    now = environment(source, gpu, place.world)
     notes, checkpoint = _take_up(config, order, method, total, now)
 
     with _sentences(Path(str(config["resume"] or config["out"]))):
-        folder = _folder(config, now, source)
+        folder = agreed(checked, place, signals, partial(_folder, config, now, source))
     signals.hint = f"; go on by resume={folder}"
-    console = Console(quiet=process_rank() > 0)
-    _announce(console, config, method, source, devices, folder)
-    say(console, run_length(config, len(order), len(source), devices))
-    for note in notes:
-        console.print(note, highlight=False, soft_wrap=True)
-    trainer = make_trainer(config, devices, folder, source, console, signals)
-    order.rank = trainer.global_rank
-    workers = worker_count(config["data"]["workers"], source, devices)
-    loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
-    method = method.to(memory_format=torch.channels_last)
-    with _sentences(folder), loss_of_a_worker_told(lambda: last_good(folder)):
-        with signals.waiting():
-            trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
-        if trainer.is_global_zero:
-            minutes = (time.perf_counter() - started) / 60
-            hand_over(config, method, source, test, folder, console, minutes)
-            if config["report"]:
-                device = str(trainer.strategy.root_device)
-                path = write_report([folder], sources=(source, test), device=device)
-                console.print(f"Report: {path}", highlight=False, soft_wrap=True)
+    console = make_console(quiet=place.rank > 0)
+    tell = partial(say, console)
+    with _left_as_it_was(folder, place.rank == 0 and not config["resume"], signals), _sentences(folder):
+        _announce(tell, config, method, source, devices, folder)
+        tell(run_length(config, len(order), len(source), devices))
+        for note in notes:
+            tell(note)
+        begun = partial(_begun, folder, Path(str(config["out"])), tell)
+        trainer = make_trainer(config, devices, folder, source, console, signals, begun)
+        order.rank = trainer.global_rank
+        workers = worker_count(config["data"]["workers"], source, devices)
+        loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
+        method = method.to(memory_format=torch.channels_last)
+        with loss_of_a_worker_told(partial(last_good, folder)), lost_processes(partial(last_good, folder)):
+            with signals.waiting():
+                trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
+            if trainer.is_global_zero:
+                callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+                seconds = next(each.seconds for each in callbacks if isinstance(each, MetricsFile))
+                hand_over(config, method, source, test, folder, console, seconds)
+                if config["report"]:
+                    require_there(folder)
+                    device = str(trainer.strategy.root_device)
+                    tell(f"Report: {write_report([folder], sources=(source, test), device=device)}")
     return folder
+
+
+@contextmanager
+def _left_as_it_was(folder: Path, new: bool, signals: StopSignals) -> Iterator[None]:
+    """Take a new folder away again if the start fails before anything is learned.
+
+    After a signal it stays: whoever sent it is told to resume the run.
+    """
+    try:
+        yield
+    except BaseException:
+        if new and not signals.received:
+            remove_unused(folder)
+        raise
+
+
+def _begun(folder: Path, out: Path, tell: Any) -> None:
+    if note := point_latest(folder, out):
+        tell(note)
 
 
 def _take_up(
@@ -129,9 +153,11 @@ def _take_up(
     notes += [f"  changed: {each}" for each in changes(read_config(folder, "resume"), config)]
     at = find_position(folder, now["device"]["processes"], method.state_dict())
     if total < at.step:
+        key = "max_steps" if config["trainer"]["max_steps"] > 0 else "max_epochs"
+        length = f"trainer.{key}={config['trainer'][key]}"
         raise UsageError(
-            f"the run has made {at.step} steps already, and trainer.max_epochs or trainer.max_steps would "
-            f"have it end at {total}; make it longer, or start a new run"
+            f"the run has made {at.step} steps already, and {length} would have it end at {total}; set "
+            f"trainer.{key} higher, or start a new run"
         )
     if at.checkpoint and total != at.total_steps:
         rates = [method.learning_rate(at.step, steps) for steps in (at.total_steps, total)]
@@ -146,13 +172,13 @@ def _take_up(
 
 @contextmanager
 def _sentences(folder: Path) -> Iterator[None]:
-    """Say in a sentence what a run cannot mend: a full disk, an operation that is not deterministic."""
+    """Report in a sentence what a run cannot mend: what the disk refuses, or what is not deterministic."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno is None:  # not of the operating system
             raise
-        raise RunStopped(f"the disk is full ({error}); make room, {last_good(folder)}") from error
+        raise RunStopped(trouble(error, folder)) from error
     except RuntimeError as error:
         said = str(error).strip().partition("\n")[0]
         if "does not have a deterministic implementation" in said:
@@ -171,20 +197,20 @@ def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_g
 
 
 def _folder(config: dict[str, Any], now: dict[str, Any], source: Source) -> Path:
-    """The run's folder, made by the first process; the others are told by it, or write nothing."""
-    if process_rank() > 0:
-        return Path(config["resume"] or os.environ.get(_FOLDER, Path(str(config["out"])) / "latest"))
-    folder = Path(config["resume"]) if config["resume"] else new_folder(config)
-    # Of a run that is resumed, so that settings changed now hold when it is resumed once more.
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-    record(folder, now)
-    write_text(folder / "data.json", json.dumps(source.decisions.as_json(), indent=2) + "\n")
-    os.environ[_FOLDER] = str(folder)
+    """The run's folder, with the configuration and this start in it; only the first process asks for it."""
+    decided = json.dumps(source.decisions.as_json(), indent=2) + "\n"
+    if not config["resume"]:
+        return new_folder(config, {FILE: recorded([], now), DECIDED: decided})
+    folder = Path(config["resume"])
+    # Of a run that is resumed, too, so that settings changed now hold when it is resumed once more.
+    write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    write_text(folder / FILE, recorded(starts(folder), now))
+    write_text(folder / DECIDED, decided)
     return folder
 
 
 def _announce(
-    console: Console, config: Mapping[str, Any], method: Method, source: Source, devices: int, folder: Path
+    tell: Any, config: Mapping[str, Any], method: Method, source: Source, devices: int, folder: Path
 ) -> None:
     optimizer, trainer = config["method"]["optimizer"], config["trainer"]
     batch, encoder = effective_batch(config, devices), method.encoder
@@ -199,7 +225,5 @@ def _announce(
         f"learning rate {method.peak_lr:.3g} = {optimizer['lr']} x {batch}/{optimizer['lr_batch']}",
         f"run folder {folder}",
     ]
-    for line in source.decisions.lines():
-        say(console, line)
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+    for line in [*source.decisions.lines(), *lines]:
+        tell(line)

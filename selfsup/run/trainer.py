@@ -1,6 +1,6 @@
 """Lightning's trainer for a run: precision, logger, callbacks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich.console import Console
 from timm.layers.config import set_fused_attn
 
@@ -19,6 +20,7 @@ from selfsup.callbacks.checkpoints import Checkpoints
 from selfsup.callbacks.finite import FiniteSteps
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
+from selfsup.callbacks.present import Present
 from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.signals import StopSignals
 from selfsup.callbacks.skipped import SkippedImages
@@ -26,7 +28,9 @@ from selfsup.data import Source
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
 from selfsup.precision import multiplies_bf16, tell_imitation
+from selfsup.processes import in_trainer
 from selfsup.run.build import effective_batch
+from selfsup.run.launch import Environment, Launcher
 from selfsup.run.loggers import make_logger, public_name, without_machine
 from selfsup.run.share import Share
 
@@ -58,11 +62,18 @@ def make_trainer(
     source: Source,
     console: Console,
     signals: StopSignals,
+    begun: Callable[[], None] = lambda: None,
 ) -> pl.Trainer:
-    """Lightning's trainer, writing into the run's folder."""
+    """Lightning's trainer, writing into the run's folder.
+
+    Args:
+        begun: called by the first process when the first step is made.
+    """
     settings, data, images = config["trainer"], config["data"], effective_batch(config, devices)
     files = WholeFiles(settings["checkpoints_kept"])
+    minutes, steps = settings["checkpoint_minutes"], settings["checkpoint_steps"]
     callbacks = [
+        Present(folder),  # before all that write
         # Before the progress and the file of metrics, whose rows of a step hold what the guard saw at it.
         *make_guard(config, source, folder, console),
         ProgressReport(images, console),
@@ -71,16 +82,26 @@ def make_trainer(
         *make_online(config, devices, folder, source, console),
         *make_share(config, source),
         FiniteSteps(folder, settings["max_skipped_steps"], source.name, console),
-        Checkpoints(folder, settings["checkpoint_minutes"], settings["checkpoint_steps"], files, signals),
+        Checkpoints(folder, minutes, steps, files, signals, begun),
     ]
-    return pl.Trainer(
+    environment = make_environment(config, devices)
+    trainer = pl.Trainer(
         **trainer_settings(config, devices),
         default_root_dir=folder,
-        plugins=[files],
+        plugins=[files, environment],
         logger=make_logger(config, folder, partial(console.print, highlight=False, soft_wrap=True)),
         callbacks=without_idle_hooks(callbacks),
         profiler=Unmeasured(),
     )
+    if trainer.strategy.launcher is not None:
+        nodes = settings["num_nodes"]
+        trainer.strategy._launcher = Launcher(environment, nodes, folder, signals)  # type: ignore[assignment]
+    return trainer
+
+
+def make_environment(config: Mapping[str, Any], devices: int) -> Environment:
+    """What Lightning is told of the run's processes."""
+    return Environment(in_trainer(devices, config["trainer"]["num_nodes"]), devices)
 
 
 def without_idle_hooks(callbacks: Iterable[pl.Callback]) -> list[pl.Callback]:
@@ -153,10 +174,16 @@ def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
     }
 
 
-def check_trainer(config: Mapping[str, Any], devices: int) -> None:
-    """Raise a UsageError if the settings cannot work, before a folder is made for the run."""
+def check_trainer(config: Mapping[str, Any], devices: int) -> pl.Trainer:
+    """Raise a UsageError if the settings cannot work, before a folder is made for the run.
+
+    Returns:
+        A trainer with these settings, whose strategy can bring the run's processes together.
+    """
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+    environment = make_environment(config, devices)
     try:
-        trainer = pl.Trainer(**trainer_settings(config, devices), logger=False, enable_checkpointing=False)
+        trainer = pl.Trainer(**trainer_settings(config, devices), **quiet, plugins=[environment])
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UsageError(f"Lightning refuses the trainer's settings: {str(error).splitlines()[0]}") from error
     if trainer.precision not in _PRECISIONS:
@@ -164,6 +191,12 @@ def check_trainer(config: Mapping[str, Any], devices: int) -> None:
             f"trainer.precision is auto, {', '.join(_PRECISIONS[:-1])} or {_PRECISIONS[-1]}, not "
             f"{trainer.precision}: views are made in float32"
         )
+    if environment.world_size() > 1 and not isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+        raise UsageError(
+            f"trainer.strategy={config['trainer']['strategy']} makes several processes of one, which would "
+            "all train on the same images; take trainer.strategy=ddp"
+        )
+    return trainer
 
 
 def on_gpu(accelerator: str) -> bool:

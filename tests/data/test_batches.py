@@ -233,7 +233,8 @@ def test_of_slurms_processes_each_has_the_cores_that_it_was_given(monkeypatch: p
     files = files_of(1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)))  # those of one task
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "12")
-    monkeypatch.setenv("SLURM_NTASKS", "32")
+    for name, value in {"NTASKS": 32, "PROCID": 9, "LOCALID": 1, "STEP_ID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
     assert worker_count("auto", files, processes=8) == 12
     monkeypatch.setenv("SLURM_NTASKS", "1")  # which starts the other seven itself
     assert worker_count("auto", files, processes=8) == 1

@@ -1,10 +1,13 @@
 """What goes wrong around a run: signals, a full disk, other runs at the same moment."""
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,7 @@ from selfsup.evaluation import registry
 from selfsup.files import write_text
 from selfsup.methods.base import Method
 from selfsup.run import folder as run_folder
+from selfsup.run import hand_over
 
 TINY = (
     "batch_size=64",
@@ -191,7 +195,8 @@ def test_runs_started_in_the_same_second_get_folders_of_their_own(
         folders = list(pool.map(begin, range(8)))
     assert len(set(folders)) == 8
     assert all(path.is_dir() for path in folders)
-    assert (tmp_path / "latest").resolve() in folders
+    assert [run_folder.point_latest(folder, tmp_path) for folder in folders] == [None] * 8
+    assert (tmp_path / "latest").resolve() == folders[-1]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
@@ -229,3 +234,125 @@ def test_an_operation_that_is_not_deterministic_is_a_sentence(
     monkeypatch.setattr(Method, "on_train_batch_start", refuse)
     assert run(tmp_path, "name=run", "trainer.deterministic=true") == 2
     assert "trainer.deterministic=true cannot be kept: histc_cuda" in capsys.readouterr().err
+
+
+def test_a_signal_to_all_processes_of_a_run_saves_its_step(tmp_path: Path) -> None:
+    """The workers would die of it, and with them the step."""
+    kills.make_photos(tmp_path / "photos")
+    given = (f"data.root={tmp_path / 'photos'}", *kills.SMALL, "trainer.max_steps=6", "evaluate=false")
+    log = tmp_path / "log"
+    command = ["train", f"out={tmp_path}", "name=asked", *given, "guard.enabled=false", "online=none"]
+    assert kills.start(command, log, kills.to_the_group) == REQUEUE, log.read_text()
+    assert "stopped by SIGTERM; step 3 of 6 is saved" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("where", ["deleted", "renamed"])
+def test_a_folder_that_is_taken_away_is_a_sentence_and_is_not_made_again(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out" / "run"
+
+    def take(*_: Any) -> None:
+        shutil.rmtree(folder) if where == "deleted" else folder.rename(tmp_path / "elsewhere")
+
+    monkeypatch.setattr(Method, "on_train_batch_start", kills.at_call(1, take, Method.on_train_batch_start))
+    given = ("name=run", "online.every_steps=1", "trainer.checkpoint_steps=1", "trainer.max_steps=4")
+    assert run(tmp_path / "out", *given) == 1
+    said = capsys.readouterr().err
+    assert f"'{folder}' is gone" in said
+    assert said.count("\n") == 1
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EROFS, "Read-only file system: "),
+        (errno.EACCES, "Permission denied: "),
+        (errno.EIO, "Input/output error: "),
+    ],
+)
+def test_what_the_disk_refuses_a_run_is_a_sentence(
+    number: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number), "metrics.csv")
+
+    monkeypatch.setattr(Method, "on_train_batch_start", kills.at_call(2, refuse, Method.on_train_batch_start))
+    assert run(tmp_path, "name=run", "trainer.checkpoint_steps=1") == 1
+    said = capsys.readouterr().err
+    assert f"{words}'metrics.csv'; " in said
+    assert f"go on with it by resume={tmp_path / 'run'}" in said
+    assert said.count("\n") == 1
+
+
+def test_a_start_that_fails_before_its_first_step_leaves_no_folder_and_no_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("histc_cuda does not have a deterministic implementation, but you set ...")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Method, "on_train_batch_start", refuse)
+        assert run(tmp_path, "name=run") == 2
+    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Method, "on_train_batch_start", kills.at_call(1, refuse, Method.on_train_batch_start))
+        assert run(tmp_path, "name=run") == 2
+    # What was learned stays, and can be gone on with.
+    assert (tmp_path / "latest").resolve() == tmp_path / "run"
+    capsys.readouterr()
+    assert run(tmp_path, "name=run") == 2
+    assert f"or go on with it by resume={tmp_path / 'run'}" in capsys.readouterr().err
+
+
+def test_an_encoder_that_cannot_be_saved_is_refused_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("Some tensors share memory")
+
+    monkeypatch.setattr(hand_over, "save_encoder", refuse)
+    assert run(tmp_path / "runs") == 2
+    assert "could be trained but not saved (Some tensors share memory)" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+# A lock that is taken twice in C: the main thread never comes back to Python.
+BLOCKED = """
+import ctypes
+from selfsup.callbacks.signals import StopSignals
+signals = StopSignals()
+with signals.caught(), signals.waiting():
+    if {looking}:
+        signals.looking(1, "127.0.0.1:1")
+    lock = ctypes.create_string_buffer(64)
+    print("ready", flush=True)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(lock)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a lock of zeros is Linux's")
+@pytest.mark.parametrize("looking", [False, True])
+def test_a_process_that_waits_outside_of_python_ends_by_signals(looking: bool) -> None:
+    command = [sys.executable, "-c", BLOCKED.format(looking=looking)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        if looking:  # there is nothing to save yet
+            assert process.wait(30) == REQUEUE
+            assert process.stderr is not None
+            assert "stopped by SIGTERM while the processes looked for each other" in process.stderr.read()
+            return
+        process.send_signal(signal.SIGTERM)  # the same, passed on by a launcher
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5 * signals.TOGETHER)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM

@@ -12,8 +12,9 @@ import torch
 import yaml
 
 from benchmarks.robustness import kills
-from selfsup.callbacks.checkpoint_files import checkpoint_path, checkpoints, step_of
+from selfsup.callbacks.checkpoint_files import checkpoint_path, checkpoints, read_checkpoint, step_of
 from selfsup.commands import main
+from selfsup.report.folder import read_run
 
 STEPS = 6
 
@@ -163,7 +164,12 @@ def test_a_run_that_has_ended_is_made_longer_by_epochs(
     said = " ".join(capsys.readouterr().out.split())
     assert "the run is 8 steps long now instead of 6: its schedules are stretched over the new length" in said
     assert [int(row["step"]) for row in kills.metrics(tmp_path / "run")] == list(range(1, 9))
-    assert (tmp_path / "run" / "encoder-2" / "model.safetensors").is_file()
+    # The newest is called encoder, the one before by its step.
+    cards = {
+        path.name: json.loads((path / "card.json").read_text())["steps"]
+        for path in (tmp_path / "run").glob("encoder*")
+    }
+    assert cards == {"encoder": 8, "encoder-step-000000006": 6, "encoder-best": 2}
 
 
 def test_the_configuration_of_another_model_is_a_sentence(
@@ -304,3 +310,75 @@ def test_a_strangers_checkpoint_runs_nothing(
     said = capsys.readouterr().err
     assert f"'{checkpoint_path(folder, 4)}' is no checkpoint of ours and was not loaded" in said
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_earlier_encoder_keeps_its_results_under_its_step(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(straight, folder)
+    assert resume(folder, "evaluate=true") == 0
+    first = json.loads((folder / "results.json").read_text())
+    rename, done = os.rename, []
+
+    def die(one: Any, other: Any) -> None:
+        """Killed behind each of the moves of the older encoder, one a start."""
+        rename(one, other)
+        if Path(other).parent == folder and not Path(other).name.startswith(".") and len(done) < 3:
+            done.append(str(other))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", die)
+    for _ in range(3):
+        assert resume(folder, "trainer.max_steps=7") == 130
+    assert [Path(each).name for each in done] == [
+        "results-step-000000006.json",
+        "encoder-step-000000006",
+        "encoder",
+    ]
+    assert resume(folder, "trainer.max_steps=7") == 0
+    newest = json.loads((folder / "results.json").read_text())
+    assert newest["steps"] == 7
+    assert newest["encoder"] == json.loads((folder / "encoder" / "card.json").read_text())["fingerprint"]
+    assert json.loads((folder / "results-step-000000006.json").read_text()) == first
+    names = sorted(path.name for path in (*folder.glob("encoder*"), *folder.glob(".enc*")))
+    assert names == ["encoder", "encoder-best", "encoder-step-000000006"]
+    assert read_run(folder).encoder == folder / "encoder"
+    assert read_run(folder).results == newest
+
+
+def test_minutes_and_speed_are_those_of_all_starts(straight: Path, tmp_path: Path) -> None:
+    folder = cut(straight, tmp_path / "cut", 5)
+    content = read_checkpoint(checkpoint_path(folder, 5))
+    content["callbacks"]["MetricsFile"]["seconds"] = 6000.0
+    torch.save(content, checkpoint_path(folder, 5))
+    assert resume(folder, "evaluate=true") == 0
+    for minutes in (
+        json.loads((folder / "encoder" / "card.json").read_text())["minutes"],
+        json.loads((folder / "results.json").read_text())["minutes"],
+    ):
+        assert 100 <= minutes < 110
+    # 6 steps of 16 images.
+    assert json.loads((folder / "results.json").read_text())["images_per_second"] <= 6 * 16 / 6000
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [("trainer.max_epochs=2", 8), ("trainer.max_steps=7", 7), ("trainer.max_epochs=1", None)],
+)
+def test_a_length_in_another_measure_is_what_is_meant(
+    given: str, steps: int | None, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run is measured in steps, an epoch has 4."""
+    folder = cut(straight, tmp_path / "cut", 5)
+    if steps is None:
+        assert resume(folder, given) == 2
+        assert (
+            "trainer.max_epochs=1 would have it end at 4; set trainer.max_epochs higher"
+            in capsys.readouterr().err
+        )
+        return
+    assert resume(folder, given) == 0
+    assert [int(row["step"]) for row in kills.metrics(folder)] == list(range(1, steps + 1))
+    assert resume(folder, "trainer.max_epochs=2", "trainer.max_steps=9") == 0  # steps, where both are given
+    assert len(kills.metrics(folder)) == 9
