@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup.commands.evaluate import require_encoder
+from selfsup.commands.encoders import find_encoder
 from selfsup.data_config import require_paths
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
@@ -19,7 +19,7 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before any image is encoded, if something in the configuration cannot be.
     """
-    check(config)
+    name = check(config)
     out = Path(str(config["out"]))
     if out.exists():
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
@@ -29,7 +29,7 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.encoder import load_encoder
     from selfsup.evaluation.embeddings import embed, write_embeddings
 
-    encoder = load_encoder(str(config["encoder"])).to(find_device(config["device"]))
+    encoder = load_encoder(name).to(find_device(config["device"]))
     sources = dict(zip(("train", "test"), chosen(config["data"]), strict=True))
     skipped: list[tuple[str, str]] = [pair for source in sources.values() for pair in source.skipped]
     settings = (config["batch_size"], config["data"]["workers"], config["precision"])
@@ -38,12 +38,12 @@ def run(config: Mapping[str, Any]) -> None:
     print(f"{out}: {encoder.dim} features of {count} images")
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Refuse what can be seen to be wrong without importing torch."""
-    require_encoder(str(config["encoder"]))
+def check(config: Mapping[str, Any]) -> str:
+    """Refuse what can be seen to be wrong without importing torch; gives the encoder's folder or name."""
     require_precision("precision", config["precision"])
     if config["data"]:
         require_paths(config["data"])
+    return find_encoder(str(config["encoder"]))
 
 
 def tell_skipped(skipped: list[tuple[str, str]]) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from selfsup.backbones.names import require_timm_name
+from selfsup.commands.encoders import find_encoder
 from selfsup.data_config import other_data, require_paths
 from selfsup.errors import UsageError
 
@@ -64,11 +64,11 @@ def encoder_names(setting: Any) -> dict[str, str]:
     Raises:
         UsageError: none, the same twice, or one that is not there.
     """
-    names = [str(name) for name in setting] if isinstance(setting, list) else [str(setting)]
-    if not names:
+    given = setting if isinstance(setting, list) else [setting]
+    if not given:
         raise UsageError("encoder=[] names no encoder; give at least one")
+    names = [find_encoder(str(name)) for name in given]
     for name in names:
-        require_encoder(name)
         if names.count(name) > 1:
             raise UsageError(f"the encoder '{name}' is named twice; name each once")
     short = [_short(name) for name in names]
@@ -114,16 +114,3 @@ def sharing_processes() -> Iterator[bool]:
         yield dist.get_rank() == 0
     finally:
         dist.destroy_process_group()
-
-
-def require_encoder(name: str) -> None:
-    """Raise a UsageError unless ``name`` is a folder that looks like an encoder, or a timm model's name."""
-    if name.startswith("timm:"):
-        require_timm_name(name.removeprefix("timm:"))
-        return
-    folder = Path(name)
-    if not folder.is_dir():
-        raise UsageError(f"there is no encoder '{name}'; a run leaves one in runs/<name>/encoder")
-    for file in ("config.json", "model.safetensors"):
-        if not (folder / file).is_file():
-            raise UsageError(f"'{name}' is no encoder: it has no {file}; copy the encoder's whole folder")

@@ -18,7 +18,7 @@ def run(config: Mapping[str, Any]) -> None:
         UsageError: before any image is encoded, if something in the configuration cannot be.
     """
     features, query = config["features"], Path(str(config["query"])).expanduser()
-    check(config if features is None else {**config, "data": {}})
+    name = check(config if features is None else {**config, "data": {}})
     if not query.is_file():
         raise UsageError(f"query: there is no file '{query}'")
     if features is not None and not Path(str(features)).is_file():
@@ -33,7 +33,7 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.evaluation.embeddings import embed, read_embeddings
     from selfsup.evaluation.neighbours import neighbours
 
-    encoder = load_encoder(str(config["encoder"])).to(find_device(config["device"]))
+    encoder = load_encoder(name).to(find_device(config["device"]))
     settings: dict[str, Any] = {"batch_size": config["batch_size"], "precision": config["precision"]}
     unread: list[tuple[str, str]] = []
     asked = list(embed(encoder, {"query": ImageFiles([str(query)])}, **settings, skipped=unread))
