@@ -3,7 +3,6 @@
 Every mistake in it is a :class:`~selfsup.errors.UsageError`: one sentence that says what would be right.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +13,13 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.backbones.names import require_timm_name
 from selfsup.errors import UsageError
+from selfsup.hints import candidates, for_setting, near, near_data
+from selfsup.nodes import default_at, flat, leaves, node_at, referred, value_at
 from selfsup.ranges import ANY, parsed, require_range, take_ranges
 from selfsup.text import shown
 
@@ -71,13 +72,13 @@ def load_config(
     bare, ranges = _compose(command, groups)
     settings = _with_kinds(bare, settings)
     for key, override in settings.items():
-        _require_key(bare, key, override)
+        _require_key(command, bare, groups, key, override)
     config = _set(bare, settings)
     for key in settings:
-        _require_type(key, _value(bare, key), _value(config, key), ranges)
+        _require_type(key, value_at(bare, key), value_at(config, key), ranges)
     if data is not None:
         config.data = OmegaConf.create(dict(data))
-    missing = [key for key in _leaves(config) if _value(config, key) == "???"]
+    missing = [key for key in leaves(config) if value_at(config, key) == "???"]
     if missing:
         raise UsageError(f"{missing[0]} has to be given: add {missing[0]}=... to the command")
     try:
@@ -102,23 +103,41 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
     folders = sorted(path.name for path in config_root().iterdir() if path.is_dir())
     groups: dict[str, str] = {}
     settings: dict[str, str] = {}
-    for override in overrides:
+    overrides = list(overrides)
+    for position, override in enumerate(overrides):
         key, equals, value = override.partition("=")
         if not equals or not re.fullmatch(r"[\w.]+", key):
-            raise UsageError(f"'{override}' is no setting; write key=value, such as method=simclr")
+            raise UsageError(_unreadable(override, overrides[position + 1 :]))
         if key not in folders:
             settings[key] = override
         elif key == "backbone" and value not in options("backbone"):
-            require_timm_name(value)
+            name = value.removeprefix("timm:")  # as evaluate has it for an encoder
+            require_timm_name(name)
             groups[key] = "backbone=timm"
-            settings["backbone.name"] = f"backbone.name={value}"
+            settings["backbone.name"] = f"backbone.name={name}"
         elif key in _MANY:
             groups[key] = f"{key}=[{','.join(_chosen(key, value))}]"
         elif value not in options(key):
-            raise UsageError(f"no {key} '{value}'{near(value, options(key))}")
+            hint = near_data if key == "data" else near
+            raise UsageError(f"no {key} '{value}'{hint(value, options(key))}")
         else:
             groups[key] = override
     return list(groups.values()), settings
+
+
+def _unreadable(override: str, after: Sequence[str]) -> str:
+    """What to write instead of ``--epochs 10``, ``--lr=0.1`` or ``method simclr``."""
+    key, equals, value = override.lstrip("+-~").replace(":", "=", 1).partition("=")
+    key, value = key.replace("-", "_"), value if equals else next(iter(after), "")
+    meant = "method=simclr"
+    if re.fullmatch(r"[\w.]+", key) and value and "=" not in value and not value.startswith("-"):
+        known = {each.name: each.is_dir() for each in config_root().iterdir()}
+        bare, _ = _compose("train", [])
+        names = (
+            [key] if known.get(key) or node_at(bare, key) is not None else candidates(key, list(leaves(bare)))
+        )
+        meant = f"{names[0] if names else key}={value}"
+    return f"'{override}' is no setting; write key=value, such as {meant}"
 
 
 def _chosen(group: str, value: str) -> list[str]:
@@ -142,14 +161,7 @@ def _with_kinds(config: DictConfig, settings: Mapping[str, str]) -> dict[str, st
 
 
 def _is_group(config: DictConfig, key: str) -> bool:
-    return isinstance(_value(config, key), DictConfig)
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?``, or the list of what there is where nothing is near."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(known)}"
+    return isinstance(value_at(config, key), DictConfig)
 
 
 def _compose(command: str, groups: list[str]) -> tuple[DictConfig, dict[str, str]]:
@@ -158,10 +170,12 @@ def _compose(command: str, groups: list[str]) -> tuple[DictConfig, dict[str, str
         with initialize_config_dir(str(config_root().resolve()), version_base="1.3"):
             config = compose(command, groups)
     except (HydraException, OmegaConfBaseException) as error:
+        if absent := re.match(r"Could not override '(\w+)'", str(error)):
+            raise UsageError(f"'selfsup {command}' has no {absent[1]}") from error
         raise UsageError(f"the settings do not fit together: {_first_line(error)}") from error
     ranges = take_ranges(config)
-    for key in _leaves(config):
-        if key not in ranges and (target := _referred(config, key)) in ranges:
+    for key in leaves(config):
+        if key not in ranges and (target := referred(config, key)) in ranges:
             ranges[key] = ranges[target]
     return config, ranges
 
@@ -189,74 +203,26 @@ def _require_ranges(
     bare: DictConfig, ranges: Mapping[str, str], given: Mapping[str, Any], written: DictConfig | None = None
 ) -> None:
     """Raise a UsageError unless every number that is given lies in the range of its setting."""
-    for key, value in _flat(given):
+    for key, value in flat(given):
         if key in ranges:
-            sources = re.findall(r"\$\{([\w.]+)\}", str(_value(written, key))) if written is not None else []
-            if written is None or _referred(written, key) not in ranges:  # which is looked at by itself
-                require_range(key, parsed(ranges[key]), value, _default(bare, key), sources)
+            raw = "" if written is None else str(value_at(written, key))
+            if written is None or referred(written, key) not in ranges:  # which is looked at by itself
+                sources = re.findall(r"\$\{([\w.]+)\}", raw)
+                require_range(key, parsed(ranges[key]), value, default_at(bare, key), sources)
         elif key.startswith(_FREE):
             for each in value if isinstance(value, list) else [value]:
                 if type(each) in (int, float):
                     require_range(key, ANY, each, 0.0)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Values by dotted key."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
-
-
-def _leaves(config: Any, prefix: str = "") -> Iterable[str]:
-    for key in config:
-        value = config._get_node(key)
-        if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
-            yield from _leaves(value, f"{prefix}{key}.")
-        yield f"{prefix}{key}"
-
-
-def _node(config: DictConfig, key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) else None
-    return node
-
-
-def _value(config: DictConfig, key: str) -> Any:
-    """The value of a dotted key as it was written, ``None`` where there is no such key."""
-    node = _node(config, key)
-    return node._value() if isinstance(node, ValueNode) else node
-
-
-def _referred(config: DictConfig, key: str) -> str | None:
-    """The full key of the setting that one refers to, ``${..length}`` and nothing else."""
-    if not re.fullmatch(r"\$\{[\w.]+\}", str(_value(config, key))):
-        return None
-    target = _node(config, key)._maybe_dereference_node()
-    return None if target is None else str(target._get_full_key(None))
-
-
-def _default(config: DictConfig, key: str) -> Any:
-    """The value of a dotted key with references followed, ``None`` where there is none."""
-    node = _node(config, key)
-    target = None if node is None else node._maybe_dereference_node()
-    return (
-        OmegaConf.to_container(target, resolve=True)
-        if isinstance(target, ListConfig)
-        else (target._value() if isinstance(target, ValueNode) else None)
-    )
 
 
 def _quoted(config: DictConfig, key: str, override: str) -> str:
     """An override in Hydra's grammar, in which text such as a path needs quotes."""
     value = override.partition("=")[2]
-    text = isinstance(_value(config, key), str) or _value(config, key) is None
+    text = isinstance(value_at(config, key), str) or value_at(config, key) is None
     if key == "encoder" and value.startswith("["):
         names = [name.strip() for name in value.strip("[]").split(",")]
         return f"{key}=[{','.join(_text(name) for name in names if name)}]"
@@ -271,22 +237,22 @@ def _text(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _require_key(config: DictConfig, key: str, override: str) -> None:
-    known = list(_leaves(config))
+def _require_key(command: str, config: DictConfig, groups: Sequence[str], key: str, override: str) -> None:
+    known = list(leaves(config))
     if key in known or (key.startswith(_FREE) and _is_group(config, key.partition(".")[0])):
         return
-    group, _, last = key.rpartition(".")
-    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
-    siblings = [name for name in siblings if not name.startswith("_")]
-    if close := difflib.get_close_matches(key, known, n=1, cutoff=0.8):
-        hint = f"did you mean '{close[0]}'?"
-    elif elsewhere := [name for name in known if name.rpartition(".")[2] == last]:
-        hint = f"did you mean '{elsewhere[0]}'?"
-    elif siblings:
-        hint = f"there are {', '.join(siblings)}"
-    else:
-        hint = "'--help' tells where all settings are listed"
+    hint = for_setting(key, known, _chosen_options(config, groups), config_root(), command)
     raise UsageError(f"no setting '{key}' (in '{override}'); {hint}")
+
+
+def _chosen_options(config: DictConfig, groups: Sequence[str]) -> dict[str, str]:
+    """The option of each group that a command has."""
+    found = {}
+    for key in map(str, config):
+        if _is_group(config, key) and (config_root() / key).is_dir():
+            name = value_at(config, f"{key}.name")
+            found[key] = str(name) if name else f"[{','.join(map(str, config[key]))}]"
+    return found | dict(group.split("=", 1) for group in groups)
 
 
 def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) -> None:
@@ -301,7 +267,8 @@ def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str])
     elif isinstance(default, float):
         expected = (int, float), "a number"
     elif isinstance(default, ListConfig):
-        expected = (ListConfig,), "a list such as [0.2,1.0]"
+        example = str(default).replace(" ", "").replace("'", "")
+        expected = (ListConfig,), f"a list such as {key}={example}"
     else:
         expected = (DictConfig,), "a group of settings; set one of them as key.name=value"
     kinds, words = expected
@@ -314,16 +281,17 @@ def require_types(command: str, config: Mapping[str, Any]) -> None:
     default, ranges = _compose(command, _groups_of(config))
     given = OmegaConf.create({str(key): value for key, value in config.items()})
     assert isinstance(given, DictConfig)
-    known = set(_leaves(given))
-    for key in _leaves(default):
+    known = set(leaves(given))
+    for key in leaves(default):
         if key in known:
-            _require_type(key, _value(default, key), _value(given, key), ranges)
+            _require_type(key, value_at(default, key), value_at(given, key), ranges)
     _require_ranges(default, ranges, config)
 
 
 def _groups_of(config: Mapping[str, Any]) -> list[str]:
     """Overrides that choose the options a resolved configuration was made of, as far as it tells."""
-    chosen = dict(str(each).partition("=")[::2] for each in config.get("overrides") or ())
+    given = config.get("overrides")
+    chosen = dict(str(each).partition("=")[::2] for each in (given if isinstance(given, list) else ()))
     for group in ("method", "data", "logger"):
         settings = config.get(group)
         if isinstance(settings, Mapping) and "name" in settings:

@@ -26,7 +26,7 @@ def require_files(folder: Path) -> None:
         raise UsageError(f"there is no encoder '{folder}': {_no_folder(str(folder))}")
     if not os.path.lexists(folder / CONFIG):
         raise UsageError(
-            f"'{folder}' is no encoder: no {CONFIG} in it; a run leaves one in runs/<name>/encoder"
+            f"'{folder}' is no encoder: it has no {CONFIG}; a run leaves one in runs/<name>/encoder"
         )
     weights_file(folder)
 
@@ -53,7 +53,7 @@ def weights_file(folder: Path) -> Path:
                 raise UsageError(f"'{folder / name}' is no file; copy the encoder's whole folder")
             return found
     raise UsageError(
-        f"'{folder}' is no encoder: it holds no {' or '.join(WEIGHTS)}; copy the encoder's whole folder"
+        f"'{folder}' is no encoder: it has no {' or '.join(WEIGHTS)}; copy the encoder's whole folder"
     )
 
 

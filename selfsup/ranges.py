@@ -168,6 +168,6 @@ def require_range(key: str, limits: Range, value: Any, default: Any, sources: Se
         return
     given = "null" if value is None else shown(value, 60)
     whence = f" (from {', '.join(sources)})" if sources else ""
-    beyond = isinstance(value, int) and abs(value) > _LARGEST and math.isinf(limits.high)
-    words = limits.words(default) + (f" and below {_LARGEST + 1}" if beyond else "")
+    beyond = isinstance(value, int) and value > _LARGEST and math.isinf(limits.high)
+    words = f"below {_LARGEST + 1}" if beyond else limits.words(default)
     raise UsageError(f"{key} is {given}{whence}; it has to be {words}")

@@ -4,12 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from selfsup import __version__
 from selfsup.backbones.names import backbone_name, require_timm_name, timm_names
 from selfsup.commands import main
 from selfsup.commands.train import check
@@ -41,8 +43,23 @@ def refused(*overrides: str, command: str = "train") -> str:
         ("batchsize=3", "no setting 'batchsize' .*did you mean 'batch_size'?"),
         ("lr=3", "no setting 'lr' .*did you mean 'method.optimizer.lr'?"),
         ("method.optimiser.lr=1", "did you mean 'method.optimizer.lr'?"),
-        ("data.root=here", "no setting 'data.root' .*there are train, test, indices"),
+        ("data.root=here", "no setting 'data.root' .*data=cifar10, .*folder.* have it, data=digits does not"),
         ("nonsense=1", "no setting 'nonsense' .*there are"),
+        ("method.temperature=1", "method=simclr has it, method=barlow does not"),
+        ("method.lr=1", "did you mean 'method.optimizer.lr'?"),
+        ("method.head.out=9", "method=dino has it, method=barlow does not"),
+        ("views.small.count=2", "dino.* have it"),
+        ("logger.project=x", "logger=wandb has it, logger=none does not"),
+        ("epochs=9", "did you mean 'trainer.max_epochs' or 'online.every_epochs'?"),
+        ("trainer.epochs=9", "did you mean 'trainer.max_epochs'?"),
+        ("batch=9", "did you mean 'batch_size' or"),
+        ("learning_rate=1", "did you mean 'method.optimizer.lr'?"),
+        ("backbone.depth=9", "did you mean 'backbone.model_args.depth'?"),
+        ("protocols.knn.k=[9]", "'selfsup train' has no protocols"),
+        ("data=my/images", "data=folder data.root=my/images"),
+        ("data=list.csv", "data=files data.files=list.csv"),
+        ("data=imagefolder", "no data 'imagefolder'; did you mean 'folder'?"),
+        ("--batch-size=9", "'--batch-size=9' is no setting; write key=value, such as batch_size=9"),
         ("foo", "'foo' is no setting; write key=value"),
         ("+batch_size=3", "'+batch_size=3' is no setting; write key=value"),
         ("--batch_size=3", "'--batch_size=3' is no setting; write key=value"),
@@ -70,6 +87,33 @@ def test_a_mistake_is_told_with_what_would_be_right(override: str, words: str) -
 def test_an_encoder_has_to_be_given_to_the_evaluation() -> None:
     assert refused(command="evaluate") == "encoder has to be given: add encoder=... to the command"
     assert "did you mean 'protocols.nshot.shots'?" in refused("encoder=x", "shots=3", command="evaluate")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["--epochs", "10"], "'--epochs' is no setting; write key=value, such as trainer.max_epochs=10"),
+        (["--lr", "0.1"], "such as method.optimizer.lr=0.1"),
+        (["method", "dino"], "'method' is no setting; write key=value, such as method=dino"),
+        (["--gpus", "2"], "such as trainer.devices=2"),
+    ],
+)
+def test_arguments_in_the_way_of_other_programs(overrides: list[str], words: str) -> None:
+    assert refused(*overrides).endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("protocols.knn.k=20", "protocols.knn.k is a list such as protocols.knn.k=[20,10,100,200], not '20'"),
+        ("protocols.k=[20]", "did you mean 'protocols.knn.k'?"),
+        ("protocols.ridge.labels=true", "protocols=ridge has it, protocols=[knn,linear,nshot,spectra] does"),
+        ("method=simclr", "'selfsup evaluate' has no method"),
+        ("trainer.max_epochs=9", "'selfsup evaluate' has no trainer"),
+    ],
+)
+def test_how_settings_of_an_evaluation_are_meant(override: str, words: str) -> None:
+    assert words in refused("encoder=x", override, command="evaluate")
 
 
 def test_defaults_are_those_of_the_files() -> None:
@@ -185,6 +229,8 @@ def test_names_read_off_timms_sources_are_timms() -> None:
         ),
         (["method=jepa", "backbone=resnet10"], "method=jepa needs patch tokens"),
         (["method=barlow", "trainer.accumulate_grad_batches=2"], "raise batch_size"),
+        (["method=barlow", "batch_size=1"], "take batch_size=2 or more"),
+        (["method=simclr", "batch_size=1"], "take batch_size=2 or more"),
         (["method=simclr", "trainer.accumulate_grad_batches=2"], "raise batch_size"),
         (["data=folder", "data.root=no/such/folder"], "data.root: there is no 'no/such/folder'"),
     ],
@@ -249,7 +295,8 @@ def test_mistakes_and_help_are_told_before_torch_is_imported() -> None:
         ["evaluate"],
         ["evaluate", "encoder=x", "kk=3"],
     ]
-    command = [sys.executable, "-c", LIGHT, json.dumps(good + wrong)]
+    versions = [["--version"], ["train", "--version"], ["train", "method=dino", "--version"]]
+    command = [sys.executable, "-c", LIGHT, json.dumps(good + wrong + versions)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     (imported, *answers) = json.loads(done.stdout)
@@ -258,7 +305,11 @@ def test_mistakes_and_help_are_told_before_torch_is_imported() -> None:
     for name, status, said, _ in answers[: len(good)]:
         assert status == 0, name
         assert "usage: selfsup" in said
-    for name, status, said, _ in answers[len(good) :]:
+    for name, status, said, _ in answers[len(good) + len(wrong) :]:
+        assert status == 0, name
+        assert said.startswith(f"selfsup {__version__}\nPython ")
+        assert f"\ntimm {metadata.version('timm')}\n" in said
+    for name, status, said, _ in answers[len(good) : len(good) + len(wrong)]:
         assert status == 2, name
         assert said.startswith(f"selfsup {name.split()[0]}: ")
         assert said.count("\n") == 1, said

@@ -9,8 +9,11 @@ import errno
 import importlib
 import io
 import os
+import platform
 import sys
+from importlib import metadata
 
+from selfsup import __version__
 from selfsup.errors import RunStopped, UsageError
 from selfsup.processes import require_one_process
 from selfsup.text import shown
@@ -37,9 +40,11 @@ COMMANDS = {
 _SHARED = ("train", "evaluate")  # commands that several processes of a launcher do together
 # Settings that a command's bare arguments, those without "=", are the values of.
 _BARE = {"report": "runs"}
+# Whose versions decide what a run does.
+_DEPENDENCIES = ("torch", "torchvision", "pytorch-lightning", "timm", "lightly", "hydra-core", "numpy")
 _ENDING = (
     "'selfsup COMMAND --help' lists a command's settings, --list what there is to choose from.",
-    "'source <(selfsup completion)' has bash and zsh complete them.",
+    "'source <(selfsup completion)' has bash and zsh complete them; --version says what is installed.",
 )
 _CONFIGS = {"views": "views-command"}  # configs/views/ holds the view plans
 
@@ -52,6 +57,9 @@ def config_name(command: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--version" in arguments or arguments[:1] == ["version"]:
+        _say(versions())
+        return 0
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         _say(_overview())
         return 0
@@ -67,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
             _say(script())
             return 0
         if name not in COMMANDS:
-            from selfsup.config import near
+            from selfsup.hints import near
 
             raise UsageError(f"no command '{name}'{near(name, COMMANDS)}")
         if any(argument in ("-h", "--help") for argument in rest):
@@ -163,6 +171,17 @@ def _say(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+
+
+def versions() -> str:
+    """What is installed, as a bug report needs it, read without importing any of it."""
+    found = [f"selfsup {__version__}", f"Python {platform.python_version()} on {platform.platform()}"]
+    for name in _DEPENDENCIES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"{name} is not installed")
+    return "\n".join(found)
 
 
 def _overview() -> str:

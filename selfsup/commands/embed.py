@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup.commands.evaluate import require_encoder
+from selfsup.commands.encoders import find_encoder
 from selfsup.data_config import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
@@ -19,7 +19,7 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before any image is encoded, if something in the configuration cannot be.
     """
-    check(config)
+    name = check(config)
     out = Path(str(config["out"]))
     if out.exists():
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
@@ -30,7 +30,7 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.evaluation.embeddings import embed, write_embeddings
     from selfsup.evaluation.ranges import differing
 
-    encoder = load_encoder(str(config["encoder"])).to(find_device(config["device"]))
+    encoder = load_encoder(name).to(find_device(config["device"]))
     sources = dict(zip(("train", "test"), chosen_ranged(config["data"], encoder.range), strict=True))
     tell_decisions(sources["train"])
     for note in differing({str(config["encoder"]): encoder}, sources["train"].range):
@@ -43,13 +43,13 @@ def run(config: Mapping[str, Any]) -> None:
     print(f"{out}: {encoder.dim} features of {count} images")
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Refuse what can be seen to be wrong without importing torch."""
-    require_encoder(str(config["encoder"]))
+def check(config: Mapping[str, Any]) -> str:
+    """Refuse what can be seen to be wrong without importing torch; gives the encoder's folder or name."""
     require_precision("precision", config["precision"])
     if config["data"]:
         require_range(config["data"])
         require_paths(config["data"])
+    return find_encoder(str(config["encoder"]))
 
 
 def tell_decisions(source: Any) -> None:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup.backbones.names import require_timm_name
+from selfsup.commands.encoders import find_encoder
 from selfsup.data_config import other_data, require_paths, require_range
-from selfsup.encoder_files import require_files
 from selfsup.errors import UsageError
 from selfsup.processes import launched, together
 
@@ -73,11 +72,11 @@ def encoder_names(setting: Any) -> dict[str, str]:
     Raises:
         UsageError: none, the same twice, or one that is not there.
     """
-    names = [str(name) for name in setting] if isinstance(setting, list) else [str(setting)]
-    if not names:
+    given = setting if isinstance(setting, list) else [setting]
+    if not given:
         raise UsageError("encoder=[] names no encoder; give at least one")
+    names = [find_encoder(str(name)) for name in given]
     for name in names:
-        require_encoder(name)
         if names.count(name) > 1:
             raise UsageError(f"the encoder '{name}' is named twice; name each once")
     short = [_short(name) for name in names]
@@ -109,11 +108,3 @@ def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, d
     names = [source["name"] for source in sources.values()]
     name = names[0] if sources["bank"] == sources["query"] else f"{names[0]}-to-{names[1]}"
     return {**sources["bank"], "name": name}, sources
-
-
-def require_encoder(name: str) -> None:
-    """Raise a UsageError unless ``name`` is a folder that looks like an encoder, or a timm model's name."""
-    if name.startswith("timm:"):
-        require_timm_name(name.removeprefix("timm:"))
-        return
-    require_files(Path(name))

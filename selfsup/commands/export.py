@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup.commands.evaluate import require_encoder
-from selfsup.config import near
+from selfsup.commands.encoders import find_encoder
 from selfsup.errors import UsageError
+from selfsup.hints import near
 
 ENDINGS = {"timm": "-timm", "onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
 
@@ -21,10 +21,10 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before torch is imported, if there is no such encoder or format, or the file is taken.
     """
-    name, format = str(config["encoder"]), str(config["format"])
+    format = str(config["format"])
     if format not in ENDINGS:
         raise UsageError(f"no format '{format}'{near(format, ENDINGS)}")
-    require_encoder(name)
+    name = find_encoder(str(config["encoder"]))
     out = Path(str(config["out"])) if config["out"] is not None else default_path(name, format)
     if os.path.lexists(out):
         raise UsageError(f"'{out}' exists and is not overwritten; name another with out=")

@@ -20,7 +20,7 @@ def run(config: Mapping[str, Any]) -> None:
         UsageError: before any image is encoded, if something in the configuration cannot be.
     """
     features, query = config["features"], Path(str(config["query"])).expanduser()
-    check(config if features is None else {**config, "data": {}})
+    name = check(config if features is None else {**config, "data": {}})
     require_range(config["data"])
     if not query.is_file():
         raise UsageError(f"query: there is no file '{query}'")
@@ -38,7 +38,7 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.evaluation.neighbours import neighbours
     from selfsup.evaluation.ranges import differing, range_for
 
-    encoder = load_encoder(str(config["encoder"])).to(find_device(config["device"]))
+    encoder = load_encoder(name).to(find_device(config["device"]))
     settings: dict[str, Any] = {"batch_size": config["batch_size"], "precision": config["precision"]}
     unread: list[tuple[str, str]] = []
     sources: dict[str, Source] = {}

@@ -56,6 +56,10 @@ def check(config: dict[str, Any]) -> None:
             f"the loss of method={method['name']} compares all images of a batch, so accumulating batches "
             "would change it; raise batch_size instead of trainer.accumulate_grad_batches"
         )
+    if "whole_batch" in method["requires"] and config["batch_size"] < 2:
+        raise UsageError(
+            f"the loss of method={method['name']} compares the images of a batch; take batch_size=2 or more"
+        )
     # Only the first process makes the folder; the others may find it made.
     named = config["resume"] is None and config["name"] is not None
     if launched().rank == 0 and named and (why := taken(Path(str(config["out"])) / str(config["name"]))):

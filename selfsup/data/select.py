@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.config import near
 from selfsup.data.compose import concat, shuffled
 from selfsup.data.paths import did_you_mean
 from selfsup.data.source import Source, subset
 from selfsup.errors import UsageError
+from selfsup.hints import near
 from selfsup.slices import Slice, parse_splits
 
 Splits = Mapping[str, Source]

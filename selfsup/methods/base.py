@@ -235,3 +235,21 @@ def require_full_size(plan: ViewPlan, encoder: Encoder, method: str) -> None:
             f"{method} masks views of {encoder.input_size} px and the plan has {sorted(set(plan.sizes))}; "
             f"take views={method}"
         )
+
+
+def require_heads(where: str, settings: Mapping[str, int]) -> None:
+    """Raise a UsageError unless a transformer of this ``width`` can have so many ``heads``.
+
+    They share the width out evenly; sine-cosine positions share it out among four.
+
+    >>> require_heads("method.decoder", {"width": 96, "heads": 3})
+    """
+    width, heads = settings["width"], settings["heads"]
+    if width % 4:
+        raise UsageError(f"{where}.width is {width}; it has to be a multiple of 4, for its positions")
+    if width % heads:
+        fitting = [number for number in range(1, width + 1) if width % number == 0]
+        nearest = min(fitting, key=lambda number: abs(number - heads))
+        raise UsageError(
+            f"{where}.heads is {heads}, which does not divide {where}.width={width}; take {nearest} heads"
+        )

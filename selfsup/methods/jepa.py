@@ -16,7 +16,7 @@ from torch.nn.functional import cosine_similarity, layer_norm
 
 from selfsup.encoder import Encoder, take
 from selfsup.errors import UsageError
-from selfsup.methods.base import Method, require_full_size
+from selfsup.methods.base import Method, require_full_size, require_heads
 from selfsup.objectives import block_masks, floors, latent_prediction
 from selfsup.optim import linear, update_average
 
@@ -47,6 +47,7 @@ class JEPA(Method):
             block_masks(1, (rows, columns), torch.Generator(), **masks)
         except ValueError as error:
             raise UsageError(f"method.masks do not work on {rows} x {columns} patches: {error}") from error
+        require_heads("method.predictor", predictor)
         self.predictor = IJEPAPredictorTIMM(
             rows * columns,
             predictor["depth"],

@@ -10,7 +10,8 @@ import torch
 from lightly.models.modules.masked_vision_transformer_decoder_timm import MaskedVisionTransformerDecoderTIMM
 from torch import Tensor, nn
 
-from selfsup.methods.base import Method, require_full_size
+from selfsup.errors import UsageError
+from selfsup.methods.base import Method, require_full_size, require_heads
 from selfsup.objectives import floors, masked_reconstruction, patchify, random_mask, unpatchify
 
 
@@ -31,6 +32,17 @@ class MAE(Method):
         self.mask_ratio, self.normalize = mask_ratio, normalize
         rows, columns = self.encoder.grid
         self.patches = rows * columns
+        try:
+            seen = random_mask(1, self.patches, mask_ratio, torch.Generator())[0].shape[1]
+        except ValueError:
+            seen = 0
+        if not 0 < seen < self.patches:
+            least, most = 1 / self.patches, 1 - 1 / self.patches
+            raise UsageError(
+                f"method.mask_ratio={mask_ratio} hides {self.patches - seen} of {rows} x {columns} patches, "
+                f"where some have to be hidden and some seen; take {least:.2g} to {most:.2g}"
+            )
+        require_heads("method.decoder", decoder)
         self.embed = nn.Linear(self.encoder.dim, decoder["width"])
         self.decoder = MaskedVisionTransformerDecoderTIMM(
             self.patches, decoder["width"], decoder["depth"], decoder["heads"], self.encoder.prefix

@@ -252,3 +252,26 @@ def test_any_method_takes_any_plan_with_enough_views() -> None:
     method = build("method=simclr", "views=dino")
     loss, _ = method.loss(views_of(method))
     assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["method=mae", "method.mask_ratio=0.001"], "hides 0 of 6 x 6 patches"),
+        (["method=mae", "method.mask_ratio=0.999"], "hides 36 of 6 x 6 patches"),
+        (
+            ["method=mae", "method.decoder.heads=5"],
+            "decoder.heads is 5, which does not divide .*take 4 heads",
+        ),
+        (["method=mae", "method.decoder.width=6"], "decoder.width is 6; it has to be a multiple of 4"),
+        (["method=jepa", "method.predictor.heads=7"], "predictor.heads is 7, which does not divide"),
+        (["method=jepa", "method.predictor.width=2"], "predictor.width is 2; it has to be a multiple of 4"),
+        (["method=jepa", "method.masks.target_scale=[1,1]"], "method.masks do not work on 6 x 6 patches"),
+        (["method=jepa", "method.masks.context_size=36"], "method.masks do not work on 6 x 6 patches"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other_are_told_when_the_method_is_made(overrides, words) -> None:
+    config = load_config("train", [*SMALL, *overrides])  # each by itself lies in its range
+    encoder = make_encoder(config)
+    with pytest.raises(UsageError, match=words):
+        make_method(config, encoder, 1)
