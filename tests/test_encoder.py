@@ -200,8 +200,8 @@ def with_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callabl
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "no such folder"),
-    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json in it"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "holds no model.safetensors"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "it has no config.json"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "it has no model.safetensors"),
     "config no JSON": (lambda folder: (folder / "config.json").write_text("{"), "config.json' is damaged"),
     "config no object": (lambda folder: (folder / "config.json").write_text("[]"), "config.json' is damaged"),
     "config no text": (

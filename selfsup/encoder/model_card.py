@@ -39,7 +39,7 @@ Whoever publishes the weights chooses their licence: `license:` at the top of th
 _VALUES = """## Values
 
 Stored values from {low} to {high} become 0 to 255; what is outside is clipped, and what is no number is 0.
-`selfsup` does so by itself; elsewhere, before `transform`:
+`selfsup` does so by itself. Elsewhere, before `transform`:
 
 ```python
 stored = numpy.asarray(PIL.Image.open(FILE)).astype("float64")
