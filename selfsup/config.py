@@ -50,7 +50,10 @@ def summary(group: str, option: str) -> str:
 
 
 def load_config(
-    command: str, overrides: Sequence[str], data: Mapping[str, Any] | None = None
+    command: str,
+    overrides: Sequence[str],
+    data: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The resolved configuration of a command as plain dictionaries, lists and numbers.
 
@@ -60,20 +63,25 @@ def load_config(
         command: the primary configuration, ``"train"`` or ``"evaluate"``.
         overrides: ``key=value`` strings.
         data: stands for the chosen ``data``, if given: a resolved one of another command.
+        values: further settings by dotted key, of any plain type. Unlike those in ``overrides`` they are no
+            text to be parsed: ``${oc.env:HOME}`` and ``{_target_: f}`` are a name of that spelling.
 
     Raises:
         UsageError: an unknown key or option, a value of the wrong type, a setting that has to be given.
     """
+    values = values or {}
     groups, settings = _sort_overrides(overrides)
     bare = _compose(command, groups)
     settings = _with_kinds(bare, settings)
-    for key, override in settings.items():
-        _require_key(bare, key, override)
+    for key, given in [*settings.items(), *((key, f"{key}={value}") for key, value in values.items())]:
+        _require_key(bare, key, given)
     config = _compose(command, [*groups, *(_quoted(bare, *setting) for setting in settings.items())])
-    for key in settings:
+    for key, value in values.items():
+        OmegaConf.update(config, key, literal(value), force_add=True)
+    for key in [*settings, *values]:
         _require_type(key, _value(bare, key), _value(config, key))
     if data is not None:
-        config.data = OmegaConf.create(dict(data))
+        config.data = OmegaConf.create(literal(dict(data)))
     missing = [key for key in _leaves(config) if _value(config, key) == "???"]
     if missing:
         raise UsageError(f"{missing[0]} has to be given: add {missing[0]}=... to the command")
@@ -83,6 +91,19 @@ def load_config(
         raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
     assert isinstance(plain, dict)
     return {**{str(key): value for key, value in plain.items()}, "overrides": list(overrides)}
+
+
+def literal(value: Any) -> Any:
+    r"""Plain values for OmegaConf, in whose texts ``${`` refers to nothing.
+
+    >>> OmegaConf.create(literal({"root": r"a\${oc.env:HOME}"})).root
+    'a\\${oc.env:HOME}'
+    """
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: rf"{2 * found[1]}\${{", value)
+    if isinstance(value, Mapping):
+        return {key: literal(inside) for key, inside in value.items()}
+    return [literal(inside) for inside in value] if isinstance(value, list | tuple) else value
 
 
 def written(command: str, overrides: Iterable[str]) -> str:
@@ -215,7 +236,11 @@ def _require_key(config: DictConfig, key: str, override: str) -> None:
 
 
 def _require_type(key: str, default: Any, value: Any) -> None:
-    if default is None or isinstance(default, str) or (value is None and key.startswith(_MAY_BE_NULL)):
+    if value is None and key.startswith(_MAY_BE_NULL):
+        return
+    if default is None or isinstance(default, str):
+        if isinstance(value, DictConfig) and not f"{key}.".startswith(_FREE):
+            raise UsageError(f"{key} is a single value, not a group of settings")
         return
     expected: tuple[tuple[type, ...], str]
     if isinstance(default, bool):
@@ -233,12 +258,20 @@ def _require_type(key: str, default: Any, value: Any) -> None:
         raise UsageError(f"{key} is {words}, not '{'null' if value is None else value}'")
 
 
+def defaults(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """A command's configuration as it is written: references unresolved, nothing required."""
+    groups, _ = _sort_overrides(overrides)
+    found = OmegaConf.to_container(_compose(command, groups))
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
 def require_types(command: str, config: Mapping[str, Any]) -> None:
     """Raise a UsageError where a setting, perhaps a stranger's, is of another type than its default."""
     method = config.get("method")
     name = str(method["name"]) if isinstance(method, Mapping) and "name" in method else ""
     default = _compose(command, [f"method={name}"] if name in options("method") else [])
-    given = OmegaConf.create({str(key): value for key, value in config.items()})
+    given = OmegaConf.create(literal(config))
     assert isinstance(given, DictConfig)
     known = set(_leaves(given))
     for key in _leaves(default):

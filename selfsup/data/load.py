@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from selfsup.data.select import choose
 from selfsup.data.source import Source, in_memory
 from selfsup.errors import UsageError
 from selfsup.slices import path_and_slice
+from selfsup.targets import load_target
 
 PROBES = 200
 SHRINK = 8  # how much smaller images that are only tried may come out: a huge one then takes little memory
@@ -47,7 +48,7 @@ def load_data(config: Mapping[str, Any]) -> tuple[Source, Source]:
 def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
     """`load_data` without decoding or checking any image."""
     arguments = {key: value for key, value in config["source"].items() if key != "_target_"}
-    function = _source_function(config["source"]["_target_"])
+    function = load_target(config["source"]["_target_"], "data", "data.source._target_")
     # Files can be sliced as splits can: data.train=FILE[:90%].
     slices = {}
     for split in ("train", "test"):
@@ -63,15 +64,6 @@ def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
     # A source that takes files as its train and test has used these settings up, but for the slices.
     taken = {split: split + slices.get(split, "") for split in ("train", "test") if split in arguments}
     return choose(dict(zip(("train", "test"), found, strict=True)), {**config, **taken})
-
-
-def _source_function(name: str) -> Callable[..., tuple[Source, Source] | Mapping[str, Source]]:
-    from hydra.utils import get_method
-
-    try:
-        return get_method(name)
-    except (ImportError, ValueError) as error:
-        raise UsageError(f"no function {name!r} to import (data.source._target_)") from error
 
 
 def _check_readable(source: Source, split: str, share: float) -> None:
