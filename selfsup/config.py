@@ -54,7 +54,10 @@ def summary(group: str, option: str) -> str:
 
 
 def load_config(
-    command: str, overrides: Sequence[str], data: Mapping[str, Any] | None = None
+    command: str,
+    overrides: Sequence[str],
+    data: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The resolved configuration of a command as plain dictionaries, lists and numbers.
 
@@ -64,20 +67,25 @@ def load_config(
         command: the primary configuration, ``"train"`` or ``"evaluate"``.
         overrides: ``key=value`` strings.
         data: stands for the chosen ``data``, if given: a resolved one of another command.
+        values: further settings by dotted key, of any plain type. Unlike those in ``overrides`` they are no
+            text to be parsed: ``${oc.env:HOME}`` and ``{_target_: f}`` are a name of that spelling.
 
     Raises:
         UsageError: an unknown key or option, a value of the wrong type, a setting that has to be given.
     """
+    values = values or {}
     groups, settings = _sort_overrides(overrides)
     bare, ranges = _compose(command, groups)
     settings = _with_kinds(bare, settings)
-    for key, override in settings.items():
+    for key, override in [*settings.items(), *((key, f"{key}={value}") for key, value in values.items())]:
         _require_key(command, bare, groups, key, override)
     config = _set(bare, settings)
-    for key in settings:
+    for key, value in values.items():
+        OmegaConf.update(config, key, literal(value), force_add=True)
+    for key in [*settings, *values]:
         _require_type(key, value_at(bare, key), value_at(config, key), ranges)
     if data is not None:
-        config.data = OmegaConf.create(dict(data))
+        config.data = OmegaConf.create(literal(dict(data)))
     missing = [key for key in leaves(config) if value_at(config, key) == "???"]
     if missing:
         raise UsageError(f"{missing[0]} has to be given: add {missing[0]}=... to the command")
@@ -86,9 +94,22 @@ def load_config(
     except OmegaConfBaseException as error:
         raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
     assert isinstance(plain, dict)
-    values = {str(key): value for key, value in plain.items()}
-    _require_ranges(bare, ranges, values, config)
-    return {**values, "overrides": list(overrides)}
+    resolved = {str(key): value for key, value in plain.items()}
+    _require_ranges(bare, ranges, resolved, config)
+    return {**resolved, "overrides": list(overrides)}
+
+
+def literal(value: Any) -> Any:
+    r"""Plain values for OmegaConf, in whose texts ``${`` refers to nothing.
+
+    >>> OmegaConf.create(literal({"root": r"a\${oc.env:HOME}"})).root
+    'a\\${oc.env:HOME}'
+    """
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: rf"{2 * found[1]}\${{", value)
+    if isinstance(value, Mapping):
+        return {key: literal(inside) for key, inside in value.items()}
+    return [literal(inside) for inside in value] if isinstance(value, list | tuple) else value
 
 
 def written(command: str, overrides: Iterable[str]) -> str:
@@ -257,7 +278,11 @@ def _chosen_options(config: DictConfig, groups: Sequence[str]) -> dict[str, str]
 
 def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) -> None:
     nullable = key.startswith(_FREE) or (key in ranges and "null" in parsed(ranges[key]).others)
-    if default is None or isinstance(default, str) or (value is None and nullable):
+    if value is None and nullable:
+        return
+    if default is None or isinstance(default, str):
+        if isinstance(value, DictConfig) and not f"{key}.".startswith(_FREE):
+            raise UsageError(f"{key} is a single value, not a group of settings")
         return
     expected: tuple[tuple[type, ...], str]
     if isinstance(default, bool):
@@ -276,10 +301,18 @@ def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str])
         raise UsageError(f"{key} is {words}, not '{'null' if value is None else value}'")
 
 
+def defaults(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """A command's configuration as it is written: references unresolved, nothing required."""
+    groups, _ = _sort_overrides(overrides)
+    found = OmegaConf.to_container(_compose(command, groups)[0])
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
 def require_types(command: str, config: Mapping[str, Any]) -> None:
     """Raise a UsageError for a value, perhaps a stranger's, not of its default's type or out of range."""
     default, ranges = _compose(command, _groups_of(config))
-    given = OmegaConf.create({str(key): value for key, value in config.items()})
+    given = OmegaConf.create(literal(config))
     assert isinstance(given, DictConfig)
     known = set(leaves(given))
     for key in leaves(default):

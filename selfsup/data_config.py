@@ -78,20 +78,20 @@ def other_data(where: str, settings: Mapping[str, Any], kind: str) -> dict[str, 
     >>> other_data("bank", {"data": "digits", "train": "train[:50%]"}, "folder")["name"]
     'digits'
     """
-    overrides = [f"data.{key}={value}" for key, value in _flat(settings) if key != "data"]
+    values = {f"data.{key}": value for key, value in _flat(settings) if key != "data"}
     try:
         chosen = f"data={settings.get('data', kind)}"
-        return dict(load_config("evaluate", ["encoder=none", chosen, *overrides])["data"])
+        return dict(load_config("evaluate", ["encoder=none", chosen], values=values)["data"])
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", {None: "null", True: "true", False: "false"}.get(value, str(value))
+            yield f"{prefix}{key}", value
 
 
 def require_range(data: Mapping[str, Any]) -> None:

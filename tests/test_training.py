@@ -93,9 +93,10 @@ def test_folders_whose_names_are_numbers(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert main(["train", "out=5", "name=1", *SMALL, "trainer.max_steps=1", "evaluate=false"]) == 0
     assert main(["train", "from=5/1", "out=6", "name=2", *SMALL]) == 0
-    assert main(["train", "from=5/1"]) == 0  # into the folder of that run's
+    assert main(["train", "from=5/1"]) == 0  # into this command's folder, and not that run's
     assert (tmp_path / "6" / "2" / "encoder").is_dir()
-    assert len([path for path in (tmp_path / "5").iterdir() if not path.is_symlink()]) == 2
+    assert len([path for path in (tmp_path / "5").iterdir() if not path.is_symlink()]) == 1
+    assert (tmp_path / "runs" / "latest" / "encoder").is_dir()
 
 
 def test_a_run_that_exists_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,8 @@ from selfsup.callbacks.checkpoint_files import last_good
 from selfsup.errors import RunStopped
 from selfsup.files import write_text, written_whole
 from selfsup.objectives.precision import finite_or_not
+from selfsup.terminal import say
+from selfsup.text import shown
 
 LARGEST = 32 * 2**20  # bytes of a batch that is written down
 _NAMED = 5  # samples named in a sentence; the file has all
@@ -109,7 +111,7 @@ class FiniteSteps(pl.Callback):
         sentence = f"step {step}: {found.what} is not finite{self._named(found.samples)}"
         if ours.forward or trainer.is_global_zero:
             where = self._write(trainer, step, batch, ours, sentence)
-            self.console.print(f"{sentence}; {where} has the batch", highlight=False, soft_wrap=True)
+            say(self.console, f"{sentence}; {where} has the batch")
         if weight or len(self.skipped) >= self.allowed:
             trainer.strategy.checkpoint_io.teardown()  # the newest checkpoint may be on its way to the disk
             reason = "" if weight else f" (skipped before: {len(self.skipped)}, as many as may be)"
@@ -122,7 +124,7 @@ class FiniteSteps(pl.Callback):
     def _named(self, samples: list[int]) -> str:
         if not samples:
             return ""
-        names = ", ".join(f"'{self.name(index)}' (index {index})" for index in samples[:_NAMED])
+        names = ", ".join(f"'{shown(self.name(index))}' (index {index})" for index in samples[:_NAMED])
         more = f" and {len(samples) - _NAMED} more" if len(samples) > _NAMED else ""
         return f" for {names}{more}"
 

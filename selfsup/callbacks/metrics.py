@@ -1,7 +1,6 @@
 """``metrics.csv``: a row every few steps without gaps or doubles across interruptions; loggers get it too."""
 
-import csv
-import io
+import math
 import os
 import time
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from selfsup.files import write_text
+from selfsup.files import appended
+from selfsup.tables import append_rows, rows_until, write_rows
 
 
 class MetricsFile(pl.Callback):
@@ -45,26 +45,19 @@ class MetricsFile(pl.Callback):
         self.last = trainer.global_step
         if not trainer.is_global_zero or not self.path.exists() or not self.path.stat().st_size:
             return
-        # The last row of a machine that went down may be half a row.
-        with io.StringIO(self.path.read_text(encoding="utf-8").rpartition("\n")[0]) as file:
-            reader = csv.DictReader(file)
-            whole = (row for row in reader if None not in row.values())
-            rows = [row for row in whole if int(row["step"]) <= trainer.global_step]
-            self.columns = list(reader.fieldnames or [])
+        rows = rows_until(self.path, trainer.global_step)
+        self.columns = list(rows[-1]) if rows else []
         if self.before is None and rows:
-            self.before = float(rows[-1]["seconds"])
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, self.columns)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path, table.getvalue())
+            self.before = _number(rows[-1].get("seconds", ""))
+        # Whole, so that a file elsewhere that is linked to this one stays as it is.
+        write_rows(self.path, self.columns, rows) if rows else self.path.unlink()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         # A checkpoint that outlives a power cut would go on behind rows that did not.
         if trainer.is_global_zero and self.path.exists():
-            with self.path.open("a") as file:
+            with appended(self.path) as file:
                 os.fsync(file.fileno())
 
     def on_train_batch_end(
@@ -87,10 +80,14 @@ class MetricsFile(pl.Callback):
         }
         for logger in trainer.loggers:
             logger.log_metrics(row, step)
-        new = not self.columns
         self.columns = self.columns or ["step", *row]
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
-            if new:
-                writer.writeheader()
-            writer.writerow({"step": step, **row})
+        append_rows(self.path, self.columns, [{"step": step, **row}])
+
+
+def _number(text: str) -> float:
+    """A number of seconds; 0 of what is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0

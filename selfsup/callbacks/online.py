@@ -1,8 +1,6 @@
 """A subset of the training images judged while the encoder learns: ``online.csv``, and the best encoder."""
 
 import copy
-import csv
-import io
 import random
 import shutil
 import time
@@ -20,7 +18,8 @@ from selfsup.data.source import subset
 from selfsup.encoder import Encoder, save_encoder
 from selfsup.evaluation import Features, NoScore, extract, knn, panel
 from selfsup.evaluation.images import fitting
-from selfsup.files import write_text
+from selfsup.tables import rows_until, write_rows
+from selfsup.terminal import say
 
 BEST = "encoder-best"
 FEWEST = 3  # images, of which one is judged
@@ -159,9 +158,7 @@ class OnlineEvaluation(pl.Callback):
         if found.get("knn") is not None:
             words.insert(0, f"kNN {100 * found['knn']:.1f} %")  # type: ignore[operator]
         note = f", the best so far: {BEST}" if better else ""
-        self.console.print(
-            f"step {step}, online: {', '.join(words) or 'no score'}{note}", highlight=False, soft_wrap=True
-        )
+        say(self.console, f"step {step}, online: {', '.join(words) or 'no score'}{note}")
 
 
 def scores(bank: Features, queries: Features, k: int, temperature: float) -> dict[str, float | None]:
@@ -183,12 +180,4 @@ def scores(bank: Features, queries: Features, k: int, temperature: float) -> dic
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """Add a row to a CSV file; rows of the same or later steps, which a resumed run comes by again, go."""
-    rows: list[Mapping[str, Any]] = []
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = [before for before in csv.DictReader(file) if int(before["step"]) < row["step"]]
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, list(row))
-    writer.writeheader()
-    writer.writerows([*rows, row])
-    write_text(path, table.getvalue())
+    write_rows(path, list(row), [*rows_until(path, row["step"] - 1), row])

@@ -1,6 +1,5 @@
 """Images that could not be read: counted, named at the end, and too many of them stop the run."""
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytorch_lightning as pl
 import torch.distributed
 
 from selfsup.errors import UsageError
+from selfsup.tables import write_rows
 
 EVERY = 50  # batches between two counts over all processes
 
@@ -75,5 +75,5 @@ class SkippedImages(pl.Callback):
     def _write(self, trainer: pl.Trainer) -> None:
         if not trainer.is_global_zero:
             return
-        with self.path.open("w", newline="", errors="backslashreplace") as file:
-            csv.writer(file).writerows([("image", "reason"), *self.reasons.items()])
+        rows = [{"image": name, "reason": reason} for name, reason in self.reasons.items()]
+        write_rows(self.path, ("image", "reason"), rows)

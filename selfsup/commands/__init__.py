@@ -89,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             _say(choices(name))
             return 0
         from selfsup.config import load_config
+        from selfsup.targets import typed
 
         bare = [argument for argument in rest if name in _BARE and "=" not in argument]
         config = load_config(config_name(name), [argument for argument in rest if argument not in bare])
@@ -97,7 +98,8 @@ def main(argv: list[str] | None = None) -> int:
         if name not in _SHARED:
             require_one_process(name)
         prepare_process()
-        importlib.import_module(f"selfsup.commands.{name}").run(config)
+        with typed(config):
+            importlib.import_module(f"selfsup.commands.{name}").run(config)
     except UsageError as error:
         if traceback:
             raise

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from selfsup.data.tried import SHRINK, Tried, describe, settle, try_images
 from selfsup.data.values import range_of
 from selfsup.errors import UsageError
 from selfsup.slices import path_and_slice
+from selfsup.targets import load_target
 
 FEW = 16  # images that show whether a range fits
 
@@ -78,7 +79,7 @@ def chosen_ranged(config: Mapping[str, Any], range: Any) -> tuple[Source, Source
 def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
     """The sources without decoding or checking any image, and without a range."""
     arguments = {key: value for key, value in config["source"].items() if key != "_target_"}
-    function = _source_function(config["source"]["_target_"])
+    function = load_target(config["source"]["_target_"], "data", "data.source._target_")
     # Files can be sliced as splits can: data.train=FILE[:90%].
     slices = {}
     for split in ("train", "test"):
@@ -119,15 +120,6 @@ def _counts(source: Source) -> dict[str, int]:
     counts = source.labels.bincount().tolist()
     names = source.classes or [str(number) for number in range(len(counts))]
     return {name: count for name, count in zip(names, counts, strict=False) if count}
-
-
-def _source_function(name: str) -> Callable[..., tuple[Source, Source] | Mapping[str, Source]]:
-    from hydra.utils import get_method
-
-    try:
-        return get_method(name)
-    except (ImportError, ValueError) as error:
-        raise UsageError(f"no function {name!r} to import (data.source._target_)") from error
 
 
 def _check_readable(source: Source, tries: Tried, split: str, share: float) -> None:

@@ -71,6 +71,8 @@ class Bounded(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         # Of a new tensor the shape is a list, or of a range the ends: known before its memory is taken.
+        if func is torch.ops.aten.repeat.default:  # whose output is known beforehand, too
+            self._spend(args[0].nbytes * abs(math.prod(args[1])))
         numbers = [a if isinstance(a, list | tuple) else [a] for a in args]
         shapes = [shape for shape in numbers if all(isinstance(n, int | float) for n in shape)]
         new = len(shapes) == len(numbers)

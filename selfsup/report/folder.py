@@ -1,7 +1,6 @@
 """What a run's folder holds, read as far as it can be; what cannot is a sentence in ``missing``."""
 
-import csv
-import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,32 @@ from selfsup.data.decisions import decisions_of
 from selfsup.errors import UsageError
 from selfsup.files import read_json
 from selfsup.run.resume import read_config
+from selfsup.run.stranger import require_own
+from selfsup.shapes import LARGEST, NUMBER, TEXT, TRUTH, WHOLE, Each, Needed, fault, without_null
+from selfsup.tables import read_rows
+from selfsup.text import shown
 
 _SIGNS = ("config.yaml", "metrics.csv", "results.json", "encoder")
+_SCORE = {
+    "value": NUMBER,
+    "interval": (NUMBER, NUMBER),
+    "title": TEXT,
+    "shown": TRUTH,
+    "accuracy": TRUTH,
+    "flags": [TEXT],
+    "reason": TEXT,
+    "top": NUMBER,
+    "settings": {"width": NUMBER},
+}
+# What the report reads of them.
+_RESULTS = {
+    "encoder": TEXT,
+    "labels": TRUTH,
+    "n_train": WHOLE,
+    "n_test": WHOLE,
+    "rows": [{"name": TEXT, "role": TEXT, "scores": Needed(Each(_SCORE))}],
+}
+_CARD = {"fingerprint": TEXT, "minutes": NUMBER, "recipe": {"name": TEXT, "image_size": WHOLE}}
 
 
 @dataclass
@@ -60,6 +83,7 @@ def read_run(folder: str | Path) -> Run:
         raise UsageError(f"there is no run '{folder}'; a run leaves a folder in runs/")
     if not any((folder / sign).exists() for sign in _SIGNS):
         raise UsageError(f"'{folder}' is no run's folder: it has none of {', '.join(_SIGNS)}")
+    require_own(folder)
     run = Run(folder.resolve().name, folder)
     try:
         run.config = read_config(folder, "report")
@@ -70,15 +94,20 @@ def read_run(folder: str | Path) -> Run:
     if not run.metrics:
         run.missing.append("No step was logged (metrics.csv): the run stopped before its first one.")
     run.online = _numbers(folder / "online.csv", run.missing)
-    run.warnings = _rows(folder / "warnings.csv", run.missing)
-    run.skipped = [row for path in sorted(folder.glob("skipped*.csv")) for row in _rows(path, run.missing)]
+    run.warnings = _rows(folder / "warnings.csv", ("step", "name", "message"), run.missing)
+    run.warnings = [row for row in run.warnings if _number(row["step"]) is not None]
+    run.skipped = [
+        row
+        for path in sorted(folder.glob("skipped*.csv"))
+        for row in _rows(path, ("image", "reason"), run.missing)
+    ]
     saved = [path for path in folder.iterdir() if re.fullmatch(r"encoder(-\d+)?", path.name)]
     whole = [path for path in saved if (path / "config.json").is_file()]
     run.encoder = max(whole, key=lambda path: path.stat().st_mtime, default=None)
     run.checkpoint, damaged = newest_intact(folder)
     run.missing += [f"{path.name} is damaged ({reason})." for path, reason in damaged]
     if run.encoder is not None:
-        run.card = _json(run.encoder / "card.json", run.missing) or {}
+        run.card = _json(run.encoder / "card.json", _CARD, run.missing) or {}
     else:
         run.missing.append("The run has not handed over an encoder; it did not come to its end.")
     run.results = _results(folder, run)
@@ -100,7 +129,7 @@ def _results(folder: Path, run: Run) -> dict[str, Any] | None:
     found = [
         results
         for path in sorted(folder.glob("results*.json"), key=lambda path: path.stat().st_mtime)
-        if (results := _json(path, run.missing)) and results.get("rows")
+        if (results := _json(path, _RESULTS, run.missing)) and results.get("rows")
     ]
     own = [results for results in found if results.get("encoder") == run.card.get("fingerprint")]
     if not found:
@@ -109,23 +138,25 @@ def _results(folder: Path, run: Run) -> dict[str, Any] | None:
     return (own or found)[-1]
 
 
-def _json(path: Path, missing: list[str]) -> dict[str, Any] | None:
+def _json(path: Path, shape: dict[str, Any], missing: list[str]) -> dict[str, Any] | None:
+    """What a JSON file holds of a shape, without what is null; None if it is not there or of another."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         missing.append(f"{path.name} cannot be read ({_reason(error)}).")
         return None
-    return content if isinstance(content, dict) else None
+    if wrong := fault(content, shape):
+        missing.append(f"{path.name} holds something else than a run writes ({wrong}).")
+        return None
+    found: dict[str, Any] = without_null(content, shape)
+    return found
 
 
-def _rows(path: Path, missing: list[str]) -> list[dict[str, str]]:
-    """The whole rows of a CSV file; the last one of a run that was killed may be half a row."""
-    if not path.is_file():
-        return []
+def _rows(path: Path, needed: tuple[str, ...], missing: list[str]) -> list[dict[str, str]]:
+    """The whole rows of a CSV file, which have the needed columns."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return [row for row in read_rows(path) if row.keys() >= {*needed}]
+    except (OSError, ValueError) as error:
         missing.append(f"{path.name} cannot be read ({_reason(error)}).")
         return []
 
@@ -133,20 +164,28 @@ def _rows(path: Path, missing: list[str]) -> list[dict[str, str]]:
 def _numbers(path: Path, missing: list[str]) -> list[dict[str, float]]:
     """Rows with a step, in its order, of what in them is a number."""
     rows = [
-        {name: number for name, text in row.items() if (number := _number(text)) is not None}
-        for row in _rows(path, missing)
+        {
+            name: number
+            for name, text in row.items()
+            if (number := _number(text, finite=name == "step")) is not None
+        }
+        for row in _rows(path, ("step",), missing)
     ]
     return sorted((row for row in rows if "step" in row), key=lambda row: row["step"])
 
 
-def _number(text: str) -> float | None:
+def _number(text: str, finite: bool = True) -> float | None:
+    """A number in a table, which of a loss may be infinite or none; None of what no run writes."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    if math.isfinite(number):
+        return number if abs(number) <= LARGEST else None
+    return None if finite else number
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
-        return error.strerror or "it cannot be opened"
-    return str(error).splitlines()[0]
+        return error.strerror or str(error) or "it cannot be opened"
+    return shown((str(error).splitlines() or [type(error).__name__])[0], 200)

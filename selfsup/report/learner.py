@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfsup.callbacks.checkpoint_files import read_checkpoint
 from selfsup.data import Source
 from selfsup.data.batches import Batches
+from selfsup.encoder.limits import Bounded
 from selfsup.errors import UsageError
 from selfsup.evaluation.features import evenly
 from selfsup.methods.base import Method
@@ -19,9 +20,39 @@ from selfsup.report.folder import Run
 from selfsup.report.gallery import denormalised
 from selfsup.report.pictures import coloured, enlarged, figure
 from selfsup.run.build import make_encoder, make_method, quiet
+from selfsup.text import shown
 
 IMAGES = 4
-_OF_ANOTHER_VERSION = (UsageError, KeyError, TypeError, AttributeError, ValueError, ImportError)
+LARGEST_SIDE, MOST_PIXELS = 4096, 2**25  # of a view, and of all views of the images shown
+# What comes of settings that are a stranger's, or of another version.
+UNUSABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+_SPARE = 384 * 2**20  # bytes of weights that may be made where no file of that size is beside the settings
+
+
+def bounded(run: Run) -> Bounded:
+    """A block in which tensors may be made in proportion to the weights in the run's folder, or of a few GiB.
+
+    What the settings ask for may be anything.
+    """
+    files = [run.checkpoint, run.encoder and run.encoder / "model.safetensors"]
+    size = sum(path.stat().st_size for path in files if path is not None and path.is_file())
+    return Bounded(size + _SPARE, tensors=20_000)
+
+
+def said(error: BaseException) -> str:
+    """An error of a library in one line."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return shown(words if isinstance(error, UsageError) else f"{type(error).__name__}: {words}", 300)
 
 
 def rebuild(run: Run) -> Method | None:
@@ -33,19 +64,27 @@ def rebuild(run: Run) -> Method | None:
         return None
     quiet()
     try:
-        method = make_method(run.config, make_encoder(run.config), devices=1)
-    except _OF_ANOTHER_VERSION as error:
-        run.missing.append(f"The settings are not of this version ({type(error).__name__}: {error}).")
+        with bounded(run):
+            method = make_method(run.config, make_encoder(run.config), devices=1)
+            _require_small(method)
+    except UNUSABLE as error:
+        run.missing.append(f"The settings are not of this version ({said(error)}).")
         return None
     if run.checkpoint is None:
         run.missing.append("There is no checkpoint, so that what the method makes of images is not shown.")
         return method
     try:
         method.load_state_dict(read_checkpoint(run.checkpoint)["state_dict"])
-    except (UsageError, RuntimeError) as error:
-        run.missing.append(f"{run.checkpoint.name} does not fit ({str(error).splitlines()[0]}).")
+    except UNUSABLE as error:
+        run.missing.append(f"{run.checkpoint.name} does not fit ({said(error)}).")
         run.checkpoint = None
     return method.eval()
+
+
+def _require_small(method: Method) -> None:
+    sizes = method.views.sizes
+    if max(sizes, default=0) > LARGEST_SIDE or IMAGES * sum(size**2 for size in sizes) > MOST_PIXELS:
+        raise UsageError(f"{len(sizes)} views of up to {max(sizes)} px are more than a report shows")
 
 
 def views_seen(method: Method, source: Source, data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from selfsup.report.folder import Run
 from selfsup.report.scores import scores_table
 from selfsup.report.side_by_side import side_by_side
 from selfsup.report.verdict import verdict
+from selfsup.text import shown
 
 _PAGE = Path(__file__).parent / "page"
 # Sections of a run's pictures: where the page has them, what they are called, and what a run has for them.
@@ -54,7 +55,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
         }
         for i, (run, part) in enumerate(zip(runs, seen, strict=True))
     ]
-    shown = {name: title for name, title, key in _SECTIONS if any(part.get(key) for part in seen)}
+    there = {name: title for name, title, key in _SECTIONS if any(part.get(key) for part in seen)}
     scores = scores_table(runs)
     sections = {"scores": "Scores"} if scores["rows"] else {}
     sections |= {"curves": "Curves"} if main else {}
@@ -74,29 +75,43 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
         "more": more,
     }
     script = "".join((_PAGE / name).read_text(encoding="utf-8") for name in ("charts.js", "map.js"))
+    scores, data = printable(scores), printable(data)
     environment = Environment(
         loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment.get_template("page.html").render(
-        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs side by side",
+        title=shown(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs side by side",
         version=__version__,
-        runs=told,
+        runs=[printable(run) | {"settings": run["settings"]} for run in told],
         signs=SIGNS,
         scores=scores,
         compared=side_by_side(runs) if len(runs) > 1 else [],
         charts=main,
-        more=more,
+        more=printable(more),
         any_warnings=any(run.warnings for run in runs),
         labelled=any((part.get("map") or {}).get("kind") == "label" for part in seen),
-        shown_ids=shown,
-        sections=[*(sections | shown | data_section | {"cost": "Cost and settings"}).items()],
-        costs=_costs([part.get("cost", ()) for part in seen]),
-        **_differences([run.config for run in runs]),
+        shown_ids=there,
+        sections=[*(sections | there | data_section | {"cost": "Cost and settings"}).items()],
+        costs=printable(_costs([part.get("cost", ()) for part in seen])),
+        **printable(_differences([run.config for run in runs])),
         data=data,
         style=(_PAGE / "style.css").read_text(encoding="utf-8"),
         script=script,
     )
+
+
+def printable(value: Any) -> Any:
+    """All texts in what the page shows on one line that changes nothing around it; pictures as they are.
+
+    >>> printable({"name": "a\nb", "src": "data:,"})
+    {'name': 'a\\nb', 'src': 'data:,'}
+    """
+    if isinstance(value, str):
+        return value if value.startswith("data:image/") and value.isascii() else shown(value)
+    if isinstance(value, Mapping):
+        return {printable(key): printable(inside) for key, inside in value.items()}
+    return [printable(inside) for inside in value] if isinstance(value, list | tuple) else value
 
 
 def _about(run: Run) -> str:
@@ -105,7 +120,9 @@ def _about(run: Run) -> str:
     backbone = backbone_name({"name": "?"} | (config.get("backbone") or {}))
     judged = run.results or {}
     images = (
-        f", {judged['n_train']} training and {judged['n_test']} test images" if "n_test" in judged else ""
+        f", {judged['n_train']} training and {judged['n_test']} test images"
+        if {"n_train", "n_test"} <= judged.keys()
+        else ""
     )
     return f"{method} on {data}, backbone {backbone}{images}"
 

@@ -14,7 +14,15 @@ from selfsup.report.embedding import FEWEST, eigenvalues, embedding_map, queries
 from selfsup.report.folder import Run, read_run
 from selfsup.report.gallery import Gallery, gflops_an_image, make_gallery
 from selfsup.report.insight import insight
-from selfsup.report.learner import gflops_of_training, made_of, rebuild, views_seen
+from selfsup.report.learner import (
+    UNUSABLE,
+    bounded,
+    gflops_of_training,
+    made_of,
+    rebuild,
+    said,
+    views_seen,
+)
 from selfsup.report.page import render
 
 Sources = tuple[Source, Source]
@@ -87,17 +95,20 @@ def _seen(
     data = run.config["data"]
     try:
         if method is not None:
-            found["views"] = views_seen(method, train, data)
-            found["made"] = made_of(method, train, data) if run.checkpoint is not None else []
-            found["cost"] = cost(run, of_encoding, gflops_of_training(method, train))
+            with bounded(run):
+                found["views"] = views_seen(method, train, data)
+                found["made"] = made_of(method, train, data) if run.checkpoint is not None else []
+                found["cost"] = cost(run, of_encoding, gflops_of_training(method, train))
         if encoder is not None:
             encoder, workers = encoder.to(device), worker_count(data.get("workers", 0), test)
             gallery = make_gallery(encoder, test, images, gflops, workers)
             found |= _seen_of(gallery, run.missing)
             if gallery.x.isfinite().all():
                 found["insight"] = insight(encoder, test)
-    except (UsageError, UnreadableImage) as error:
+    except (UnreadableImage, UsageError) as error:
         run.missing.append(f"Images cannot be read: {error}.")
+    except UNUSABLE as error:
+        run.missing.append(f"What it makes of the images cannot be shown ({said(error)}).")
     return found
 
 
@@ -120,8 +131,8 @@ def _encoder(run: Run, method: Any) -> Encoder | None:
     if run.encoder is not None:
         try:
             return load_encoder(run.encoder).eval()
-        except UsageError as error:
-            run.missing.append(f"The encoder cannot be loaded: {error}.")
+        except UNUSABLE as error:
+            run.missing.append(f"The encoder cannot be loaded: {said(error)}.")
             return None
     if method is None or run.checkpoint is None:
         return None
@@ -135,7 +146,8 @@ def _sources(run: Run) -> Sources | None:
         return None
     try:
         # Few of the images are looked at.
-        return load_data({**run.config["data"], "in_memory": False}, as_before=True)
-    except (UsageError, KeyError, OSError) as error:
-        run.missing.append(f"The images cannot be shown: {error}.")
+        with bounded(run):
+            return load_data({**run.config["data"], "in_memory": False}, as_before=True)
+    except (*UNUSABLE, OSError) as error:
+        run.missing.append(f"The images cannot be shown: {said(error)}.")
         return None

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 
 from selfsup.callbacks.length import length
 from selfsup.encoder import Encoder, build_encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
+from selfsup.targets import load_target
 from selfsup.views import ViewPlan
 from selfsup.views.native import cxx
 
@@ -64,7 +64,8 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
     )
     for size in sorted(set(views.sizes)):
         encoder.require_size(size)
-    return get_class(config["method"]["_target_"])(
+    kind = load_target(config["method"]["_target_"], "method", "method._target_")
+    return kind(  # type: ignore[no-any-return]
         encoder=encoder,
         views=views,
         batch_size=effective_batch(config, devices),

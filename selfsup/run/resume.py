@@ -1,18 +1,18 @@
 """Going on with a run, and repeating one: what may change, and what is told about it."""
 
-import re
-from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint, step_of
-from selfsup.config import config_root, require_types
+from selfsup.config import defaults, options, require_types
 from selfsup.errors import UsageError
+from selfsup.files import read_text
+from selfsup.run.stranger import parse, require_complete, require_groups, require_own, without_fetching
+from selfsup.targets import may_call
 
 _MAY_CHANGE = (
     "compile",
@@ -30,7 +30,6 @@ _MAY_CHANGE = (
 # Of the trainer's settings, these decide which images make up a step.
 _MAY_NOT_CHANGE = ("trainer.accumulate_grad_batches", "trainer.sync_batchnorm")
 _ALONE = ("trainer", "logger")  # groups that no other depends on
-_LARGEST_CONFIG, _MOST_VALUES = 2**20, 10_000
 
 
 def resumed(config: dict[str, Any]) -> dict[str, Any]:
@@ -52,12 +51,14 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
         elif override not in before["overrides"] and (old is None or old != new):
             told = "" if old is None and new is None else f" ({_called(old)} -> {_called(new)})"
             raise UsageError(f"{key} cannot change when a run is resumed{told}; start a new run for that")
-    merged = {**_with(before, {**config, "overrides": given}), "resume": str(folder.resolve())}
-    return in_one_measure(merged, given)
+    fresh = {"resume": str(folder.resolve()), "from": None}
+    return in_one_measure({**_with(before, {**config, "overrides": given}), **fresh}, given)
 
 
 def repeated(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of the run in the folder ``from=``, with what this command sets beside it.
+
+    Where it is written and which logger watches it is for this command to say.
 
     Raises:
         UsageError: there is no such run, or a whole group is given, which would mix two configurations.
@@ -67,8 +68,9 @@ def repeated(config: dict[str, Any]) -> dict[str, Any]:
     for key in _keys(config["overrides"]):
         if isinstance(config.get(key), dict) and key not in _ALONE:
             raise UsageError(f"from= repeats the {key} of that run; set single values as {key}.name=value")
-    fresh = {"name": config["name"], "resume": None, "from": str(folder.resolve())}
-    return in_one_measure({**_with(before, config), **fresh}, config["overrides"])
+    fresh = {key: config[key] for key in ("name", "out", "logger", "resume")}
+    whole = {**_with(before, config), **fresh, "from": str(folder.resolve())}
+    return in_one_measure(whole, config["overrides"])
 
 
 def in_one_measure(config: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:
@@ -85,51 +87,43 @@ def in_one_measure(config: dict[str, Any], given: Iterable[str]) -> dict[str, An
 def read_config(folder: Path, word: str) -> dict[str, Any]:
     """The settings in a run's folder, which may be a stranger's: nothing in them is called that is not ours.
 
+    Nor do they say where something is fetched or written to.
+
+    Args:
+        folder: of the run.
+        word: ``resume``, ``from`` or ``report``, which begins the sentence. A report shows settings of
+            another version, too.
+
     Raises:
-        UsageError: it is no run's folder, its ``config.yaml`` is damaged, or names code of another package.
+        UsageError: it is no run's folder, a link leads out of it, or its ``config.yaml`` is damaged, is not
+            whole, or names code of another package.
     """
     path = folder / "config.yaml"
     if not path.is_file():
         raise UsageError(f"{word}: '{folder}' is no run's folder (it has no config.yaml)")
-    if path.stat().st_size > _LARGEST_CONFIG:
-        raise UsageError(f"{word}: '{path}' is larger than any configuration of ours")
+    require_own(folder)
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{word}: '{path}' is damaged ({str(error).splitlines()[0]})") from error
-    if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
-        raise UsageError(f"{word}: '{path}' is no configuration of a run")
-    _require_few_values(config, f"{word}: '{path}'")
+        config = parse(read_text(path))
+    except (OSError, ValueError) as error:
+        said = f"cannot be read ({error})" if isinstance(error, OSError | UnicodeError) else error
+        raise UsageError(f"{word}: '{path}' {said}") from error
     for key, value in leaves(config).items():
-        if key.rpartition(".")[2] == "_target_" and value not in _our_targets():
+        group = "method" if key.startswith("method.") else "data"
+        if key.rpartition(".")[2] == "_target_" and not may_call(value, group):
             raise UsageError(
                 f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
                 "give its settings by hand in a new run if you trust it"
             )
     try:
         require_types("train", config)
+        require_groups(config)
+        if word != "report":
+            require_complete(config)
     except (UsageError, OmegaConfBaseException) as error:
         raise UsageError(f"{word}: '{path}' is no configuration of a run: {error}") from error
     overrides = config.get("overrides")
     config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
-    return {str(key): value for key, value in config.items()}
-
-
-def _require_few_values(config: Mapping[Any, Any], what: str) -> None:
-    """Aliases make a YAML file of a few lines a tree of 2^40 values, or one that contains itself."""
-    waiting, left = deque([config]), _MOST_VALUES
-    while waiting:
-        value = waiting.popleft()
-        left -= 1
-        if left < 0:
-            raise UsageError(f"{what} has more values than any configuration of ours")
-        inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-        waiting.extend(inside)
-
-
-def _our_targets() -> set[str]:
-    files = (path.read_text(encoding="utf-8") for path in config_root().glob("*/*.yaml"))
-    return {target for text in files for target in re.findall(r"^\s*_target_: (\S+)", text, re.MULTILINE)}
+    return {**config, "data": without_fetching(config["data"])}
 
 
 def _keys(overrides: Iterable[str]) -> list[str]:
@@ -151,20 +145,35 @@ def _called(value: Any) -> Any:
 
 def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """The settings ``before``, with those that the command overrides, and those that are new since."""
-    merged = {**config, **before, "traceback": config["traceback"]}
+    own = {key: value for key, value in before.items() if key in config}
+    merged = {**config, **own, "traceback": config["traceback"]}
     about = ("resume", "from", "traceback")
     given = [override for override in config["overrides"] if override.partition("=")[0] not in about]
     merged["overrides"] = [*before["overrides"], *given]
-    for group in _ALONE:
-        if before.get(group, {}).get("name") == config[group].get("name"):
-            merged[group] = {**config[group], **before[group]}
+    merged["trainer"] = {**config["trainer"], **before["trainer"]}
+    merged["logger"] = _logger(before, config)
     for key in _keys(config["overrides"]):
         *groups, last = key.split(".")
         try:
-            reduce(dict.__getitem__, groups, merged)[last] = reduce(dict.__getitem__, groups, config)[last]
+            value = reduce(dict.__getitem__, groups, config)[last]
+            inside = reduce(dict.__getitem__, groups, merged)
+            source = inside.get("source") if groups == ["data"] else None
+            if isinstance(source, dict) and last in source and source[last] == inside.get(last):
+                source[last] = value  # as the configuration of the data refers to it
+            inside[last] = value
         except (KeyError, TypeError) as error:
             raise UsageError(f"that run has no setting '{key}'") from error
     return merged
+
+
+def _logger(before: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The logger of the run, with the settings that are new since; what is private stays so."""
+    found = before.get("logger") or config["logger"]
+    name = found.get("name")
+    if name not in options("logger"):
+        raise UsageError(f"that run has no logger that there is, but '{name}'; choose one with logger=")
+    settings = {**defaults("train", [f"logger={name}"])["logger"], **found}
+    return {**settings, "private": True} if "private" in settings else settings
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

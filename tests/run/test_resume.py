@@ -244,7 +244,7 @@ def test_a_run_is_repeated_with_any_number_of_workers(
 ) -> None:
     environment = straight / "environment.json"
     environment.write_text(environment.read_text().replace('"timm": "', '"timm": "0.'))
-    assert main(["train", f"from={straight}", "name=again", "data.workers=2"]) == 0
+    assert main(["train", f"from={straight}", f"out={straight.parent}", "name=again", "data.workers=2"]) == 0
     assert "not as it was: timm 0." in capsys.readouterr().out
     assert kills.differences(straight, straight.with_name("again")) == []
     assert (straight.parent / "latest").resolve().name == "again"

@@ -1,6 +1,5 @@
 """The collapse guard in a run: looks at a fixed probe now and then, warns, and stops the run if asked."""
 
-import csv
 import math
 from collections import deque
 from math import ceil
@@ -20,6 +19,8 @@ from selfsup.callbacks.guard.undisturbed import undisturbed
 from selfsup.callbacks.guard.watch import Warned, Watch
 from selfsup.data.batches import Batches
 from selfsup.errors import RunStopped
+from selfsup.tables import append_rows, rows_until, write_rows
+from selfsup.terminal import say
 
 FEWEST = 16  # images below which no signal means anything
 _ENOUGH = 32  # images that the probe has even if a batch has fewer
@@ -186,22 +187,17 @@ class CollapseGuard(pl.Callback):
             return
         for logger in trainer.loggers:
             logger.log_metrics({f"guard/named/{one.name}": one.value for one in warned}, warned[0].step)
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerows([_COLUMNS] if new else [])
-            writer.writerows([one.step, one.name, f"{one.value:.6g}", one.message] for one in warned)
+        rows = [(one.step, one.name, f"{one.value:.6g}", one.message) for one in warned]
+        append_rows(self.path, _COLUMNS, (dict(zip(_COLUMNS, row, strict=True)) for row in rows))
         for one in warned:
-            self.console.print(f"warning at step {one.step}: {one.message}", highlight=False, soft_wrap=True)
+            say(self.console, f"warning at step {one.step}: {one.message}")
 
     def _forget_after(self, step: int) -> None:
         """Drop what a resumed run will say again."""
         if not self.path.exists():
             return
-        with self.path.open(newline="") as file:
-            header, *rows = csv.reader(file)
-        with self.path.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
+        rows = rows_until(self.path, step)
+        write_rows(self.path, _COLUMNS, rows) if rows else self.path.unlink()
 
 
 @torch.no_grad()
