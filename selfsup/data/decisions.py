@@ -21,7 +21,7 @@ class Decisions:
         pages: which page of files with several is used, a sentence; empty if there are none.
 
     >>> Decisions(labels="labels are the folders' names", left_out={"no reader for .heic": 60}).lines()
-    ['labels are the folders\\' names', '60 files are left out: no reader for .heic']
+    ["labels are the folders' names", '60 files are left out: no reader for .heic']
     """
 
     splits: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from selfsup.data.nodes import Layout, Node, listed, nodes, numbers, parts_of_one
-from selfsup.data.parallel import are_parallel, image_folder
+from selfsup.data.parallel import MOST, are_parallel, image_folder
 from selfsup.data.roles import role
 from selfsup.data.tree_index import Tree
 from selfsup.errors import UsageError
@@ -80,7 +80,7 @@ class Judge:
 
     def _image_node(self, group: Sequence[Node]) -> Node | None:
         names = tuple(sorted(each.name for each in group))
-        if len(group) < 2:
+        if not 2 <= len(group) <= MOST:
             return None
         if names not in self.chosen:
             self.chosen[names] = self._choose(group)
