@@ -145,7 +145,7 @@ def load_encoder(path: str | Path) -> Encoder:
     with Bounded(weights.stat().st_size, len(state)):
         positions = recipe.get("positions", "learned") if isinstance(recipe, dict) else "learned"
         encoder = build_encoder(about.name, about.size, about.args, positions, about.mean, about.std)
-    fill(encoder.model, state, about, folder / weights.name)
+    fill(encoder.model, state, about, weights)
     encoder.card = card
     if not ours or card.get("resizing") is not None or about.resizing.record() != OURS:
         encoder.resizing = about.resizing
