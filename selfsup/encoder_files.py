@@ -17,7 +17,7 @@ from selfsup.files import NotPlain, read_json
 CONFIG, CARD = "config.json", "card.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # what timm writes, in the order in which it reads
 LARGEST_JSON = 16 * 2**20  # bytes
-_ON_THE_HUB = ("hf-hub:", "hf_hub:", "hf://", "timm/")
+_ON_THE_HUB = ("hf-hub:", "hf_hub:", "hf:/", "timm/")
 
 
 def require_files(folder: Path) -> None:
@@ -41,17 +41,16 @@ def _no_folder(name: str) -> str:
 
 
 def weights_file(folder: Path) -> Path:
-    """The file of an encoder's weights, no link.
+    """The file of an encoder's weights, or a link to one.
 
     Raises:
         UsageError: there is none, or it is no plain file.
     """
     for name in WEIGHTS:
         if os.path.lexists(folder / name):
-            found = Path(os.path.realpath(folder / name))
-            if not found.is_file():
+            if not (folder / name).is_file():
                 raise UsageError(f"'{folder / name}' is no file; copy the encoder's whole folder")
-            return found
+            return folder / name
     raise UsageError(
         f"'{folder}' is no encoder: it has no {' or '.join(WEIGHTS)}; copy the encoder's whole folder"
     )

@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,50 @@ def test_features_of_flowers_are_the_originals(
         assert expected.std(dim=0).mean() > 1e-3  # they tell images apart
         torch.testing.assert_close(reader(flowers), expected, atol=1e-4, rtol=0)
         torch.testing.assert_close(reader(flowers[:1]), expected[:1], atol=1e-4, rtol=0)
+
+
+def contents(path: Path) -> list[bytes]:
+    """A file's bytes, and those of the records in it."""
+    whole = [path.read_bytes()]
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            whole += [archive.read(record) for record in archive.infolist()]
+    return whole
+
+
+@pytest.mark.parametrize("format", list(FORMATS))
+def test_no_path_of_this_machine_is_in_what_was_written(format: str, tmp_path: Path) -> None:
+    encoder = trained("vit_tiny_patch16_224")
+    FORMATS[format](encoder, tmp_path / "out")
+    files = [path for path in (tmp_path / "out", *(tmp_path / "out").rglob("*")) if path.is_file()]
+    here = [Path.home(), Path.cwd(), tmp_path, Path(__file__).parents[1], *sys.path, sys.prefix]
+    marks = [str(place).encode() for place in here if len(Path(place).parts) > 1] + [b"site-packages"]
+    found = [mark for file in files for content in contents(file) for mark in marks if mark in content]
+    assert files
+    assert found == []
+
+
+@pytest.mark.parametrize("format", list(FORMATS))
+def test_what_fails_leaves_nothing(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        export(trained("resnet10t"), format, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_says_only_what_is_known(tmp_path: Path) -> None:
+    foreign = load_encoder("timm:resnet10t")
+    foreign.card = {"scores": {"a": 3, "b": {"accuracy": True, "value": "x"}}, "method": None}
+    export(foreign, "timm", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "without labels" not in text
+    assert "import selfsup" not in text
+    small = export(build_encoder("resnet10_small", 32), "timm", tmp_path / "small")
+    assert small < 1e-4
+    assert "import selfsup" in (tmp_path / "small" / "README.md").read_text()
 
 
 def test_the_command_writes_checks_and_overwrites_nothing(

@@ -15,7 +15,7 @@ Example:
     torch.Size([2, 512])
 """
 
-from selfsup.encoder.folder import add_to_card, load_encoder, save_encoder
+from selfsup.encoder.folder import add_to_card, check_saveable, load_encoder, save_encoder
 from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, take
 from selfsup.encoder.model_card import model_card, write_model_card
 from selfsup.encoder.positions import fix_positions, sincos_positions
@@ -26,6 +26,7 @@ __all__ = [
     "Encoder",
     "add_to_card",
     "build_encoder",
+    "check_saveable",
     "fix_positions",
     "load_encoder",
     "model_card",

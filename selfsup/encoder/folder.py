@@ -156,7 +156,7 @@ def load_encoder(path: str | Path) -> Encoder:
             about.std,
             range=noted_range(config, folder),
         )
-    fill(encoder.model, state, about, folder / weights.name)
+    fill(encoder.model, state, about, weights)
     encoder.card = card
     if not ours or card.get("resizing") is not None or about.resizing.record() != OURS:
         encoder.resizing = about.resizing
