@@ -251,3 +251,37 @@ print(Picture(sys.argv[1], "large").pixels(30).shape[1], peak() - before)
         height, mebibytes = done.stdout.split()
         assert abs(int(height) - side) <= 1
         assert float(mebibytes) < most
+
+
+def claiming(jpeg: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose header has another size."""
+    at = next(place for place in range(len(jpeg)) if jpeg[place : place + 2] in (b"\xff\xc0", b"\xff\xc2"))
+    return jpeg[: at + 5] + height.to_bytes(2) + width.to_bytes(2) + jpeg[at + 9 :]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_jpeg_that_is_too_large_comes_out_smaller_and_other_images_name_a_remedy(monkeypatch):
+    image = Image.linear_gradient("L").resize((320, 240)).convert("RGB")
+    whole = decode(encoded(image, "JPEG", quality=95), "whole").float()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 320 * 240 // 3)
+    picture = Picture(encoded(image, "JPEG", quality=95), "large")
+    assert (picture.height, picture.width) == (240, 320)
+    half = picture.pixels()
+    assert half.shape == (3, 120, 160)
+    assert (half - whole.unflatten(1, (120, 2)).unflatten(3, (160, 2)).mean((2, 4))).abs().max() < 4
+    part, boxes = Picture(encoded(image, "JPEG"), "large").around([[100, 40, 60, 80]])
+    assert (part.shape[1:], boxes) == ((30, 40), [[0, 0, 30, 40]])
+    for file, reason in (
+        (encoded(image, "PNG"), r"megapixels, more than the .*magick FILE -crop .*-resize"),
+        (encoded(image, "TIFF"), "magick"),
+        (encoded(image, "JPEG", progressive=True), "baseline JPEG"),
+    ):
+        with pytest.raises(UnreadableImage, match=reason):
+            decode(file, "large")
+
+
+def test_a_jpegs_header_is_believed_no_more_than_its_length_allows():
+    short = encoded(Image.new("L", (16, 16)), "JPEG")
+    for width, height in ((60_000, 60_000), (30_000, 30_000), (65_535, 4_000)):
+        with pytest.raises(UnreadableImage, match="megapixels"):
+            decode(claiming(short, width, height), "bomb")
