@@ -44,9 +44,8 @@ def test_a_link_leads_somewhere(target: str) -> None:
 
 
 def test_what_a_run_leaves_is_listed_and_what_is_listed_is_left(tmp_path: Path) -> None:
-    block = next(
-        block for block in re.findall(r"```\n(.*?)```", TEXT, re.S) if block.startswith("runs/<name>/")
-    )
+    blocks = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.S | re.M)
+    block = next(block for block in blocks if block.startswith("runs/<name>/"))
     rows = [line.removeprefix("runs/<name>/").split(maxsplit=1) for line in block.splitlines()]
     listed = {name.rstrip("/"): about for name, about in rows}
     small = [f"backbone.model_args.{each}" for each in ("depth=1", "embed_dim=24", "num_heads=2")]
