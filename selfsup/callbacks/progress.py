@@ -33,7 +33,8 @@ class ProgressReport(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.total = int(trainer.estimated_stepping_batches)
-        self.first, self.started = trainer.global_step, time.perf_counter()
+        self.first = self.last = trainer.global_step
+        self.started = time.perf_counter()
         # Some CI services give their jobs a terminal, and keep what is drawn on it as lines.
         watched = self.console.is_terminal and not self.console.is_dumb_terminal and not os.environ.get("CI")
         if not trainer.is_global_zero or not watched:
@@ -56,8 +57,9 @@ class ProgressReport(pl.Callback):
         pl_module.images_per_second = rate = (step - self.first) * self.images_a_step / max(seconds, 1e-9)
         pl_module.waiting = getattr(trainer.train_dataloader, "waited", 0.0) / max(seconds, 1e-9)
         pl_module.memory_gib = memory_gib(pl_module.device)
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or step == self.last:  # a further micro-batch of an accumulated step
             return
+        self.last = step
         if self.live is not None:
             if step % max(1, self.total // _REFRESH) == 0 or step == self.total:
                 self.bar.update(self.task, completed=step, rate=f"{rate:,.0f}")

@@ -18,7 +18,7 @@ from selfsup.views import ViewPlan
 STEPS = 40
 
 
-def watch(console: Console, scores: dict | None = None) -> SimpleNamespace:
+def watch(console: Console, scores: dict | None = None, micro_batches: int = 1) -> SimpleNamespace:
     trainer = SimpleNamespace(
         estimated_stepping_batches=STEPS,
         global_step=0,
@@ -32,8 +32,9 @@ def watch(console: Console, scores: dict | None = None) -> SimpleNamespace:
     progress = ProgressReport(8, console)
     progress.on_train_start(trainer, module)
     for step in range(1, STEPS + 1):
-        trainer.global_step = step
-        progress.on_train_batch_end(trainer, module, None, None, 0)
+        for micro_batch in range(micro_batches):
+            trainer.global_step = step - (micro_batch < micro_batches - 1)
+            progress.on_train_batch_end(trainer, module, None, None, 0)
     progress.on_train_end(trainer, module)
     return module
 
@@ -50,6 +51,13 @@ def test_a_file_gets_ten_plain_lines() -> None:
         lines[-1],
     )
     assert module.images_per_second > 0
+
+
+def test_accumulated_batches_are_one_line_a_step() -> None:
+    out = io.StringIO()
+    watch(Console(file=out), micro_batches=3)
+    steps = [line.partition(",")[0] for line in out.getvalue().splitlines()]
+    assert steps == [f"step {step}/40" for step in range(4, 41, 4)]
 
 
 def test_the_newest_online_scores_are_told() -> None:
