@@ -193,7 +193,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("(1 if k in ends else 2)", "2"),
     ],
     "masks": [
-        ("kept = length - round(length * ratio)", "kept = int(length * (1 - ratio))"),
+        ("return length * Fraction(str(float(ratio)))", "return length - Fraction(length * (1 - ratio))"),
         ("grid[0] - shape[0] + 1", "grid[0] - shape[0]"),
         ("grid[1] - shape[1] + 1", "grid[1] - shape[1]"),
         ("+ 2 * covered(hidden, sides).float()", ""),

@@ -19,6 +19,9 @@ from selfsup.errors import UsageError
 
 _logger = logging.getLogger(__name__)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST_ADVISED = 512  # pixels a side
+_NO_PASS = (RuntimeError, ValueError, AssertionError, IndexError)  # raised by models that do not take a size
+_ANY_SIZE = (("dynamic_img_size", True), ("strict_img_size", False))  # arguments with which some take any
 
 
 class Encoder(nn.Module):
@@ -155,16 +158,24 @@ class Encoder(nn.Module):
         return features[0, :8].float().tolist()
 
     @torch.no_grad()  # not inference mode: what a model remembers of a size is trained with later
-    def require_size(self, size: int) -> None:
-        """Raise a UsageError unless images of ``size`` pixels a side give pooled features ``(N, D)``."""
+    def require_size(self, size: int, without: str = "") -> None:
+        """Raise a UsageError unless images of ``size`` pixels a side give pooled features ``(N, D)``.
+
+        What it advises was tried.
+
+        Args:
+            size: pixels a side.
+            without: settings that leave out the views of this size, if they can be left out.
+        """
         was_training, weight = self.training, next(self.parameters())
         name = self.recipe["name"]
         try:
             shape = tuple(self.eval()(weight.new_zeros(1, 3, size, size)).shape)
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        except _NO_PASS as error:
+            ways = [*_ways_to_take(size, self.recipe, without), "take a backbone for small images: vit_mini"]
             raise UsageError(
-                f"backbone '{name}' cannot take views of {size} px ({str(error).splitlines()[0]}); raise "
-                "data.image_size, or take a backbone for small images: vit_mini, vit_tiny, resnet10, resnet18"
+                f"backbone '{name}' cannot take views of {size} px ({str(error).partition(chr(10))[0]}); "
+                f"{', or '.join(ways)}, vit_tiny, resnet10, resnet18"
             ) from error
         finally:
             self.train(was_training)
@@ -235,6 +246,34 @@ def named_now(name: str) -> str:
         _logger.warning("timm's '%s' is called '%s' now", name, now)
     require_tag(now)
     return now
+
+
+def _ways_to_take(size: int, recipe: dict[str, Any], without: str) -> list[str]:
+    """Settings with which a backbone takes views of a size that it does not take as it is."""
+    name, whole, args = recipe["name"], recipe["image_size"], recipe["model_args"]
+    found = [
+        f"add backbone.model_args.{key}={str(value).lower()}"
+        for key, value in _ANY_SIZE
+        if _takes(name, whole, {**args, key: value}, size)
+    ][:1]
+    if without and _takes(name, whole, args, whole):
+        found.append(f"leave them out by {without}")
+    # The sizes of smaller views are rounded.
+    for by in (2, 4, 8):
+        about = [size * by] if size == whole else [size * by - by, size * by, size * by + by]
+        if whole * by <= LARGEST_ADVISED and all(_takes(name, whole * by, args, side) for side in about):
+            return [*found, f"raise data.image_size to {whole * by}"]
+    return found
+
+
+def _takes(name: str, image_size: int, args: dict[str, Any], size: int) -> bool:
+    """Whether a model for images of ``image_size`` takes those of ``size``; computes nothing."""
+    try:
+        with torch.device("meta"):
+            model = create(name, image_size, args, pretrained=False).eval()
+            return bool(model(torch.zeros(1, 3, size, size)).ndim == 2)
+    except (UsageError, *_NO_PASS):
+        return False
 
 
 def require_tag(name: str) -> None:

@@ -30,6 +30,10 @@ class BarlowTwins(Method):
         self.lambda_, self.width = lambda_, projector["out"]
         self.projector = BarlowTwinsProjectionHead(self.encoder.dim, projector["hidden"], projector["out"])
 
+    @property
+    def whole_batch(self) -> bool:
+        return True
+
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         # One forward a view: the views are distributed differently, and so are their batch statistics.
         embeddings = [self.projector(self.encoder(view)) for view in views]

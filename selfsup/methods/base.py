@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
+from selfsup.methods.step import StepMeans
 from selfsup.objectives.precision import finite_or_not
-from selfsup.optim import LARS, cosine, parameter_groups, warmup_cosine
+from selfsup.optim import LARS, cosine, parameter_groups, part, warmup_cosine
 from selfsup.views import ViewPlan
 
 
@@ -18,8 +19,12 @@ class Method(pl.LightningModule):
     """A self-supervised method: views -> encoder -> heads -> objective.
 
     A method implements :meth:`loss`, and overrides :meth:`after_step` (a teacher's average),
-    :meth:`learned_encoder` (if it is the teacher), :meth:`regions` (if it masks) or :meth:`before_update`
-    where it needs to.
+    :meth:`learned_encoder` (if it is the teacher), :meth:`regions` (if it masks), :meth:`before_update` or
+    :attr:`whole_batch` where it needs to.
+
+    State of a step (a teacher, a centre, a queue, a temperature) follows optimizer steps: ``loss`` changes
+    nothing, gathers in ``self.of_step`` what a step is to leave behind, and :meth:`after_step` applies it.
+    The running statistics of batch norms alone are a micro-batch's.
 
     Args:
         encoder: the encoder to train.
@@ -27,6 +32,10 @@ class Method(pl.LightningModule):
         optimizer: settings, as in ``configs/method/*.yaml``.
         batch_size: samples an optimizer step, over all processes and accumulated batches.
         seed: of masks and of dropout.
+
+    Attributes:
+        of_step: means over the micro-batches of this step, of what ``loss`` gathers.
+        untrained: names of parameters that pooled features use and the method leaves as they are.
     """
 
     def __init__(
@@ -45,6 +54,8 @@ class Method(pl.LightningModule):
         self.seed = seed
         self.batch_size = batch_size
         self.step_skipped = False  # set where a step's gradients are not finite, and so not used
+        self.of_step = StepMeans()
+        self.untrained: list[str] = []
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning writes the name of the hook in work fifty times a step, and callbacks some numbers. Torch
@@ -55,8 +66,19 @@ class Method(pl.LightningModule):
             super().__setattr__(name, value)
 
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Loss of normalised views, each ``(N, 3, size, size)``, and scalars worth logging."""
+        """Loss of normalised views, each ``(N, 3, size, size)``, and scalars worth logging.
+
+        Every step's loss has to reach all that is trained: what the first one does not reach is frozen.
+        """
         raise NotImplementedError
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether the loss compares a batch's samples, so that it is not the mean of its parts' losses.
+
+        Batch norms do not count: they normalise by a micro-batch wherever batches are accumulated.
+        """
+        return False
 
     def regions(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Patches that are treated apart in ``n`` views, as a person would be shown them; none by default.
@@ -111,21 +133,22 @@ class Method(pl.LightningModule):
         """Called between backward and the optimizer's step."""
 
     def after_step(self) -> None:
-        """Called after every optimizer step, accumulated batches counting as one."""
+        """Called after every optimizer step but skipped ones, accumulated batches counting as one."""
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return int(self.trainer.estimated_stepping_batches)
+        """Optimizer steps of the whole run; 1 without a trainer."""
+        return int(self.trainer.estimated_stepping_batches) if self._trainer is not None else 1
 
     def learning_rate(self, step: int, total_steps: int) -> float:
         """Of a step of a run of ``total_steps``, before layer decay."""
-        warmup = round(self.optimizer["warmup"] * total_steps)
+        warmup = part(self.optimizer["warmup"], total_steps)
         return warmup_cosine(step, total_steps, warmup, self.peak_lr, self.peak_lr * self.optimizer["lr_end"])
 
     def generator(self) -> torch.Generator:
         """Random numbers of this step and process alone, so that nothing need be saved to resume."""
-        return step_generator(self.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)
+        micro_step = self.trainer.fit_loop.total_batch_idx if self._trainer is not None else 0
+        return step_generator(self.seed, micro_step, self.global_rank)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         # Lightning goes through a batch, down to the last name of a skipped image, also where it is to stay.
@@ -150,10 +173,20 @@ class Method(pl.LightningModule):
             loss, scalars = self.loss(views)
         group = self.trainer.optimizers[0].param_groups[0]
         rates = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
-        logged: dict[str, Any] = {"loss": loss.detach(), **scalars, **rates}
+        scalars = {"loss": loss, **scalars}
+        self.of_step.add(**scalars)
         # Where callbacks look; one of them writes to loggers. ``self.log`` takes longer than a small step.
-        self.trainer.callback_metrics.update(logged)
-        return loss
+        self.trainer.callback_metrics.update({**self.of_step.of(scalars), **rates})
+        return loss * self._weight(batch_idx) if self.trainer.accumulate_grad_batches > 1 else loss
+
+    def _weight(self, batch_idx: int) -> float:
+        """What a micro-batch's loss is multiplied by, so that a step's gradient is the mean of its own.
+
+        Lightning divides by the micro-batches that a step should have; the last one of an epoch may have
+        fewer.
+        """
+        whole = self.trainer.accumulate_grad_batches
+        return whole / min(whole, self.trainer.num_training_batches - batch_idx // whole * whole)
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         self.before_update()
@@ -171,6 +204,7 @@ class Method(pl.LightningModule):
         super().optimizer_step(*args, **kwargs)
         if not self.step_skipped:
             self.after_step()
+        self.of_step.clear()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self, self.optimizer)

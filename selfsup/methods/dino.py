@@ -16,7 +16,7 @@ from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method, by_size, require_views
 from selfsup.objectives import dino, dino_center, floors, swav
-from selfsup.optim import cosine, linear, update_average
+from selfsup.optim import cosine, linear, part, update_average
 
 
 class DINO(Method):
@@ -32,7 +32,8 @@ class DINO(Method):
             run in which it gets from one to the other.
         momentum: of the teacher: ``start`` and ``end``, along a cosine.
         centering: what keeps one prototype from winning everywhere: ``mean``, a running mean that is taken
-            off the teacher's outputs, or ``sinkhorn``, which gives the samples of a batch to all alike.
+            off the teacher's outputs, or ``sinkhorn``, which gives the samples of a batch to all alike and
+            so needs them together.
         center_momentum: of the running mean.
         freeze_last_layer: share of the run in which the last layer is not updated.
     """
@@ -85,8 +86,12 @@ class DINO(Method):
     def temperature(self) -> float:
         """Of the teacher, at this step."""
         warm = self.teacher_temperature
-        steps = round(warm["warmup"] * self.total_steps)
+        steps = part(warm["warmup"], self.total_steps)
         return linear(self.global_step, steps, warm["start"], warm["end"]) if steps else warm["end"]
+
+    @property
+    def whole_batch(self) -> bool:
+        return self.centering == "sinkhorn"
 
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         with torch.no_grad():
@@ -98,10 +103,8 @@ class DINO(Method):
         scalars: dict[str, Tensor | float] = {"teacher_temperature": temperature}
         if self.centering == "sinkhorn":
             return swav(student, teacher, self.student_temperature, temperature), scalars
-        loss = dino(student, teacher, self.center, self.student_temperature, temperature)
-        # The centre moves after the loss has used it.
-        self.center.lerp_(dino_center(teacher).to(self.center), 1 - self.center_momentum)
-        return loss, scalars
+        self.of_step.add(center=dino_center(teacher))
+        return dino(student, teacher, self.center, self.student_temperature, temperature), scalars
 
     def before_update(self) -> None:
         if self.global_step < self.freeze_last_layer * self.total_steps:
@@ -110,6 +113,8 @@ class DINO(Method):
                 parameter.grad = None
 
     def after_step(self) -> None:
+        if "center" in self.of_step:
+            self.center.lerp_(self.of_step["center"].to(self.center), 1 - self.center_momentum)
         momentum = cosine(self.global_step, self.total_steps, self.momentum["start"], self.momentum["end"])
         # The teacher runs in training mode and so has batch statistics of its own.
         update_average(self.teacher, self.encoder, momentum, buffers=False)

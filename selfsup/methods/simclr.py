@@ -32,6 +32,10 @@ class SimCLR(Method):
             self.encoder.dim, projector["hidden"], projector["out"], projector["layers"]
         )
 
+    @property
+    def whole_batch(self) -> bool:
+        return True
+
     def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
         features = torch.cat([self.encoder(batch) for batch in by_size(views)])
         embeddings = self.projector(features).chunk(len(views))

@@ -24,11 +24,14 @@ def barlow_twins_least(samples: int, dimensions: int, lambda_: float = 0.0051) -
     """The least value for N samples: D c / (1 + c) with c = lambda_ (D / (N - 1) - 1).
 
     A correlation matrix of rank N - 1 with trace t has a squared norm of at least t^2 / (N - 1); the value is
-    that bound's minimum over t. It is 0 while N - 1 >= D.
+    that bound's minimum over t. It is 0 while N - 1 >= D, and D for a single sample, which correlates with
+    nothing.
 
     >>> round(barlow_twins_least(2048, 8192), 2)
     123.53
     """
+    if samples < 2:
+        return float(dimensions)
     excess = lambda_ * max(0.0, dimensions / (samples - 1) - 1)
     return dimensions * excess / (1 + excess)
 

@@ -1,7 +1,9 @@
 """Samplers of what an encoder does not see: on the CPU, vectorised, random by the given generator alone."""
 
 import functools
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -13,8 +15,8 @@ from selfsup.objectives.rectangles import Grid, Range, between, covered, patches
 def random_mask(n: int, length: int, ratio: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Hide a random subset of the patches of each sample, uniformly (MAE, He et al. 2022, arXiv:2111.06377).
 
-    `length - round(length * ratio)` patches are kept. (The published `int(length * (1 - ratio))` loses one to
-    floating point: 100 at 0.8 keeps 19.)
+    `length * (1 - ratio)` patches are kept, rounded down. (The published `int(length * (1 - ratio))` loses
+    another one to floating point in places: 100 at 0.8 keeps 19.)
 
     Args:
         n: samples.
@@ -34,7 +36,7 @@ def random_mask(n: int, length: int, ratio: float, generator: torch.Generator) -
     (torch.Size([2, 20]), tensor([80, 80]))
     """
     _check_counts(n=n, length=length)
-    kept = _kept(length, ratio)
+    kept = _at_least_one(math.floor(length - _hidden(length, ratio)), length, ratio)
     keep = _smallest(torch.rand(n, length, generator=generator), kept)
     return keep, torch.ones(n, length, dtype=torch.bool).scatter_(1, keep, False)
 
@@ -52,8 +54,9 @@ def blockwise_mask(
 
     Sixteen times per sample, a rectangle of an area from `smallest` to what is still to be hidden, of a
     log-uniform height over width, is put anywhere; it counts unless it would hide too much. What is then left
-    to hide is hidden patch by patch, so that every sample hides exactly `round(length * ratio)`. (Samplers
-    published with BEiT and iBOT stop below; DINOv3's completes like this.)
+    to hide is hidden patch by patch, so that every sample hides exactly `length * ratio` patches, rounded
+    to the nearest number and halves up. (Samplers published with BEiT and iBOT stop below; DINOv3's
+    completes like this.)
 
     Rectangles may hang over the edge of the grid, by which all patches are hidden about equally often. The
     published ones lie within it, as here with `faithful=True`: a corner is then hidden a twelfth as often as
@@ -83,7 +86,7 @@ def blockwise_mask(
     sides = _check_grid(grid)
     low, high = _check_range("aspect", aspect)
     length = sides[0] * sides[1]
-    kept = _kept(length, ratio)
+    kept = _at_least_one(math.ceil(length - _hidden(length, ratio) - Fraction(1, 2)), length, ratio)
     mask = torch.zeros(n, length, dtype=torch.bool)
     for _ in range(16):
         missing = length - kept - mask.sum(1, keepdim=True)
@@ -269,11 +272,14 @@ def _interval(length: Tensor, side: int, generator: torch.Generator, over_edge: 
     return (line >= start) & (line < start + length)
 
 
-def _kept(length: int, ratio: float) -> int:
-    """Patches that a share of hidden ones leaves."""
+def _hidden(length: int, ratio: float) -> Fraction:
+    """How many patches a share of them is, exactly: the share is what it is written as in decimals."""
     if not 0 <= ratio < 1:
         raise ValueError(f"ratio must be at least 0 and below 1, got {ratio}")
-    kept = length - round(length * ratio)
+    return length * Fraction(str(float(ratio)))
+
+
+def _at_least_one(kept: int, length: int, ratio: float) -> int:
     if kept < 1:
         raise ValueError(f"ratio must leave at least one of {length} patches, but {ratio} hides them all")
     return kept

@@ -14,7 +14,7 @@ from selfsup.objectives.precision import check_dimensions, check_floating, check
 def koleo(z: Tensor) -> Tensor:
     """Kozachenko-Leonenko estimate of minus the entropy (Sablayrolles et al. 2019, arXiv:1806.03198, eq. 2).
 
-    With u_i the rows of z of all processes divided by their length and j(i) the other row that is nearest:
+    With u_i = z_i / max(|z_i|, 1e-8) of the rows of all processes and j(i) the other row that is nearest:
 
         L = -mean_i log(|u_i - u_j(i) + 1e-8| + 1e-8)
 
@@ -36,7 +36,7 @@ def koleo(z: Tensor) -> Tensor:
     -0.3466
     """
     _check(z)
-    u = F.normalize(z, dim=1)
+    u = F.normalize(z, dim=1, eps=1e-8)
     everyone = gather_with_gradient(u)
     with torch.no_grad():
         similarity = u @ everyone.T

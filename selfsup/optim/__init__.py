@@ -3,6 +3,6 @@
 from selfsup.optim.average import update_average
 from selfsup.optim.groups import parameter_groups
 from selfsup.optim.lars import LARS
-from selfsup.optim.schedules import cosine, linear, warmup_cosine
+from selfsup.optim.schedules import cosine, linear, part, warmup_cosine
 
-__all__ = ["LARS", "cosine", "linear", "parameter_groups", "update_average", "warmup_cosine"]
+__all__ = ["LARS", "cosine", "linear", "parameter_groups", "part", "update_average", "warmup_cosine"]

@@ -4,24 +4,29 @@ import math
 
 
 def linear(step: int, steps: int, start: float, end: float) -> float:
-    """From ``start`` at step 0 towards ``end``, which step ``steps`` would reach.
+    """From ``start`` at step 0 towards ``end``, which step ``steps`` would reach, and where it stays.
+
+    Raises:
+        ValueError: a negative step, or a negative number of steps.
 
     Example:
         >>> linear(50, 100, 0.996, 1.0)
         0.998
     """
-    return start + (end - start) * min(step / max(steps, 1), 1.0)
+    return start + (end - start) * _progress(step, steps)
 
 
 def cosine(step: int, steps: int, start: float, end: float) -> float:
     """Half a cosine from ``start`` at step 0 towards ``end``, which step ``steps`` would reach.
 
+    Raises:
+        ValueError: a negative step, or a negative number of steps.
+
     Example:
         >>> cosine(50, 100, 0.996, 1.0)
         0.998
     """
-    progress = min(step / max(steps, 1), 1.0)
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+    return end + (start - end) * (1 + math.cos(math.pi * _progress(step, steps))) / 2
 
 
 def warmup_cosine(step: int, steps: int, warmup: int, peak: float, end: float = 0.0) -> float:
@@ -30,10 +35,34 @@ def warmup_cosine(step: int, steps: int, warmup: int, peak: float, end: float = 
     The first step of a warm-up already moves (it has ``peak / warmup``): an update of rate 0 is a
     batch thrown away.
 
+    Raises:
+        ValueError: a negative step, or a warm-up that is negative or longer than ``steps``.
+
     Example:
         >>> [warmup_cosine(step, 100, 10, 1.0) for step in (0, 9, 55)]
         [0.1, 1.0, 0.5]
     """
-    if step < warmup:
+    if not 0 <= warmup <= steps:
+        raise ValueError(f"warmup must be from 0 to the {steps} steps of the run, got {warmup}")
+    if 0 <= step < warmup:
         return peak * (step + 1) / warmup
-    return cosine(step - warmup, steps - warmup, peak, end)
+    return cosine(step if step < 0 else step - warmup, steps - warmup, peak, end)
+
+
+def part(share: float, steps: int) -> int:
+    """A share of a number of steps as a whole number, halves rounded up.
+
+    (Python's ``round`` takes halves to the even neighbour: a tenth of 25 steps would be 2, of 35 steps 4.)
+
+    Example:
+        >>> [part(0.1, steps) for steps in (24, 25, 35, 36)]
+        [2, 3, 4, 4]
+    """
+    return math.floor(share * steps + 0.5)
+
+
+def _progress(step: int, steps: int) -> float:
+    """The share of the steps that are done, at most 1."""
+    if step < 0 or steps < 0:
+        raise ValueError(f"step and steps must be at least 0, got {step} of {steps}")
+    return min(step / max(steps, 1), 1.0)

@@ -12,6 +12,7 @@ from selfsup.callbacks.length import length
 from selfsup.encoder import Encoder, build_encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
+from selfsup.methods.rehearsal import rehearse
 from selfsup.targets import load_target
 from selfsup.views import ViewPlan
 from selfsup.views.native import cxx
@@ -62,16 +63,28 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         multiple=encoder.patch_size if encoder.has_tokens else 1,
         native=config["native_views"],
     )
+    whole = config["data"]["image_size"]
+    kinds = [kind for kind, view in config["views"].items() for _ in range(view["count"])]
+    smaller = [kind for kind, size in zip(kinds, views.sizes, strict=True) if size != whole]
+    without = " ".join(f"views.{kind}.count=0" for kind in dict.fromkeys(smaller))
     for size in sorted(set(views.sizes)):
-        encoder.require_size(size)
+        encoder.require_size(size, without if size != whole and whole in views.sizes else "")
     kind = load_target(config["method"]["_target_"], "method", "method._target_")
-    return kind(  # type: ignore[no-any-return]
+    method: Method = kind(
         encoder=encoder,
         views=views,
         batch_size=effective_batch(config, devices),
         seed=config["seed"],
         **settings,
     )
+    name = config["method"]["name"]
+    if method.whole_batch and config["trainer"]["accumulate_grad_batches"] > 1:
+        raise UsageError(
+            f"the loss of method={name}, as it is set, compares all images of a batch, so accumulating "
+            "batches would change it; raise batch_size instead of trainer.accumulate_grad_batches"
+        )
+    method.untrained = rehearse(method, name)
+    return method
 
 
 def compile_encoders(method: Method, on_gpu: bool) -> None:

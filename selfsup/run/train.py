@@ -225,5 +225,11 @@ def _announce(
         f"learning rate {method.peak_lr:.3g} = {optimizer['lr']} x {batch}/{optimizer['lr_batch']}",
         f"run folder {folder}",
     ]
+    if method.untrained:
+        lines.insert(
+            2,
+            f"{config['method']['name']} does not train {', '.join(method.untrained)}: pooled features go "
+            "through it as it was made",
+        )
     for line in [*source.decisions.lines(), *lines]:
         tell(line)

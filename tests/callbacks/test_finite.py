@@ -96,7 +96,7 @@ def test_a_module_whose_output_is_not_finite_is_named_with_its_sample(
 
     def spoil(self: SimCLRProjectionHead, x: torch.Tensor) -> torch.Tensor:
         nonlocal calls
-        calls += 1
+        calls += len(x) == 2 * 64  # not the two images that a step was tried on before the run
         out = whole(self, x)
         if calls in (2, 3):  # the second step, and the look back at it
             out = out.clone()

@@ -39,8 +39,8 @@ def watch(
     progress = ProgressReport(8, console)
     progress.on_train_start(trainer, module)
     for step in range(1, steps + 1):
-        trainer.global_step = step
-        for _ in range(batches_a_step):
+        for batch in range(batches_a_step):
+            trainer.global_step = step - (batch < batches_a_step - 1)
             progress.on_train_batch_end(trainer, module, None, None, 0)
     progress.on_train_end(trainer, module)
     return module

@@ -34,7 +34,11 @@ def draws(grid: tuple[int, int], calls: int = 40, n: int = 100, **settings: obje
 
 
 @pytest.mark.parametrize(
-    ("length", "ratio", "kept"), [(100, 0.8, 20), (10, 0.9, 1), (100, 0.9, 10), (196, 0.75, 49), (7, 0.0, 7)]
+    ("length", "ratio", "kept"),
+    [
+        *[(100, 0.8, 20), (10, 0.9, 1), (100, 0.9, 10), (196, 0.75, 49), (7, 0.0, 7)],
+        *[(5, 0.5, 2), (7, 0.5, 3), (9, 0.5, 4), (6, 0.75, 1), (51, 0.75, 12)],  # as in the published code
+    ],
 )
 def test_random_mask_keeps_the_stated_number(length: int, ratio: float, kept: int) -> None:
     keep, mask = random_mask(33, length, ratio, generator())
@@ -42,6 +46,14 @@ def test_random_mask_keeps_the_stated_number(length: int, ratio: float, kept: in
     assert keep.dtype == torch.int64
     assert (keep.diff(dim=1) > 0).all()
     assert torch.equal(covered(keep, length), ~mask)
+
+
+def test_random_mask_keeps_what_the_published_code_would_without_rounding_errors() -> None:
+    for percent in range(100):
+        for length in (5, 36, 49, 100, 196):
+            kept = length * (100 - percent) // 100
+            if kept:
+                assert random_mask(1, length, percent / 100, generator())[0].shape == (1, kept)
 
 
 def test_random_mask_hides_every_patch_equally_often() -> None:
@@ -78,6 +90,11 @@ def test_blockwise_mask_hides_exactly_the_stated_number(grid: tuple[int, int], r
     assert keep.shape == (50, length - round(length * ratio))
     assert (keep.diff(dim=1) > 0).all()
     assert torch.equal(covered(keep, length), ~mask)
+
+
+def test_blockwise_mask_hides_the_larger_of_two_nearest_numbers() -> None:
+    for length in (5, 7, 9):
+        assert blockwise_mask(2, (1, length), 0.5, generator())[1].sum(1).tolist() == [(length + 1) // 2] * 2
 
 
 @pytest.mark.parametrize("faithful", [False, True])

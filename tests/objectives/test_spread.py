@@ -19,6 +19,24 @@ def test_koleo_of_orthonormal_rows_and_of_a_circle() -> None:
     assert float(koleo(circle)) == pytest.approx(-math.log(2 * math.sin(math.pi / 12)), abs=1e-7)
 
 
+def test_koleo_of_zeros_has_a_gradient_as_large_as_dinov2s_and_finite() -> None:
+    """Lengths are at least 1e-8, so that u = z / 1e-8; the distance of two zeros is 1e-8 sqrt(D)."""
+    z = torch.zeros(4, 16, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(koleo(z), z)
+    # Each row's own distance is 1e-8 (1, ..., 1), and its neighbour's is the row's with the other sign.
+    outer = 1e8 / (4 * (1e-8 * 4 + 1e-8))  # of one element, before the distance's own direction, 1 / 4
+    nearest = [1, 0, 0, 0]  # the first of equals
+    expected = torch.zeros(4, 16, dtype=torch.float64)
+    for i, j in enumerate(nearest):
+        expected[i] -= outer / 4
+        expected[j] += outer / 4
+    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=0)
+    single = torch.zeros(4, 16, requires_grad=True)
+    koleo(single).backward()
+    assert single.grad is not None
+    assert single.grad.isfinite().all()
+
+
 def test_koleo_pushes_both_ends_of_a_pair_apart() -> None:
     """A third row, far from both, is nearest to the first and nobody's nearest."""
     z = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [-1.0, 0.1, 0.3]]).double().requires_grad_()

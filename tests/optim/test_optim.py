@@ -2,13 +2,16 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import timm
 import torch
+from lightly.models.utils import update_momentum
+from lightly.utils.scheduler import cosine_schedule, cosine_warmup_schedule
 from torch import nn
 
-from selfsup.optim import LARS, cosine, linear, parameter_groups, update_average, warmup_cosine
+from selfsup.optim import LARS, cosine, linear, parameter_groups, part, update_average, warmup_cosine
 
 
 def waves(shift: float, rows: int, columns: int) -> torch.Tensor:
@@ -146,6 +149,50 @@ def test_schedules_stay_at_their_end_and_take_degenerate_lengths() -> None:
     assert warmup_cosine(0, 10, 0, 1.0) == 1.0
     assert warmup_cosine(0, 1, 1, 1.0) == 1.0
     assert linear(0, 0, 3.0, 4.0) == cosine(0, 0, 3.0, 4.0) == 3.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda: linear(-1, 10, 0.0, 1.0),
+        lambda: cosine(-1, 10, 0.0, 1.0),
+        lambda: cosine(1, -10, 0.0, 1.0),
+        lambda: warmup_cosine(-1, 10, 5, 1.0),
+        lambda: warmup_cosine(-1, 10, 0, 1.0),
+        lambda: warmup_cosine(3, 10, 11, 1.0),
+        lambda: warmup_cosine(3, 10, -1, 1.0),
+    ],
+)
+def test_steps_before_the_first_and_a_warmup_beyond_the_last_are_refused(value: Callable[[], float]) -> None:
+    with pytest.raises(ValueError, match=r"at least 0|warmup must be from 0 to the 10 steps"):
+        value()
+
+
+def test_schedules_and_averages_are_lightlys_where_docs_coming_from_says_so() -> None:
+    for step in range(20):
+        assert cosine(step, 19, 0.9, 0.1) == pytest.approx(cosine_schedule(step, 20, 0.9, 0.1), abs=1e-12)
+        theirs = cosine_warmup_schedule(step, 20, 2.0, 0.1, 5, 0.0)
+        assert warmup_cosine(step, 19, 5, 2.0, 0.1) == pytest.approx(theirs, abs=1e-12)
+    assert cosine(19, 20, 0.9, 0.1) > cosine_schedule(19, 20, 0.9, 0.1) + 1e-3
+    student, ours = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    with torch.no_grad():
+        for value in (*student.parameters(), *student.buffers()):
+            value.add_(2)
+    theirs_too = copy.deepcopy(ours)
+    update_average(ours, student, 0.9, buffers=False)
+    update_momentum(student, theirs_too, 0.9)
+    for key, value in theirs_too.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[key], value)
+
+
+def test_a_warmup_of_the_whole_run_ends_at_the_peak() -> None:
+    assert [warmup_cosine(step, 4, 4, 1.0) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_a_share_of_steps_is_the_nearest_whole_number_and_the_larger_of_two() -> None:
+    assert [part(0.5, steps) for steps in (1, 3, 5, 7)] == [1, 2, 3, 4]
+    assert [part(0.1, steps) for steps in (4, 5, 25, 252)] == [0, 1, 3, 25]
+    assert (part(0.0, 9), part(1.0, 9)) == (0, 9)
 
 
 class Wrapped(nn.Module):

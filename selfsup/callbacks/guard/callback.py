@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from selfsup.callbacks.guard.failures import failures_of
-from selfsup.callbacks.guard.signals import difference, measure
+from selfsup.callbacks.guard.signals import difference, measure, ratio
 from selfsup.callbacks.guard.undisturbed import undisturbed
 from selfsup.callbacks.guard.watch import Warned, Watch
 from selfsup.data.batches import Batches
@@ -118,13 +118,13 @@ class CollapseGuard(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Lightning divides the loss by the batches it accumulates; nothing is read off the device here.
-        self.loss = self.loss + outputs["loss"].detach() * trainer.accumulate_grad_batches
-        self.losses += 1
         step = trainer.global_step
         if step == self.last:  # a further micro-batch of an accumulated step
             return
         self.last = step
+        # The mean over the step's micro-batches; nothing is read off the device here.
+        self.loss = self.loss + trainer.callback_metrics["loss"]
+        self.losses += 1
         if self.due(step):
             self._look(step, trainer, pl_module)
         elif not self.told:
@@ -170,15 +170,16 @@ class CollapseGuard(pl.Callback):
         signals |= {f"loss_{name}": loss / value for name, value in self.marks.items() if value}
         gradient = float(self.gradient)
         signals["gradient"] = gradient
-        signals["gradient_jump"] = gradient / median(self.gradients) if self.gradients else math.nan
-        self.gradients.append(gradient)
+        signals["gradient_jump"] = ratio(gradient, median(self.gradients or [math.nan]))
+        if math.isfinite(gradient):  # a median of something that is no number would be any
+            self.gradients.append(gradient)
         before, now = self.weights, [p.detach() for p in module.encoder.parameters()]
         moved, length = _distance(now, before), float(_length(now))
         # Weights that grew have moved at least that far, whatever the size of the step that is seen.
-        grown = abs(length / self.length - 1) / (step - self.looked)
-        signals["update"] = max(float(moved) / length, grown if math.isfinite(grown) else 0.0)
+        grown = ratio(abs(ratio(length, self.length) - 1), step - self.looked)
+        signals["update"] = max(ratio(float(moved), length), grown if math.isfinite(grown) else 0.0)
         if (teacher := module.average()) is not None:
-            signals["teacher_lag"] = float(_distance(list(teacher.parameters()), now) / moved)
+            signals["teacher_lag"] = ratio(float(_distance(list(teacher.parameters()), now)), float(moved))
         self.weights, self.looked, self.length = [], step, length
         return signals
 

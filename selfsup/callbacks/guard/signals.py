@@ -1,5 +1,6 @@
 """The guard's signals: numbers that tell a collapsed representation from a healthy one, without labels."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -112,6 +113,15 @@ def difference(one: Tensor, other: Tensor) -> float:
     apart = (one - other).square().mean()
     # Of two independent draws, the mean squared difference is twice the variance.
     return float(apart / (2 * one.var(dim=0).mean()).clamp(min=1e-12))
+
+
+def ratio(value: float, unit: float) -> float:
+    """``value / unit``; not-a-number, which breaks no bound, where the unit is 0.
+
+    >>> ratio(3.0, 2.0), ratio(3.0, 0.0)
+    (1.5, nan)
+    """
+    return value / unit if unit else math.nan
 
 
 def _entropy(p: Tensor) -> Tensor:

@@ -157,6 +157,17 @@ def test_step_0_is_the_untrained_model(tmp_path: Path) -> None:
     assert fast[1]["guard/backbone_std"] != fast[0]["guard/backbone_std"]
 
 
+def test_images_that_are_all_black_end_no_run(tmp_path: Path) -> None:
+    """No gradient reaches anything, so that there is no median gradient to be a multiple of."""
+    for number in range(48):  # a part of them is held back
+        Image.new("RGB", (24, 24)).save(tmp_path / f"{number}.png")
+    data = ("data=folder", f"data.root={tmp_path}", "data.image_size=24", "online=none", "guard.every=1")
+    assert run(tmp_path / "runs", "black", "method=barlow", *data, "trainer.max_steps=3") == 0
+    found = rows(tmp_path / "runs" / "black" / "metrics.csv")
+    assert [float(row["guard/gradient"]) for row in found] == [0, 0, 0]
+    assert {row["guard/gradient_jump"] for row in found} == {"nan"}
+
+
 @pytest.mark.usefixtures("_always_named")
 def test_a_warning_is_on_the_terminal_and_in_the_file_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from selfsup.callbacks.guard import SIGNALS, measure
-from selfsup.callbacks.guard.signals import cosine, difference, rank, std
+from selfsup.callbacks.guard.failures import COMMON
+from selfsup.callbacks.guard.signals import cosine, difference, rank, ratio, std
 
 
 def features(n: int = 60, d: int = 7) -> torch.Tensor:
@@ -87,6 +88,15 @@ def test_difference_of_a_view_with_itself_and_with_another_image() -> None:
 def test_a_method_that_shows_nothing_has_no_signals_and_broken_features_no_rank() -> None:
     assert measure({}) == {}
     assert math.isnan(measure({"backbone": torch.full((20, 4), math.nan)})["backbone_rankme"])
+
+
+def test_a_ratio_of_nothing_is_no_number_and_breaks_no_bound() -> None:
+    assert ratio(1.0, 4.0) == 0.25
+    for value in (0.0, 1.0, -1.0, math.inf):
+        assert math.isnan(ratio(value, 0.0))
+        for failure in COMMON:
+            signals = {bound.signal: ratio(value, 0.0) for bound in failure.bounds}
+            assert not failure.holds(10, 0.5, signals, {})
 
 
 def test_scalars_are_passed_on() -> None:

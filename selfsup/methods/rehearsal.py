@@ -1,0 +1,163 @@
+"""A step on two images before a run is begun: what it shows to be wrong is said while nothing is lost yet.
+
+It measures what no list of architectures could say: which parameters a method trains, and which parts of a
+teacher draw random numbers.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from selfsup.errors import UsageError
+from selfsup.methods.base import Method
+from selfsup.objectives.precision import finite_or_not
+
+IMAGES = 2  # the fewest that batch norms and negatives take
+
+
+def rehearse(method: Method, name: str) -> list[str]:
+    """Make one step's forward and backward pass, and put right what it shows; nothing else is changed.
+
+    * Parameters that get no gradient are frozen: an optimizer would leave them alone too, but processes that
+      share gradients would wait for theirs.
+    * Parts of a teacher that draw random numbers (dropout, stochastic depth, dropped patches) stop doing so
+      for good; its batch norms go on using the batch. A teacher is what runs without gradients, and never
+      with them.
+
+    Args:
+        method: as it was built, on the CPU, without a trainer.
+        name: the method's, for what is said.
+
+    Returns:
+        Names of the encoder's parameters that are frozen, and that its pooled features nevertheless use;
+        vectors that are as they were initialised, such as the norm behind a pooling.
+
+    Raises:
+        UsageError: the method cannot train this encoder, or would hand over pooled features of weights that
+            it does not train, or a teacher draws random numbers whatever its mode.
+    """
+    if torch.is_inference_mode_enabled():  # nothing that is made in it can be trained
+        return []
+    views = [_noise(size) for size in method.views.sizes]
+    backbone = method.encoder.recipe["name"]
+    trained = {key: p for key, p in method.named_parameters() if p.requires_grad}
+    with _unchanged(method), finite_or_not(), torch.enable_grad():
+        try:
+            before = _generators()
+            loss, _ = method.loss(views)
+            drawn = _generators() != before
+            gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            raise UsageError(
+                f"method={name} cannot train backbone '{backbone}' on views of "
+                f"{'/'.join(str(size) for size in dict.fromkeys(method.views.sizes))} px "
+                f"({' '.join(str(error).split())}); take another, such as vit_tiny or resnet18"
+            ) from error
+        if drawn:
+            _quieten(method, views, backbone)
+        frozen = {key: p for (key, p), g in zip(trained.items(), gradients, strict=True) if g is None}
+        used = _used(method, frozen) if frozen else []
+    for parameter in frozen.values():
+        parameter.requires_grad_(False)
+    if random_ones := [key for key in used if not _constant(frozen[key])]:
+        raise UsageError(
+            f"method={name} does not train '{random_ones[0]}' of backbone '{backbone}', through which its "
+            "pooled features pass; add backbone.model_args.global_pool=avg and "
+            "backbone.model_args.fc_norm=false"
+        )
+    return used
+
+
+def _noise(size: int) -> Tensor:
+    return torch.randn(IMAGES, 3, size, size, generator=torch.Generator().manual_seed(size))
+
+
+def _used(method: Method, parameters: dict[str, nn.Parameter]) -> list[str]:
+    """Which of the parameters the encoder's pooled features depend on."""
+    features = method.encoder(_noise(method.encoder.input_size))
+    found = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
+    return [key for key, gradient in zip(parameters, found, strict=True) if gradient is not None]
+
+
+def _constant(parameter: Tensor) -> bool:
+    return bool(parameter.min() == parameter.max())
+
+
+def _quieten(method: Method, views: Sequence[Tensor], backbone: str) -> None:
+    """Keep what draws without a gradient in evaluation mode, whoever puts the module around it into training.
+
+    A whole teacher in evaluation mode would be another one: its batch norms would use running statistics,
+    and networks that keep computed weights between passes (LeViT) would go on with those of old weights.
+    """
+    for module in _drawing(method, views):
+        module.register_forward_pre_hook(evaluate_only)
+    if left := _drawing(method, views):
+        raise UsageError(
+            f"the teacher of backbone '{backbone}' draws random numbers in evaluation mode too (in its "
+            f"{type(left[0]).__name__}), so that its answers would be noise; take another, such as vit_tiny"
+        )
+
+
+def evaluate_only(module: nn.Module, inputs: object) -> None:
+    """A hook before a module's forward pass that leaves it, and not its children, in evaluation mode."""
+    module.training = False
+
+
+def _drawing(method: Method, views: Sequence[Tensor]) -> list[nn.Module]:
+    """Modules that draw random numbers themselves in a step, and always without gradients."""
+    inside: list[nn.Module] = []
+    with_gradients: dict[nn.Module, bool] = {}
+    state = _generators()
+
+    def look() -> None:
+        nonlocal state
+        if (now := _generators()) != state:
+            state = now
+            if inside:
+                module = inside[-1]
+                with_gradients[module] = with_gradients.get(module, False) or torch.is_grad_enabled()
+
+    def enter(module: nn.Module, inputs: object) -> None:
+        look()
+        inside.append(module)
+
+    def leave(module: nn.Module, inputs: object, output: object) -> None:
+        look()
+        inside.pop()
+
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+    try:
+        method.loss(views)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [module for module, learns in with_gradients.items() if not learns]
+
+
+def _generators() -> tuple[object, ...]:
+    """The state of every global generator that a network on the CPU may draw from."""
+    numpy = np.random.get_state(legacy=True)  # noqa: NPY002  (that of others' code)
+    assert isinstance(numpy, tuple)
+    return torch.get_rng_state().numpy().tobytes(), numpy[1].tobytes(), numpy[2:], random.getstate()
+
+
+@contextmanager
+def _unchanged(method: Method) -> Iterator[None]:
+    """Inside, a method may be run; afterwards its buffers and all generators are what they were."""
+    buffers = [(buffer, buffer.clone()) for buffer in method.buffers()]
+    numpy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        np.random.set_state(numpy)  # noqa: NPY002
+        random.setstate(python)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        method.of_step.clear()

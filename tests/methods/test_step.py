@@ -1,0 +1,149 @@
+"""A step of accumulated micro-batches is the step of one batch: its state, its gradient, what is logged."""
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from selfsup.config import load_config, options
+from selfsup.errors import UsageError
+from selfsup.methods.base import Method
+from selfsup.methods.step import StepMeans
+from selfsup.run.build import make_encoder, make_method
+from tests.methods.test_methods import SMALL, images, views_of
+
+# Not batch norms, whose statistics are of a micro-batch; and weights that stay where they are.
+DINO = ("method=dino", "method.head.batch_norm=false", "method.head.out=64", "method.optimizer.lr=1e-12")
+
+
+def built(*overrides: str) -> Method:
+    config = load_config("train", [*SMALL, *overrides])
+    return make_method(config, make_encoder(config), devices=1)
+
+
+def fit(method: Method, batch_size: int, accumulated: int, samples: int = 32, **hooks: Any) -> pl.Trainer:
+    """An epoch over the same samples in the same order."""
+    pixels, index = images(samples), torch.arange(samples)
+    batches = [
+        {"image": pixels[rows], "index": rows, "epoch": 0} for rows in index.split(batch_size) if len(rows)
+    ]
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accumulate_grad_batches=accumulated,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    for name, hook in hooks.items():
+        setattr(method, name, hook)
+    trainer.fit(method, DataLoader(batches, batch_size=None))
+    return trainer
+
+
+@pytest.mark.parametrize(("batch_size", "accumulated"), [(32, 1), (8, 4), (1, 32), (8, 5)])
+def test_the_centre_moves_once_a_step_by_the_mean_of_all_samples(batch_size: int, accumulated: int) -> None:
+    method = built(*DINO)
+    with torch.no_grad():
+        large = torch.cat(views_of(method, 32)[:2])
+        expected = 0.1 * method.teacher_head(method.teacher(large)).mean(dim=0)  # type: ignore[operator]
+    fit(method, batch_size, accumulated)
+    torch.testing.assert_close(method.center, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_skipped_step_leaves_the_centre_and_nothing_for_the_next() -> None:
+    method = built(*DINO)
+    with torch.no_grad():
+        large = torch.cat([view[16:] for view in views_of(method, 32)[:2]])
+        expected = 0.1 * method.teacher_head(method.teacher(large)).mean(dim=0)  # type: ignore[operator]
+
+    def first_is_skipped() -> None:
+        method.step_skipped = method.global_step == 0
+
+    fit(method, 8, 2, before_update=first_is_skipped)
+    torch.testing.assert_close(method.center, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_an_epochs_last_step_of_fewer_micro_batches_has_their_mean_gradient() -> None:
+    method = built(*DINO, "method.optimizer.clip=null", "method.freeze_last_layer=0.0")
+    trained = [p for p in method.parameters() if p.requires_grad]
+    last = [view[16:] for view in views_of(method, 24)]
+    expected = torch.autograd.grad(method.loss(last)[0], trained)
+    seen: list[list[torch.Tensor]] = []
+
+    def keep() -> None:
+        seen.append([p.grad.clone() for p in trained if p.grad is not None])
+
+    trainer = fit(
+        method,
+        8,
+        2,
+        samples=24,
+        before_update=keep,
+        after_step=lambda: method.center.zero_(),  # type: ignore[operator]
+    )
+    assert trainer.global_step == len(seen) == 2
+    for gradient, right in zip(seen[1], expected, strict=True):
+        torch.testing.assert_close(gradient, right, atol=1e-6, rtol=1e-4)
+
+
+def test_what_is_logged_is_the_mean_over_the_micro_batches() -> None:
+    method = built(*DINO)
+    views = views_of(method, 32)
+    losses = [method.loss([view[rows] for view in views])[0].item() for rows in torch.arange(32).split(8)]
+    assert max(losses) - min(losses) > 1e-4
+    trainer = fit(method, 8, 4)
+    assert float(trainer.callback_metrics["loss"]) == pytest.approx(sum(losses) / 4, abs=1e-6)
+    assert trainer.callback_metrics["teacher_temperature"] == pytest.approx(0.06, abs=1e-12)
+
+
+def test_looking_at_a_loss_changes_nothing_of_a_method() -> None:
+    for name in options("method"):
+        method = built(f"method={name}", *(DINO[1:3] if name == "dino" else ()))
+        method.encoder.requires_grad_(False)
+        before = {key: value.clone() for key, value in method.state_dict().items()}
+        method.loss(views_of(method))
+        moved = [k for k, v in method.state_dict().items() if not torch.equal(v, before[k])]
+        assert all(key.rpartition(".")[2] in NORMS for key in moved), moved
+
+
+NORMS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def test_means_are_of_what_was_added_since_the_step_began() -> None:
+    means = StepMeans()
+    for value in (1.0, 2.0, 6.0):
+        means.add(a=value, b=torch.tensor([value, 0.0]))
+    assert means["a"] == 3
+    assert means["b"].tolist() == [3, 0]
+    means.clear()
+    assert "a" not in means
+    means.add(a=0.1)
+    assert means.of(["a"]) == {"a": 0.1}
+
+
+SETTINGS = [(f"method={name}",) for name in options("method")]
+SETTINGS += [("method=dino", "method.centering=sinkhorn")]  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=" ".join)
+def test_a_loss_that_compares_samples_says_so_and_is_not_accumulated(settings: tuple[str, ...]) -> None:
+    """Where the loss is a mean over samples, no sample's gradient depends on another's pixels."""
+    method = built(*settings).eval()  # batch norms take running statistics
+
+    def gradient_of_the_second(first: float) -> torch.Tensor:
+        views = [view.clone() for view in views_of(method)]
+        for view in views:
+            view[0] = view[0] * first + 1 - first
+            view.requires_grad_()
+        return torch.autograd.grad(method.loss(views)[0], views[0])[0][1]
+
+    one, other = gradient_of_the_second(1.0), gradient_of_the_second(-1.0)
+    differs = float((one - other).norm() / one.norm())
+    assert differs > 1e-3 if method.whole_batch else differs < 1e-5
+    if method.whole_batch:
+        with pytest.raises(UsageError, match=r"raise batch_size instead of trainer\.accumulate_grad_batches"):
+            built(*settings, "trainer.accumulate_grad_batches=2")
