@@ -2,8 +2,10 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,7 @@ SETTINGS = (
 def run(out: Path, name: str, *overrides: str) -> Path:
     command = [sys.executable, "-m", "selfsup.commands", "train", f"out={out}", f"name={name}"]
     command += [*SETTINGS, *overrides]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SELFSUP_RUN")}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SELFSUP_ST")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert done.stdout.count("run folder") == 1
@@ -61,3 +63,32 @@ def test_two_processes_give_the_weights_of_one(centering: str, tmp_path: Path) -
     weights, others = (load_file(folder / "encoder" / "model.safetensors") for folder in (one, two))
     for key, value in weights.items():
         torch.testing.assert_close(others[key], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the other process is looked up in /proc")
+@pytest.mark.parametrize("lost", ["the first", "the other"])
+def test_where_one_process_is_killed_the_other_ends_with_a_sentence(lost: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "selfsup.commands", "train", f"out={tmp_path}", "name=run", *SETTINGS]
+    command += ["trainer.devices=2", "trainer.max_steps=100000", "online=none", "guard.enabled=false"]
+    log = tmp_path / "log"
+    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as first:
+        metrics, until = tmp_path / "run" / "metrics.csv", time.monotonic() + 300
+        while not metrics.exists():
+            assert first.poll() is None, log.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        others = [
+            int(each) for each in Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+        ]
+        (other,) = (
+            each for each in others if b"SELFSUP_STARTED_BY" in Path(f"/proc/{each}/environ").read_bytes()
+        )
+        os.kill(first.pid if lost == "the first" else other, signal.SIGKILL)
+        assert first.wait(60) == (-signal.SIGKILL if lost == "the first" else 1)
+        while Path(f"/proc/{other}/exe").exists():  # the first process may leave it to be reaped by others
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    said = log.read_text()
+    assert said.count("selfsup train: ") == 1
+    assert "Traceback" not in said
+    assert f"resume={tmp_path / 'run'}" in said or "there is no checkpoint yet" in said
