@@ -30,7 +30,7 @@ from selfsup.terminal import say, typed
 _TRIED = 64 * 2**20  # bytes of an encoder that is saved once for trial
 
 
-def rehearse(config: Mapping[str, Any], method: Method) -> None:
+def try_hand_over(config: Mapping[str, Any], method: Method) -> None:
     """Try, before the first step, what the end of a run needs: an encoder that can be saved, and room for it.
 
     A large encoder is not written for that, since writing it would take seconds.

@@ -30,7 +30,7 @@ class Environment(ClusterEnvironment):
     def __init__(self, place: Place, devices: int) -> None:
         self.place, self.devices = place, devices
         if place.launcher == "trainer":
-            self.point = os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ["MASTER_PORT"])
+            self.point = os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", 0))
         elif place.launcher:
             self.point = meeting_point(place.launcher)
         else:

@@ -40,7 +40,7 @@ from selfsup.run.build import (
 )
 from selfsup.run.environment import FILE, differences, environment, recorded, require_same_data, starts
 from selfsup.run.folder import CONFIG, DECIDED, new_folder, point_latest, remove_unused
-from selfsup.run.hand_over import hand_over, rehearse
+from selfsup.run.hand_over import hand_over, try_hand_over
 from selfsup.run.launch import agreed
 from selfsup.run.resume import changes, find_position, read_config
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
@@ -79,15 +79,13 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     check_batch_norm(method, config, place.world, gpu)
     checked = check_trainer(config, devices)
     selecting(config["online"]["best"], source.labels is not None)
-    if place.rank == 0:
-        rehearse(config, method)
 
     total = count_steps(config, len(order))
     now = environment(source, gpu, place.world)
     notes, checkpoint = _take_up(config, order, method, total, now)
 
     with _sentences(Path(str(config["resume"] or config["out"]))):
-        folder = agreed(checked, place, signals, partial(_folder, config, now, source))
+        folder = agreed(checked, place, signals, partial(_folder, config, method, now, source))
     signals.hint = f"; go on by resume={folder}"
     console = make_console(quiet=place.rank > 0)
     tell = partial(say, console)
@@ -105,6 +103,8 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         with loss_of_a_worker_told(partial(last_good, folder)), lost_processes(partial(last_good, folder)):
             with signals.waiting():
                 trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
+            if torch.distributed.is_initialized():  # what follows is the first process's alone
+                torch.distributed.destroy_process_group()
             if trainer.is_global_zero:
                 callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
                 seconds = next(each.seconds for each in callbacks if isinstance(each, MetricsFile))
@@ -196,8 +196,9 @@ def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_g
         )
 
 
-def _folder(config: dict[str, Any], now: dict[str, Any], source: Source) -> Path:
+def _folder(config: dict[str, Any], method: Method, now: dict[str, Any], source: Source) -> Path:
     """The run's folder, with the configuration and this start in it; only the first process asks for it."""
+    try_hand_over(config, method)
     decided = json.dumps(source.decisions.as_json(), indent=2) + "\n"
     if not config["resume"]:
         return new_folder(config, {FILE: recorded([], now), DECIDED: decided})
