@@ -121,6 +121,7 @@ class _Columns:
 
     def full(self, cell: str) -> str:
         """The path in a cell, with an ending if those of this table have none."""
+        cell = _here(self.top, cell, self.endings)
         for ending in self.endings[:-1]:
             if os.path.isfile(self.top / (cell + ending)):
                 return cell + ending
@@ -288,4 +289,12 @@ def _several(cells: Sequence[Any]) -> bool:
 def _exists(top: Path, cell: Any, endings: Sequence[str] = ("",)) -> bool:
     if not isinstance(cell, str) or not cell.strip() or "\0" in cell:
         return False
+    cell = _here(top, cell, endings)
     return any(os.path.isfile(os.path.join(top, cell + ending)) for ending in endings)
+
+
+def _here(top: Path, cell: str, endings: Sequence[str]) -> str:
+    """A path as this system writes it: a table made on Windows has backslashes."""
+    if "\\" not in cell or any(os.path.isfile(os.path.join(top, cell + ending)) for ending in endings):
+        return cell
+    return cell.replace("\\", "/")

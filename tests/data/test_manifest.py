@@ -71,6 +71,16 @@ def test_a_header_is_a_row_whose_path_is_not_there(top: Path, head: str | None, 
     assert found(path) == EXPECTED
 
 
+def test_paths_that_were_written_on_windows(top: Path) -> None:
+    (top / "inside").mkdir()
+    for i in range(COUNT):
+        (top / f"im{i}.png").rename(top / "inside" / f"im{i}.png")
+    assert found(table(top, "bild,art", lambda i: f"inside\\im{i}.png,{KINDS[i % 3]}")) == EXPECTED
+    (top / "inside" / "im0.png").rename(top / "inside\\im0.png")  # a name that holds a backslash
+    path = table(top, None, lambda i: f"inside\\im{i}.png")
+    assert {os.path.basename(name) for name in found(path)} == {"inside\\im0.png", *list(EXPECTED)[1:]}
+
+
 def test_a_first_row_whose_image_is_gone_is_no_header(top: Path) -> None:
     path = table(top, "gone.png,newt", lambda i: f"im{i}.png,{KINDS[i % 3]}")
     names = [source.name(i) for source in read(path) for i in range(len(source))]
