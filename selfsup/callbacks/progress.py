@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from selfsup.terminal import make_console, say
+
 _REFRESH = 200  # times in a run that the bar is drawn anew
 _NEWEST = {"knn": "kNN {:.1%}", "rankme": "RankMe {:.1f}"}  # of the online scores that are shown
 
@@ -28,7 +30,7 @@ class ProgressReport(pl.Callback):
 
     def __init__(self, images_a_step: int, console: Console | None = None) -> None:
         self.images_a_step = images_a_step
-        self.console = console or Console()
+        self.console = console or make_console()
         self.live: Live | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -66,7 +68,7 @@ class ProgressReport(pl.Callback):
         elif step % max(1, self.total // 10) == 0 and step > self.first:
             left = (self.total - step) * seconds / max(step - self.first, 1)
             line = [f"step {step}/{self.total}", *told(trainer, pl_module), f"{rate:,.0f} images/s"]
-            self.console.print(", ".join([*line, f"{left:.0f} s left"]), highlight=False, soft_wrap=True)
+            say(self.console, ", ".join([*line, f"{left:.0f} s left"]))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()

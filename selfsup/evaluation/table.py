@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from selfsup.evaluation.comparison_table import print_comparison, table_under
+from selfsup.terminal import make_console
+from selfsup.text import printable
 
 FILE_WIDTH = 120
 
@@ -18,9 +20,10 @@ def print_table(results: Mapping[str, Any], console: Console | None = None) -> N
         results: of :func:`selfsup.evaluation.evaluate`.
         console: default standard output; where that is no terminal, the text is plain.
     """
-    console = console or Console()
+    console = console or make_console()
     if not console.is_terminal:
-        console = Console(file=console.file, width=FILE_WIDTH, no_color=True, highlight=False)
+        console = make_console(file=console.file, width=FILE_WIDTH, no_color=True)
+    results = printable(results)
     scores = {name: score for row in results["rows"] for name, score in row["scores"].items()}
     titles = {name: score["title"] or name for name, score in scores.items() if score["shown"]}
     table = table_under(_title(results), console)

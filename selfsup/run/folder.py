@@ -46,7 +46,7 @@ def _point(latest: Path, folder: Path) -> None:
     """Make ``latest`` a link to the folder, in one step: another run may be doing the same."""
     if latest.exists() and not latest.is_symlink():
         return
-    link = latest.with_name(f".{latest.name}.{folder.name}")
+    link = latest.with_name(f".{latest.name}.{os.getpid()}")
     link.unlink(missing_ok=True)
     link.symlink_to(os.path.relpath(folder, latest.parent))
     os.replace(link, latest)

@@ -18,6 +18,7 @@ from selfsup.files import remove_parts
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
 from selfsup.run.loggers import public_name, without_machine
+from selfsup.terminal import say
 
 
 def hand_over(
@@ -62,7 +63,7 @@ def hand_over(
         f'  selfsup.load_encoder("{target}")',
         f'  timm.create_model("local-dir:{target}", pretrained=True)',
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def _data_given(config: Mapping[str, Any]) -> str:

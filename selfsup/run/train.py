@@ -40,6 +40,7 @@ from selfsup.run.folder import new_folder, process_rank
 from selfsup.run.hand_over import hand_over
 from selfsup.run.resume import changes, find_position, read_config
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
+from selfsup.terminal import make_console, say
 
 _FOLDER = "SELFSUP_RUN_FOLDER"
 
@@ -83,10 +84,10 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     with _sentences(Path(str(config["resume"] or config["out"]))):
         folder = _folder(config, now)
     signals.hint = f"; go on by resume={folder}"
-    console = Console(quiet=process_rank() > 0)
+    console = make_console(quiet=process_rank() > 0)
     _announce(console, config, method, len(source), devices, folder)
     for note in notes:
-        console.print(note, highlight=False, soft_wrap=True)
+        say(console, note)
     trainer = make_trainer(config, devices, folder, source, console, signals)
     order.rank = trainer.global_rank
     workers = worker_count(config["data"]["workers"], source, devices)
@@ -101,7 +102,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
             if config["report"]:
                 device = str(trainer.strategy.root_device)
                 path = write_report([folder], sources=(source, test), device=device)
-                console.print(f"Report: {path}", highlight=False, soft_wrap=True)
+                say(console, f"Report: {path}")
     return folder
 
 
@@ -193,4 +194,4 @@ def _announce(
         f"run folder {folder}",
     ]
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
