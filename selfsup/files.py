@@ -1,5 +1,6 @@
 """Files of ours, there whole or not at all; files of strangers, read as data and through no link."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-_PART = ".part"
+from selfsup.errors import UsageError
+
+_PART, _LONGEST = ".part", 255  # bytes of a name
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 LARGEST_TEXT = 64 * 2**20  # bytes of a table or JSON file that a run leaves
 
@@ -60,7 +63,40 @@ def _move_to_new(part: Path, path: Path) -> None:
 
 def part_of(path: Path) -> Path:
     """Where ``path`` is while it is written: hidden, and this process's own, so that two do not meet."""
-    return path.with_name(f".{path.name}.{os.getpid()}{_PART}")
+    name = os.fsencode(path.name)
+    if len(name) > _LONGEST - 32:  # a name may take 255 bytes, and this one is longer
+        name = hashlib.sha256(name).hexdigest()[:32].encode()
+    return path.with_name(f".{os.fsdecode(name)}.{os.getpid()}{_PART}")
+
+
+def require_writable(path: Path, remedy: str = "name another place with out=") -> None:
+    """Raise a UsageError unless a file can be made at ``path``: asked before the work whose result it gets.
+
+    Folders that are missing above it are not made yet.
+    """
+    folder = path.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    part = part_of(folder / path.name)
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        part.unlink()
+        os.stat(path)  # a name that is too long for the file system
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"cannot write '{path}' ({error.strerror or error}); {remedy}") from error
+
+
+def fitting(name: str, ending: str = "") -> str:
+    """A file's name with its ending, shortened if a file system would not take it.
+
+    >>> len(fitting("x" * 300, ".json"))
+    240
+    """
+    room = _LONGEST - 15 - len(os.fsencode(ending))
+    whole = os.fsencode(name)
+    return (name if len(whole) <= room else whole[:room].decode("utf-8", "ignore")) + ending
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = True) -> None:

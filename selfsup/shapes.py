@@ -1,4 +1,4 @@
-"""Whether a stranger's JSON holds what one of ours does: the parts that are read, each of the type it has to be."""
+"""Whether a stranger's JSON holds what one of ours does: the parts that are read, each of its type."""
 
 import math
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def fault(value: Any, shape: Any, where: str = "") -> str | None:
     Args:
         value: of :func:`json.loads`.
         shape: one of the four words above; a mapping of shapes by key, whose other keys are not looked at;
-            :class:`Each`; :class:`Needed`; a list with the shape of all items; a tuple of the shapes of its items.
+            :class:`Each`; :class:`Needed`; a list with the shape of all items; a tuple of its items' shapes.
 
     >>> fault({"value": 0.5, "flags": ["a"]}, {"value": NUMBER, "flags": [TEXT]}) is None
     True

@@ -1,6 +1,7 @@
 """Names as text. To a file system a name is bytes; a terminal, a page and a table want characters."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -33,14 +34,30 @@ def shown(name: Any, most: int | None = None) -> str:
     >>> shown("a\\nb\\x1b[31m.png"), shown("runs/barlow-seed0", most=11)
     ('a\\\\nb\\\\x1b[31m.png', 'runs/…seed0')
     """
-    text = "".join(each if each.isprintable() else _escape(each) for each in as_text(name))
+    text = as_text(name)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else escaped(each) for each in text)
     if most is None or len(text) <= most:
         return text
     left = (most - 1) // 2
     return f"{text[:left]}…{text[left + 1 - most :]}"
 
 
-def _escape(character: str) -> str:
+def printable(value: Any) -> Any:
+    """All texts in plain JSON types, each as :func:`shown` prints it: what a page or a table is made of.
+
+    >>> printable({"name": "a\\nb", "rows": ["c", 1]})
+    {'name': 'a\\\\nb', 'rows': ['c', 1]}
+    """
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, Mapping):
+        return {printable(key): printable(inside) for key, inside in value.items()}
+    return [printable(inside) for inside in value] if isinstance(value, list | tuple) else value
+
+
+def escaped(character: str) -> str:
+    """A character as Python would write it in a text of ASCII."""
     code = ord(character)
     if character in _SHORT:
         return _SHORT[character]

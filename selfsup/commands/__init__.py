@@ -15,17 +15,21 @@ from importlib import metadata
 
 from selfsup import __version__
 from selfsup.errors import RunStopped, UsageError
+from selfsup.files import NotPlain
 from selfsup.processes import require_one_process
 from selfsup.text import shown
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SHAPES = "128"
-# What a disk refuses in the middle of a command, and what helps.
+# What a disk refuses in the middle of a command, to be read or written, and what helps.
 _OF_THE_DISK = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room, or ask for a larger quota",
     errno.EROFS: "name a place that can be written to",
     errno.EIO: "see whether the disk is well",
+    errno.EACCES: "see whose it is, or name another place",
+    errno.EPERM: "see whose it is, or name another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 COMMANDS = {
@@ -110,6 +114,11 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"selfsup {name}: {shown(error)}", file=sys.stderr)
         return error.status
+    except NotPlain as error:
+        if traceback:
+            raise
+        print(f"selfsup {name}: {shown(error)}", file=sys.stderr)
+        return 2
     except OSError as error:
         if traceback or error.errno not in _OF_THE_DISK:
             raise

@@ -1,5 +1,6 @@
 """``selfsup embed encoder=PATH data=NAME``: features of all images, as a Parquet file."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 from selfsup.commands.encoders import find_encoder
 from selfsup.data_config import require_paths, require_range
 from selfsup.errors import UsageError
+from selfsup.files import require_writable
 from selfsup.precision import require_precision
+from selfsup.text import shown
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -21,8 +24,9 @@ def run(config: Mapping[str, Any]) -> None:
     """
     name = check(config)
     out = Path(str(config["out"]))
-    if out.exists():
+    if os.path.lexists(out):
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
+    require_writable(out)
 
     from selfsup.commands.devices import find_device
     from selfsup.data.load import chosen_ranged
@@ -40,7 +44,7 @@ def run(config: Mapping[str, Any]) -> None:
     blocks = embed(encoder, sources, *settings, skipped)
     count = write_embeddings(out, encoder, blocks, sources["train"].range)
     tell_skipped(skipped)
-    print(f"{out}: {encoder.dim} features of {count} images")
+    print(f"{shown(out)}: {encoder.dim} features of {count} images")
 
 
 def check(config: Mapping[str, Any]) -> str:
@@ -61,6 +65,6 @@ def tell_decisions(source: Any) -> None:
 def tell_skipped(skipped: list[tuple[str, str]]) -> None:
     """Name the first images that could not be read, and count the others."""
     for name, reason in skipped[:10]:
-        print(f"skipped '{name}': {reason}")
+        print(f"skipped '{shown(name)}': {shown(reason)}")
     if len(skipped) > 10:
         print(f"and {len(skipped) - 10} more images skipped")

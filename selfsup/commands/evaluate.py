@@ -6,8 +6,9 @@ from typing import Any
 
 from selfsup.commands.encoders import find_encoder
 from selfsup.data_config import other_data, require_paths, require_range
-from selfsup.errors import UsageError
+from selfsup.errors import RunStopped, UsageError
 from selfsup.processes import launched, together
+from selfsup.text import shown
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -23,12 +24,13 @@ def run(config: Mapping[str, Any]) -> None:
     """
     out, named = config["out"], encoder_names(config["encoder"])
     data, sources = data_configs(config)
-    if out is not None and Path(out).exists():
-        raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
+    name = next(iter(named.values())) if len(named) == 1 else "comparison"
 
     from selfsup.commands.devices import find_device
+    from selfsup.evaluation.results import require_place
 
     place = launched()
+    require_place(out, name, str(data["name"]))
     device = find_device(config["device"])
     if device == "cuda":
         device = f"cuda:{place.local_rank}"
@@ -43,8 +45,8 @@ def run(config: Mapping[str, Any]) -> None:
     encoders = {called: load_encoder(name) for called, name in named.items()}
     cache = None
     if config["cache"] is not None:
-        folder = default_folder() if config["cache"] == "auto" else Path(config["cache"]).expanduser()
-        cache = Cache(folder, float(config["cache_gb"]))
+        folder = default_folder() if config["cache"] == "auto" else Path(str(config["cache"])).expanduser()
+        cache = None if folder is None else Cache(folder, float(config["cache_gb"]))
         # What is in the cache need not be decoded; what is not will be, once.
         sources = {split: {**source, "in_memory": False} for split, source in sources.items()}
     train, test = load_data({**sources["bank"], "range": range_for(encoders, sources["bank"]["range"])})
@@ -62,8 +64,12 @@ def run(config: Mapping[str, Any]) -> None:
         results = evaluate(judged, train, test, data, **settings, device=device, progress=first, cache=cache)
         if first:
             print_table(results)
-            name = next(iter(named.values())) if len(named) == 1 else "comparison"
-            print(f"Results are in {write_results(results, out, name)}")
+            try:
+                print(f"Results are in {shown(write_results(results, out, name))}")
+            except OSError as error:
+                raise RunStopped(
+                    f"the results could not be written ({error.strerror or error}) and are nowhere but above"
+                ) from error
 
 
 def encoder_names(setting: Any) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """``selfsup report RUN [RUN ...]``: what came of runs, as one HTML file."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from selfsup.errors import UsageError
+from selfsup.text import shown
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -19,7 +21,7 @@ def run(config: Mapping[str, Any]) -> None:
     for folder in config["runs"]:
         if not Path(str(folder)).is_dir():
             raise UsageError(f"there is no run '{folder}'; a run leaves a folder in runs/")
-    if config["out"] is not None and Path(str(config["out"])).exists():
+    if config["out"] is not None and os.path.lexists(str(config["out"])):
         raise UsageError(f"'{config['out']}' exists and is not overwritten; name another file with out=")
 
     from selfsup.commands.devices import find_device
@@ -27,4 +29,4 @@ def run(config: Mapping[str, Any]) -> None:
 
     settings = {key: config[key] for key in ("out", "images", "gflops", "pictures")}
     path = write_report(config["runs"], **settings, device=find_device(config["device"]))
-    print(f"Report: {path}")
+    print(f"Report: {shown(path)}")

@@ -8,6 +8,7 @@ from selfsup.commands.embed import check, tell_skipped
 from selfsup.data_config import require_range
 from selfsup.errors import UsageError
 from selfsup.terminal import typed
+from selfsup.text import shown
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -69,4 +70,4 @@ def run(config: Mapping[str, Any]) -> None:
         bank = torch.cat([block["x"] for block in blocks])
     similarity, index = neighbours(bank, asked[0]["x"], min(config["k"], len(bank)))
     for value, i in zip(similarity[0].tolist(), index[0].tolist(), strict=True):
-        print(f"{value:.4f}  {names[i]}")
+        print(f"{value:.4f}  {shown(names[i])}")

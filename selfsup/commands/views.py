@@ -1,5 +1,6 @@
 """``selfsup views``: a contact sheet of what a training command would see."""
 
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 from selfsup.commands.embed import tell_decisions
 from selfsup.commands.train import check
 from selfsup.errors import UsageError
+from selfsup.files import fitting, require_writable, written_whole
+from selfsup.text import shown
 
 
 def run(config: dict[str, Any]) -> None:
@@ -26,6 +29,7 @@ def run(config: dict[str, Any]) -> None:
             raise UsageError(f"views shows the first batch of a new run; leave {key}= out")
     check({**config, "name": None})
     path = target(config)
+    require_writable(path)
 
     import torch
 
@@ -56,12 +60,17 @@ def run(config: dict[str, Any]) -> None:
         f"seed {config['seed']}, epoch 0",
     )
     try:
-        sheet.save(path)
+        with written_whole(path, overwrite=config["overwrite"]) as file:
+            sheet.save(file, "PNG")
+    except FileExistsError as error:
+        raise UsageError(
+            f"'{path}' exists and is not overwritten; name another, or set overwrite=true"
+        ) from error
     except OSError as error:
         raise UsageError(f"cannot write '{path}' ({error.strerror}); name another with out=") from error
     for name, reason in skipped:
-        print(f"cannot read {name}: {reason}")
-    print(f"The contact sheet is in {path}")
+        print(f"cannot read {shown(name)}: {shown(reason)}")
+    print(f"The contact sheet is in {shown(path)}")
 
 
 def view_names(views: dict[str, Any]) -> list[str]:
@@ -83,15 +92,17 @@ def target(config: dict[str, Any]) -> Path:
     if path.suffix.lower() != ".png":
         if not path.is_dir():
             raise UsageError(f"out='{path}' is no folder; a contact sheet is a PNG: let its name end in .png")
-        return next(each for each in _candidates(path, config) if config["overwrite"] or not each.exists())
+        return next(
+            each for each in _candidates(path, config) if config["overwrite"] or not os.path.lexists(each)
+        )
     if not path.parent.is_dir():
         raise UsageError(f"out='{path}': there is no folder '{path.parent}'")
-    if path.exists() and not config["overwrite"]:
+    if os.path.lexists(path) and not config["overwrite"]:
         raise UsageError(f"'{path}' exists and is not overwritten; name another, or set overwrite=true")
     return path
 
 
 def _candidates(folder: Path, config: dict[str, Any]) -> Iterator[Path]:
-    stem = f"views-{config['method']['name']}-{config['data']['name']}"
+    stem = fitting(f"views-{config['method']['name']}-{config['data']['name']}".replace("/", "-"))
     yield folder / f"{stem}.png"
     yield from (folder / f"{stem}-{number}.png" for number in count(2))

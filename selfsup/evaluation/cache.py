@@ -7,11 +7,13 @@ is looked at is loaded. Entries that have not been used for longest are removed 
 than a limit.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from torch import Tensor
 
 from selfsup.data import Source
 from selfsup.evaluation.features import Extracted
+from selfsup.text import shown
 
 FORMAT = 2  # part of every name: one more wherever extraction comes to give other numbers
 DAY = 86400.0  # seconds
@@ -41,11 +44,14 @@ class Cache(NamedTuple):
     gigabytes: float
 
 
-def default_folder() -> Path:
-    """``$SELFSUP_CACHE``, or ``selfsup/features`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+def default_folder() -> Path | None:
+    """``$SELFSUP_CACHE``, or ``selfsup/features`` in ``$XDG_CACHE_HOME`` or ``~/.cache``; None if none is."""
     if own := os.environ.get("SELFSUP_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfsup" / "features"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfsup" / "features"
+    except RuntimeError:  # a container whose user has none
+        return None
 
 
 def identity(source: Source) -> str:
@@ -76,9 +82,9 @@ def _trace(source: Source, i: int) -> bytes:
             content = file
         else:
             about = os.stat(file)
-            content = f"{os.path.abspath(file)} {about.st_size} {about.st_mtime_ns}".encode()
+            content = os.fsencode(f"{os.path.abspath(file)} {about.st_size} {about.st_mtime_ns}")
     except OSError as error:  # it will be skipped, and is the same as long as it cannot be read
-        content = f"{type(error).__name__} {source.name(i)}".encode()
+        content = os.fsencode(f"{type(error).__name__} {source.name(i)}")
     return hashlib.sha256(content).digest()
 
 
@@ -95,18 +101,35 @@ def load(cache: Cache, name: str) -> tuple[Extracted, Skipped] | None:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             x, samples = file.get_tensor("x"), file.get_tensor("samples")
+        found = Extracted(_floating(x), samples, about["reason"])
+        skipped = [(name, reason) for name, reason in about["skipped"]]
+    # Not there, cut off by a full disk, or not to be read: as good as absent, and written again.
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+    with contextlib.suppress(OSError):  # a cache that may only be read is one all the same
         os.utime(path)  # the time of its last use
-    except FileNotFoundError:
-        return None
-    except SafetensorError:  # cut off by a full disk, say: as good as absent, and written anew
-        return None
-    if x.dtype == torch.uint8:
-        x = x.float().div_(255)
-    return Extracted(x, samples, about["reason"]), [(name, reason) for name, reason in about["skipped"]]
+    return found, skipped
+
+
+def keep(cache: Cache, name: str, found: Extracted, skipped: Skipped) -> None:
+    """:func:`save`, of which nothing depends: where it fails, a warning says so once and the work goes on."""
+    try:
+        save(cache, name, found, skipped)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        warnings.warn(
+            f"features cannot be kept in '{shown(cache.folder)}' ({shown(reason)}), and the next evaluation "
+            "extracts them again; name another folder with cache=, or cache=null for none",
+            stacklevel=2,
+        )
 
 
 def save(cache: Cache, name: str, found: Extracted, skipped: Skipped) -> None:
-    """Write an entry, and remove old ones beyond the limit."""
+    """Write an entry, and remove old ones beyond the limit.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
     cache.folder.mkdir(parents=True, exist_ok=True)
     about = json.dumps({"reason": found.reason, "skipped": skipped})
     tensors = {"x": _small(found.x), "samples": found.samples}
@@ -151,6 +174,10 @@ def _by_age(paths: Iterable[Path]) -> list[tuple[float, int, Path]]:
 
 def _path(cache: Cache, name: str) -> Path:
     return cache.folder / f"{name}.safetensors"
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 def _small(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Features of images as a Parquet file: written a batch at a time, read back for search."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation.features import Look, evaluating
 from selfsup.evaluation.images import batches, fitting
+from selfsup.files import written_whole
+from selfsup.text import as_text
 
 FINGERPRINT, RANGE = b"selfsup.encoder", b"selfsup.range"
 
@@ -41,7 +44,8 @@ def embed(
         skipped: gets the ``(name, reason)`` of images that cannot be read.
 
     Yields:
-        ``split``; ``names``, a list; ``labels``, int64 ``(B,)`` or None; ``x``, float32 ``(B, D)``.
+        ``split``; ``names``, a list; ``labels``, int64 ``(B,)`` or None; ``classes``, their names, a list or
+        None; ``x``, float32 ``(B, D)``.
     """
     with evaluating(encoder):
         look = Look(encoder, encoder.mean, encoder.std, precision)
@@ -49,12 +53,18 @@ def embed(
             rows = torch.arange(len(source))
             count, to = worker_count(workers, source), fitting(encoder)
             for index, images in batches(source, rows, to, batch_size, count, skipped):
+                labels = None if source.labels is None else source.labels[index]
                 yield {
                     "split": split,
                     "names": [source.name(i) for i in index.tolist()],
-                    "labels": None if source.labels is None else source.labels[index],
+                    "labels": labels,
+                    "classes": _named(source.classes, labels),
                     "x": look(images),
                 }
+
+
+def _named(classes: list[str] | None, labels: Tensor | None) -> list[str] | None:
+    return None if classes is None or labels is None else [classes[i] for i in labels.tolist()]
 
 
 def write_embeddings(
@@ -62,36 +72,40 @@ def write_embeddings(
 ) -> int:
     """Write blocks of :func:`embed` to a Parquet file; returns the number of images.
 
-    Columns: ``name`` and ``split`` (text), ``label`` (int64, null without labels), ``features`` (a list of D
-    float32). The schema's metadata holds the encoder's fingerprint, and the ``range`` of values that
-    the images were read with. Memory is that of a batch.
+    Columns: ``name`` and ``split`` (text), ``label`` (int64, null without labels), ``class`` (its name, null
+    where there is none), ``features`` (a list of D float32). Bytes of a name that are no UTF-8 are written as
+    ``\\xNN``. The schema's metadata holds the encoder's fingerprint, and the ``range`` of values that the
+    images were read with. Memory is that of a batch; the file has its name when all of it is there.
 
     Raises:
         UsageError: the file exists.
+        OSError: the disk is full, or refuses otherwise.
     """
     path = Path(path)
-    if path.exists():
+    if os.path.lexists(path):
         raise UsageError(f"'{path}' exists and is not overwritten; name another file with out=")
     schema = pa.schema(
         [
             ("name", pa.string()),
             ("split", pa.string()),
             ("label", pa.int64()),
+            ("class", pa.string()),
             ("features", pa.list_(pa.float32(), encoder.dim)),
         ],
         metadata={FINGERPRINT: encoder.fingerprint().encode(), RANGE: json.dumps(range).encode()},
     )
     count = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, schema) as writer:
+    with written_whole(path, overwrite=False) as file, pq.ParquetWriter(file, schema) as writer:
         for block in blocks:
             rows = len(block["names"])
             labels = [None] * rows if block["labels"] is None else block["labels"].tolist()
+            named: list[str | None] = block["classes"] or [None] * rows
             flat = pa.array(block["x"].float().flatten().numpy())
             columns = [
-                pa.array(block["names"], pa.string()),
+                pa.array([as_text(name) for name in block["names"]], pa.string()),
                 pa.array([block["split"]] * rows, pa.string()),
                 pa.array(labels, pa.int64()),
+                pa.array([name and as_text(name) for name in named], pa.string()),
                 pa.FixedSizeListArray.from_arrays(flat, encoder.dim),
             ]
             writer.write_batch(pa.record_batch(columns, schema=schema))
@@ -116,7 +130,9 @@ def read_embeddings(
         raise UsageError(
             f"'{path}' holds no features ({str(error).splitlines()[0]}); write it by embed"
         ) from error
-    if (table.schema.metadata or {}).get(FINGERPRINT, b"").decode() != encoder.fingerprint():
+    if table.schema.types != [pa.string(), pa.list_(pa.float32(), encoder.dim)] or table["name"].null_count:
+        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it by embed")
+    if (table.schema.metadata or {}).get(FINGERPRINT) != encoder.fingerprint().encode():
         raise UsageError(f"the features in '{path}' are another encoder's; write them anew by embed")
     written = (table.schema.metadata or {}).get(RANGE, b"null").decode(errors="replace")
     if written != json.dumps(range):

@@ -10,7 +10,7 @@ from selfsup.data import Source
 from selfsup.data.source import in_memory
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
-from selfsup.evaluation.cache import Cache, Skipped, entry_name, identity, load, save
+from selfsup.evaluation.cache import Cache, Skipped, entry_name, identity, keep, load
 from selfsup.evaluation.features import (
     Extracted,
     Features,
@@ -120,7 +120,7 @@ def _kept(cache: Cache | None, names: Sequence[str | None]) -> list[tuple[Extrac
 
 def _keep(cache: Cache | None, name: str | None, found: Extracted, skipped: Skipped) -> None:
     if cache is not None and name is not None and processes()[0] == 0:
-        save(cache, name, found, skipped)
+        keep(cache, name, found, skipped)
 
 
 def needed(chosen: Iterable[Protocol], split: str) -> list[dict[str, Any]]:

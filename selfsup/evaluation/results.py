@@ -1,13 +1,15 @@
 """Where results are written: never over a file that is there."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from selfsup.errors import UsageError
-from selfsup.files import write_text
+from selfsup.files import fitting, require_writable, write_text
+from selfsup.text import as_text
 
 
 def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: str) -> Path:
@@ -24,9 +26,8 @@ def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: s
     Raises:
         UsageError: ``out`` exists.
     """
-    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(_as_text(results), indent=2, allow_nan=False) + "\n"
     for path in [Path(out)] if out is not None else default_paths(encoder, str(results["data"])):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write_text(path, text, overwrite=False)
         except FileExistsError:
@@ -35,19 +36,39 @@ def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: s
     raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
 
 
+def _as_text(value: Any) -> Any:
+    """Plain JSON types in which names are valid text."""
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, Mapping):
+        return {as_text(key): _as_text(inside) for key, inside in value.items()}
+    return [_as_text(inside) for inside in value] if isinstance(value, list | tuple) else value
+
+
+def require_place(out: str | Path | None, encoder: str, data: str) -> None:
+    """Raise a UsageError where results could not be written, before there are any.
+
+    Raises:
+        UsageError: ``out`` exists, or neither it nor a file of the default names can be made.
+    """
+    if out is not None and os.path.lexists(out):
+        raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
+    require_writable(Path(out) if out is not None else next(default_paths(encoder, data)))
+
+
 def default_paths(encoder: str, data: str) -> Iterator[Path]:
     """Names to try in turn, without end.
 
     Beside an encoder of a run ``results.json``, then ``results-<data>-<n>.json``; for other encoders
     ``results-<name>.json``, then ``results-<name>-<n>.json``, in the working directory.
     """
-    path = Path(encoder).resolve()
+    path, data = Path(encoder).resolve(), data.replace("/", "-")
     if not encoder.startswith("timm:") and path.name.startswith("encoder"):
-        folder, stem = path.parent, f"results-{data}"
+        folder, stem = path.parent, fitting(f"results-{data}")
         yield folder / "results.json"
     else:
         name = encoder.removeprefix("timm:") if encoder.startswith("timm:") else path.name
-        folder, stem = Path(), f"results-{name.replace('/', '-')}"
+        folder, stem = Path(), fitting(f"results-{name.replace('/', '-')}")
         yield folder / f"{stem}.json"
     for number in count(2):
         yield folder / f"{stem}-{number}.json"

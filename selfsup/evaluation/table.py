@@ -10,7 +10,7 @@ from selfsup.evaluation.columns import print_columns
 from selfsup.evaluation.comparison_table import print_comparison
 from selfsup.evaluation.verdict import control_row, encoder_rows, judged, sign
 from selfsup.terminal import make_console, say
-from selfsup.text import shown
+from selfsup.text import printable, shown
 
 FILE_WIDTH = 120
 
@@ -30,6 +30,7 @@ def print_table(
     console = console or make_console()
     if not console.is_terminal:
         console = make_console(file=console.file, width=FILE_WIDTH, no_color=True)
+    results = printable(results)
     _print_verdicts(results, list(warned), console)
     scores = {name: score for row in results["rows"] for name, score in row["scores"].items()}
     titles = {name: score["title"] or name for name, score in scores.items() if score["shown"]}

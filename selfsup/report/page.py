@@ -17,7 +17,7 @@ from selfsup.report.folder import Run
 from selfsup.report.scores import scores_table
 from selfsup.report.side_by_side import side_by_side
 from selfsup.report.verdict import verdict
-from selfsup.text import shown
+from selfsup.text import printable, shown
 
 _PAGE = Path(__file__).parent / "page"
 # Sections of a run's pictures: where the page has them, what they are called, and what a run has for them.
@@ -99,19 +99,6 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
         style=(_PAGE / "style.css").read_text(encoding="utf-8"),
         script=script,
     )
-
-
-def printable(value: Any) -> Any:
-    """All texts in what the page shows on one line that changes nothing around it; pictures as they are.
-
-    >>> printable({"name": "a\nb", "src": "data:,"})
-    {'name': 'a\\nb', 'src': 'data:,'}
-    """
-    if isinstance(value, str):
-        return value if value.startswith("data:image/") and value.isascii() else shown(value)
-    if isinstance(value, Mapping):
-        return {printable(key): printable(inside) for key, inside in value.items()}
-    return [printable(inside) for inside in value] if isinstance(value, list | tuple) else value
 
 
 def _about(run: Run) -> str:

@@ -1,5 +1,6 @@
 """Reports: of a run, or of several side by side."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from selfsup.data import Source, UnreadableImage, load_data
 from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder, load_encoder
 from selfsup.errors import UsageError
-from selfsup.files import write_text
+from selfsup.files import fitting, require_writable, write_text
 from selfsup.report.cost import cost
 from selfsup.report.embedding import FEWEST, eigenvalues, embedding_map, queries
 from selfsup.report.folder import Run, read_run
@@ -60,8 +61,8 @@ def write_report(
     """
     runs = [read_run(folder) for folder in folders]
     path = _path(runs, out)
+    require_writable(path)
     seen = [_seen(run, images, gflops, pictures, device, sources) for run in runs]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render(runs, seen))
     return path
 
@@ -71,8 +72,12 @@ def _path(runs: Sequence[Run], out: str | Path | None) -> Path:
         raise UsageError("no run to report on; name its folder, such as runs/latest")
     if out is None and len(runs) == 1:
         return runs[0].folder / "report.html"
-    path = Path(out) if out is not None else Path(f"report-{'-'.join(run.name for run in runs)}.html")
-    if path.exists():
+    path = (
+        Path(out)
+        if out is not None
+        else Path(fitting(f"report-{'-'.join(run.name for run in runs)}", ".html"))
+    )
+    if os.path.lexists(path):
         raise UsageError(f"'{path}' exists and is not overwritten; name another file with out=")
     return path
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from selfsup.data.batches import Batches, make_order
 from selfsup.methods.base import Method, step_generator
+from selfsup.run.lettering import lettered
+from selfsup.text import shown
 
 CELL = 192  # pixels a side that the largest view is enlarged to, if it is smaller
 GAP, LINE, TEXT = 10, 18, 14
@@ -150,7 +152,7 @@ def _short(masks: Mapping[str, Any]) -> list[str]:
 
 
 def _end_of(name: str, most: int = 26) -> str:
-    end = " ".join(name.replace("\\", "/").rpartition("/")[2].split())
+    end = shown(" ".join(name.rpartition("/")[2].split(" ")))
     return end if len(end) <= most else "…" + end[1 - most :]
 
 
@@ -162,25 +164,29 @@ def _sheet(
     cell: int,
     title: str,
 ) -> Image.Image:
-    font, bold = ImageFont.load_default(TEXT), ImageFont.load_default(TEXT + 3)
+    titled, heads_, labels_ = (
+        lettered(title, TEXT + 3),
+        [[lettered(line, TEXT) for line in head] for head in heads],
+        [lettered(label, TEXT) for label in labels],
+    )
     widths = [max(picture.width for picture in column) for column in columns]
     widths = [
-        int(max(width, *(font.getlength(line) for line in head))) + GAP
-        for width, head in zip(widths, heads, strict=True)
+        int(max(width, *(line.length for line in head))) + GAP
+        for width, head in zip(widths, heads_, strict=True)
     ]
-    widths[0] = max(widths[0], int(max(font.getlength(label) for label in labels)) + GAP)
+    widths[0] = max(widths[0], int(max(label.length for label in labels_)) + GAP)
     top, step = 2 * GAP + 4 * LINE, cell + LINE + GAP
-    width = max(GAP + sum(widths), int(bold.getlength(title)) + 2 * GAP)
+    width = max(GAP + sum(widths), int(titled.length) + 2 * GAP)
     sheet = Image.new("RGB", (width, top + step * len(labels)), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, GAP), title, fill="black", font=bold)
+    draw.text((GAP, GAP), titled.text, fill="black", font=titled.font)
     x = GAP
-    for column, head, wide, colour in zip(columns, heads, widths, colours, strict=True):
-        draw.text((x, GAP + 2 * LINE - 6), head[0], fill=colour, font=font)
-        draw.text((x, GAP + 3 * LINE - 6), head[1], fill="#606060", font=font)
+    for column, head, wide, colour in zip(columns, heads_, widths, colours, strict=True):
+        draw.text((x, GAP + 2 * LINE - 6), head[0].text, fill=colour, font=head[0].font)
+        draw.text((x, GAP + 3 * LINE - 6), head[1].text, fill="#606060", font=head[1].font)
         for row, picture in enumerate(column):
             sheet.paste(picture, (x, top + row * step))
         x += wide
-    for row, label in enumerate(labels):
-        draw.text((GAP, top + row * step + cell), label, fill="#606060", font=font)
+    for row, label in enumerate(labels_):
+        draw.text((GAP, top + row * step + cell), label.text, fill="#606060", font=label.font)
     return sheet

@@ -17,6 +17,8 @@ import torch
 
 from selfsup.data import Source
 from selfsup.errors import UsageError
+from selfsup.files import read_json
+from selfsup.text import as_text, file_name
 
 PACKAGES = ("selfsup", "torch", "torchvision", "pytorch-lightning", "timm", "lightly", "numpy", "pillow")
 FILE = "environment.json"
@@ -28,7 +30,7 @@ def environment(source: Source, on_gpu: bool, processes: int) -> dict[str, Any]:
     """This start of a run: command, revision, versions, device, data."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": as_text(shlex.join(sys.argv)),
         **revision(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "device": {
@@ -50,7 +52,7 @@ def fingerprint(source: Source) -> str:
     else:
         for index in torch.linspace(0, len(source) - 1, min(len(source), _NAMES)).long().tolist():
             # The last part only: the same data may lie elsewhere.
-            digest.update(Path(source.name(index)).name.encode() + b"\n")
+            digest.update(file_name(source.name(index)) + b"\n")
     return digest.hexdigest()[:16]
 
 
@@ -87,17 +89,15 @@ def _version(package: str) -> str | None:
 def starts(folder: Path) -> list[dict[str, Any]]:
     """How a run was started and taken up again, the first time first; empty if nothing says so."""
     path = folder / FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return []
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError("it is larger than any of ours")
-        found = list(json.loads(path.read_text(encoding="utf-8"))["starts"])
+        found = list(read_json(path, _LARGEST)["starts"])
         for start in found:
             for part in (start, *(start.get(name, {}) for name in ("versions", "device", "data"))):
                 if not isinstance(part, dict):
                     raise TypeError("it does not hold what a run writes")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"'{path}' is damaged ({error}); remove it to go on without it") from error
     return found
 

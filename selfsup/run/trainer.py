@@ -33,6 +33,7 @@ from selfsup.run.build import effective_batch
 from selfsup.run.launch import Environment, Launcher
 from selfsup.run.loggers import make_logger, public_name, without_machine
 from selfsup.run.share import Share
+from selfsup.terminal import say
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
@@ -89,7 +90,7 @@ def make_trainer(
         **trainer_settings(config, devices),
         default_root_dir=folder,
         plugins=[files, environment],
-        logger=make_logger(config, folder, partial(console.print, highlight=False, soft_wrap=True)),
+        logger=make_logger(config, folder, partial(say, console)),
         callbacks=without_idle_hooks(callbacks),
         profiler=Unmeasured(),
     )
@@ -132,7 +133,7 @@ def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Co
     if not config["guard"]["enabled"]:
         return []
     if len(source) < FEWEST:
-        console.print(f"the collapse guard is off: {len(source)} images are too few to judge by")
+        say(console, f"the collapse guard is off: {len(source)} images are too few to judge by")
         return []
     path, method = folder / "warnings.csv", config["method"]["name"]
     batch = config["batch_size"] * config["trainer"]["accumulate_grad_batches"]
@@ -148,7 +149,7 @@ def make_online(
     if settings["every_epochs"] is None and settings["every_steps"] is None:
         return []
     if len(source) < online.FEWEST:
-        console.print(f"nothing is judged while training: {len(source)} images are too few")
+        say(console, f"nothing is judged while training: {len(source)} images are too few")
         return []
     card = {"method": config["method"]["name"], "data": public_name(data), "config": without_machine(config)}
     workers = worker_count(data["workers"], source, devices)
