@@ -1,5 +1,6 @@
 """The site builds without a warning and asks nothing of the network; what its pages name exists."""
 
+import ast
 import os
 import re
 import shlex
@@ -65,6 +66,27 @@ def test_a_command_on_a_page_can_be_typed(command: str) -> None:
         load_config(name, ["encoder=x", *settings])
     else:
         load_config(name, settings)
+
+
+def test_troubleshooting_quotes_what_is_printed() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    seen = [row.split(" | ")[0] for row in re.findall(r"^\| (.*) \|$", page, re.M)]
+    quoted = [
+        part.strip() for cell in seen for text in re.findall('"(.+?)"', cell) for part in text.split("…")
+    ]
+    assert len(quoted) > 20
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "selfsup").rglob("*.py"))
+    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    printed = " ".join(str(node.value) for node in nodes if isinstance(node.value, str))
+    assert [part for part in quoted if part not in printed] == []
+
+
+def test_settings_of_troubleshooting_are_settings() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    typed = set(re.findall(r"`((?:data|trainer|backbone|method|batch_size|compile)[\w.]*=[\w.]+)`", page))
+    assert len(typed) > 15
+    for setting in typed:
+        load_config("train", ["data=folder", "data.root=x", setting])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

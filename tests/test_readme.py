@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from selfsup.commands import main
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 # Lines of code are fenced or indented; a backslash continues one.
@@ -39,6 +41,23 @@ def test_a_command_names_what_exists(command: str) -> None:
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", TEXT))))
 def test_a_link_leads_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
+
+
+def test_what_a_run_leaves_is_listed_and_what_is_listed_is_left(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.S | re.M)
+    block = next(block for block in blocks if block.startswith("runs/<name>/"))
+    rows = [line.removeprefix("runs/<name>/").split(maxsplit=1) for line in block.splitlines()]
+    listed = {name.rstrip("/"): about for name, about in rows}
+    small = [f"backbone.model_args.{each}" for each in ("depth=1", "embed_dim=24", "num_heads=2")]
+    settings = [*small, "trainer.max_steps=2", "online.every_steps=2", "online.bank=60", "online.queries=30"]
+    assert main(["train", f"out={tmp_path}", "name=one", *settings]) == 0
+    left = {path.name for path in (tmp_path / "one").iterdir()}
+    assert left - set(listed) == set()
+    assert set(listed) - left == {
+        name for name, about in listed.items() if re.search(r", if (it|there)", about)
+    }
+    in_encoder = re.findall(r"[\w.]+\.\w+", listed["encoder"])
+    assert {path.name for path in (tmp_path / "one" / "encoder").iterdir()} == set(in_encoder)
 
 
 @pytest.fixture(scope="module")

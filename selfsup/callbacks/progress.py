@@ -129,7 +129,8 @@ def newest_scores(trainer: pl.Trainer, module: Any) -> dict[str, tuple[int, floa
     for guard in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(guard, CollapseGuard) and "backbone_rankme" in guard.newest:
             found["rankme"] = (guard.looked, guard.newest["backbone_rankme"])
-    step, online = getattr(module, "online_scores", (0, {}))
+    nothing: tuple[int, dict[str, float]] = (0, {})
+    step, online = getattr(module, "online_scores", nothing)
     known = {name: (step, online[name]) for name in _SCORES if online.get(name) is not None}
     return found | known
 

@@ -21,9 +21,9 @@ def print_comparison(found: Mapping[str, Any], titles: Mapping[str, str], consol
     if found["by"] is None:
         console.print(Text("* The encoders are in no order: there is no score that all of them have."))
         return
-    shown = [name for name in titles if any(entry["score"] == name for entry in found["differences"])]
-    if shown:
-        _print_differences(found, {name: titles[name] for name in shown}, console)
+    differing = {entry["score"] for entry in found["differences"]}
+    if columns := {name: title for name, title in titles.items() if name in differing}:
+        _print_differences(found, columns, console)
     if found["clid"]:
         clid = sorted(found["clid"].items(), key=lambda item: -item[1])
         each = ", ".join(f"{shown(name)} {score:+.2f}" for name, score in clid)

@@ -15,7 +15,7 @@ CHARTS: tuple[dict[str, Any], ...] = (
     {"title": "Accuracy on training images, while it learns", "unit": "%", "scale": "linear",
      "says": "kNN on a held-back part of the training images. Should rise.", "series": ["online/knn"]},
     {"title": "Effective rank of the features (RankMe)", "scale": "linear",
-     "says": "How many dimensions are in use. A fall towards 1 is a collapse.",
+     "says": "How many dimensions are in use. Read it beside its start, which is low for many architectures.",
      "series": ["online/rankme", "guard/backbone_rankme", "guard/embedding_rankme"],
      "names": {
          "online/rankme": "features, held-back images",

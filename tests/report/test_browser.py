@@ -62,7 +62,7 @@ def report(found: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 LONG = "barlow-imagenet100-vit_small_patch16_224-lr0.0005-wd0.05-seed"
 # Elements whose content is wider than they are, and is neither scrolled nor wrapped.
-SPILLED = """() => [...document.querySelectorAll("th, td, li, p, h1, h2, h3, summary, figcaption, .keys span")]
+SPILLED = """() => [...document.querySelectorAll("th, td, li, p, h1, h2, h3, summary, figcaption, .keys *")]
   .filter((each) => each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== "inline")
   .map((each) => each.textContent)"""
 
