@@ -20,7 +20,7 @@ from selfsup.backbones.names import require_timm_name
 from selfsup.errors import UsageError
 from selfsup.hints import candidates, for_setting, near, near_data
 from selfsup.nodes import default_at, flat, leaves, node_at, referred, value_at
-from selfsup.ranges import ANY, parsed, require_range, take_ranges
+from selfsup.ranges import ANY, like, parsed, require_range, take_ranges
 from selfsup.text import shown
 
 # min(1, product) of its arguments: a view's probability as a multiple of the data's.
@@ -87,7 +87,7 @@ def load_config(
         raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
     assert isinstance(plain, dict)
     values = {str(key): value for key, value in plain.items()}
-    _require_ranges(bare, ranges, values, config)
+    _check_numbers(bare, ranges, values, config)
     return {**values, "overrides": list(overrides)}
 
 
@@ -103,8 +103,7 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
     folders = sorted(path.name for path in config_root().iterdir() if path.is_dir())
     groups: dict[str, str] = {}
     settings: dict[str, str] = {}
-    overrides = list(overrides)
-    for position, override in enumerate(overrides):
+    for position, override in enumerate(overrides := list(overrides)):
         key, equals, value = override.partition("=")
         if not equals or not re.fullmatch(r"[\w.]+", key):
             raise UsageError(_unreadable(override, overrides[position + 1 :]))
@@ -199,16 +198,18 @@ def _set(bare: DictConfig, settings: Mapping[str, str]) -> DictConfig:
     return config
 
 
-def _require_ranges(
-    bare: DictConfig, ranges: Mapping[str, str], given: Mapping[str, Any], written: DictConfig | None = None
+def _check_numbers(
+    bare: DictConfig, ranges: Mapping[str, str], given: dict[str, Any], written: DictConfig | None = None
 ) -> None:
-    """Raise a UsageError unless every number that is given lies in the range of its setting."""
-    for key, value in flat(given):
+    """Raise a UsageError unless numbers lie in their ranges; write 1 as 1.0 where the default is a float."""
+    for key, inside, name in flat(given):
+        value = inside[name]
         if key in ranges:
-            raw = "" if written is None else str(value_at(written, key))
+            default = default_at(bare, key)
             if written is None or referred(written, key) not in ranges:  # which is looked at by itself
-                sources = re.findall(r"\$\{([\w.]+)\}", raw)
-                require_range(key, parsed(ranges[key]), value, default_at(bare, key), sources)
+                raw = "" if written is None else str(value_at(written, key))
+                require_range(key, parsed(ranges[key]), value, default, re.findall(r"\$\{([\w.]+)\}", raw))
+            inside[name] = like(value, default)
         elif key.startswith(_FREE):
             for each in value if isinstance(value, list) else [value]:
                 if type(each) in (int, float):
@@ -271,12 +272,11 @@ def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str])
         expected = (ListConfig,), f"a list such as {key}={example}"
     else:
         expected = (DictConfig,), "a group of settings; set one of them as key.name=value"
-    kinds, words = expected
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds != (bool,)):
-        raise UsageError(f"{key} is {words}, not '{'null' if value is None else value}'")
+    if not isinstance(value, expected[0]) or (isinstance(value, bool) and expected[0] != (bool,)):
+        raise UsageError(f"{key} is {expected[1]}, not '{'null' if value is None else value}'")
 
 
-def require_types(command: str, config: Mapping[str, Any]) -> None:
+def require_types(command: str, config: dict[str, Any]) -> None:
     """Raise a UsageError for a value, perhaps a stranger's, not of its default's type or out of range."""
     default, ranges = _compose(command, _groups_of(config))
     given = OmegaConf.create({str(key): value for key, value in config.items()})
@@ -285,7 +285,7 @@ def require_types(command: str, config: Mapping[str, Any]) -> None:
     for key in leaves(default):
         if key in known:
             _require_type(key, value_at(default, key), value_at(given, key), ranges)
-    _require_ranges(default, ranges, config)
+    _check_numbers(default, ranges, config)
 
 
 def _groups_of(config: Mapping[str, Any]) -> list[str]:

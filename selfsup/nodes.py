@@ -1,19 +1,19 @@
 """Reading a composed configuration by dotted keys, as it is written: references unresolved."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Values by dotted key."""
+def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, dict[str, Any], str]]:
+    """Each value of nested dictionaries: its dotted key, the dictionary that holds it, its name there."""
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{key}", values, key
 
 
 def leaves(config: Any, prefix: str = "") -> Iterable[str]:

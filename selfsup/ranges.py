@@ -171,3 +171,15 @@ def require_range(key: str, limits: Range, value: Any, default: Any, sources: Se
     beyond = isinstance(value, int) and value > _LARGEST and math.isinf(limits.high)
     words = f"below {_LARGEST + 1}" if beyond else limits.words(default)
     raise UsageError(f"{key} is {given}{whence}; it has to be {words}")
+
+
+def like(value: Any, default: Any) -> Any:
+    """A whole number, or a list of them, as floats where the default has floats.
+
+    >>> like([0, 0.5], [0.9, 0.999]), like(1, 0.5), like(1, 3), like("auto", 0.5)
+    ([0.0, 0.5], 1.0, 1, 'auto')
+    """
+    if isinstance(value, list):
+        floats = isinstance(default, list) and any(isinstance(each, float) for each in default)
+        return [like(each, 0.0) for each in value] if floats else value
+    return float(value) if type(value) is int and isinstance(default, float) else value

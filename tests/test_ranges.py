@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from selfsup.commands import COMMANDS, config_name, main
-from selfsup.config import _compose, config_root, load_config, options
+from selfsup.config import _compose, config_root, load_config, options, require_types
 from selfsup.errors import UsageError
 from selfsup.nodes import default_at, leaves
 from selfsup.ranges import parsed
@@ -144,6 +144,19 @@ def test_what_lies_outside_is_told_when_composing(command: str, overrides: str, 
     assert "\n" not in str(caught.value)
     if "seed" in overrides:  # the setting itself, not one that refers to it
         assert str(caught.value).startswith("seed is")
+
+
+def test_whole_numbers_are_floats_where_the_default_is_one() -> None:
+    """A tensor made of [0, 0, 0] would hold integers, and AdamW refuses whole numbers as its betas."""
+    config = load_config("train", ["data.mean=[0,0,0]", "data.mirror=1", "method.optimizer.betas=[0,0.5]"])
+    assert [type(each) for each in config["data"]["mean"]] == [float] * 3
+    assert config["method"]["optimizer"]["betas"] == [0.0, 0.5]
+    assert type(config["method"]["optimizer"]["betas"][0]) is float
+    assert type(config["views"]["first"]["mirror"]) is float  # which refers to the data's
+    assert type(config["batch_size"]) is int
+    config["data"]["mean"] = [0, 0, 0]
+    require_types("train", config)
+    assert [type(each) for each in config["data"]["mean"]] == [float] * 3
 
 
 @pytest.mark.parametrize("given", ["ranges.batch_size=(-inf, inf)", "method.ranges.lambda_=1", "ranges={}"])

@@ -32,6 +32,11 @@ class MAE(Method):
         self.mask_ratio, self.normalize = mask_ratio, normalize
         rows, columns = self.encoder.grid
         self.patches = rows * columns
+        if self.patches < 2:
+            raise UsageError(
+                "mae hides some patches of an image and shows the others, and there is one patch; "
+                "set a smaller backbone.model_args.patch_size"
+            )
         try:
             seen = random_mask(1, self.patches, mask_ratio, torch.Generator())[0].shape[1]
         except ValueError:
