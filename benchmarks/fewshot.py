@@ -22,6 +22,7 @@ from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.evaluation import Features, extract, pixels
 from selfsup.evaluation.fewshot import SINGLE, STRENGTHS, ridge
+from selfsup.evaluation.images import fitting
 from selfsup.evaluation.judged import principal_components
 from selfsup.evaluation.probes import logits, standardise, stratified
 from selfsup.run.build import make_encoder
@@ -71,7 +72,7 @@ def rows(encoders: list[str]) -> dict[str, Features]:
         "untrained": make_encoder(config),
         **{Path(path).parent.name: load_encoder(path) for path in encoders},
     }.items():
-        found[name] = extract(encoder, source, encoder.input_size, encoder.mean, encoder.std)
+        found[name] = extract(encoder, source, fitting(encoder), encoder.mean, encoder.std)
     return found
 
 

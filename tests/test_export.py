@@ -85,7 +85,7 @@ def test_no_path_of_this_machine_is_in_what_was_written(format: str, tmp_path: P
     assert found == []
 
 
-@pytest.mark.parametrize("format", list(FORMATS))
+@pytest.mark.parametrize("format", ["timm", "torchscript", "pt2"])
 def test_what_fails_leaves_nothing(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

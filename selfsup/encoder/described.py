@@ -85,7 +85,7 @@ def _sized(name: str, args: dict[str, Any], cfg: Mapping[str, Any]) -> tuple[int
     if channels != 3:
         raise ValueError(f"it takes images of {channels} channels; only RGB can be read for now")
     flexible = any(args.get(key) == value for key, value in _FLEXIBLE.items())
-    if "img_size" in args:
+    if args.get("img_size") is not None:
         built = args["img_size"] if isinstance(args["img_size"], list) else [args["img_size"]] * 2
         args = {**args, "img_size": _square(built)}
         sides = built if cfg.get("fixed_input_size") and not flexible else sides

@@ -156,7 +156,7 @@ def load_encoder(path: str | Path) -> Encoder:
 @torch.inference_mode()
 def _require_pooled(encoder: Encoder, name: str) -> None:
     """Raise a UsageError unless an image gives one vector of the encoder's width."""
-    size = encoder.input_size
+    size, was_training = encoder.input_size, encoder.training
     try:
         shape = tuple(encoder.eval()(torch.zeros(1, 3, size, size)).shape)
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
@@ -164,6 +164,8 @@ def _require_pooled(encoder: Encoder, name: str) -> None:
         raise UsageError(
             f"'{name}' cannot take images of {size} px, as its configuration says: {reason}"
         ) from error
+    finally:
+        encoder.train(was_training)
     if shape != (1, encoder.dim):
         raise UsageError(
             f"'{name}' gives features of shape {shape[1:]}, not a vector of {encoder.dim}; "

@@ -91,6 +91,7 @@ def _is_weight(name: Any, value: Any) -> bool:
         and isinstance(value, Tensor)
         and value.layout == torch.strided
         and not value.is_quantized
+        and not value.is_complex()
         and value.device.type == "cpu"
     )
 

@@ -356,6 +356,20 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("hf-hub:timm/resnet18.a1_in1k", "write timm:resnet18.a1_in1k if timm has that name, or download"),
+        ("timm/resnet18.a1_in1k", "write timm:resnet18.a1_in1k"),
+        ("local-dir:runs/a/encoder", "name the folder alone: runs/a/encoder"),
+        ("runs/none", "no such folder"),
+    ],
+)
+def test_names_that_are_neither_folders_nor_timms(name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_encoder(name)
+
+
 def test_names_that_timm_gave_up_are_built_under_their_new_ones(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         encoder = build_encoder("ssl_resnet18", 32)
