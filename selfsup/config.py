@@ -283,7 +283,8 @@ def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str])
     if value is None and nullable:
         return
     if default is None or isinstance(default, str):
-        if isinstance(value, DictConfig) and not f"{key}.".startswith(_FREE):
+        refers = isinstance(default, str) and "${" in default  # to what may be a group
+        if isinstance(value, DictConfig) and not refers and not f"{key}.".startswith(_FREE):
             raise UsageError(f"{key} is a single value, not a group of settings")
         return
     expected: tuple[tuple[type, ...], str]

@@ -22,11 +22,12 @@ class NotPlain(OSError):
 
 
 @contextmanager
-def written_whole(path: Path, *, overwrite: bool = True, make_folders: bool = True) -> Iterator[BinaryIO]:
+def written_whole(path: Path, *, overwrite: bool = True, make_folders: bool = False) -> Iterator[BinaryIO]:
     """A file to write into, which takes the name ``path`` once all of it is on the disk.
 
     Until then, and if anything fails, whatever was at ``path`` stays as it was. A link at ``path`` is
-    replaced; what it leads to is not touched. Missing folders above are made if ``make_folders`` says so.
+    replaced; what it leads to is not touched. Missing folders above are made if ``make_folders`` says so:
+    not those of a run, which somebody may have taken away on purpose.
 
     Raises:
         FileExistsError: there is such a file and ``overwrite`` is false.
@@ -99,9 +100,9 @@ def fitting(name: str, ending: str = "") -> str:
     return (name if len(whole) <= room else whole[:room].decode("utf-8", "ignore")) + ending
 
 
-def write_text(path: Path, text: str, *, overwrite: bool = True) -> None:
+def write_text(path: Path, text: str, *, overwrite: bool = True, make_folders: bool = False) -> None:
     """Write ``text`` as UTF-8, whole or not at all (:func:`written_whole`)."""
-    with written_whole(path, overwrite=overwrite) as file:
+    with written_whole(path, overwrite=overwrite, make_folders=make_folders) as file:
         file.write(text.encode())
 
 

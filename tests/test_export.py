@@ -116,7 +116,8 @@ def test_the_command_writes_checks_and_overwrites_nothing(
     assert "differ from the encoder's by" in capsys.readouterr().out
     assert main(["export", f"encoder={folder}", "format=pt2"]) == 2
     assert main(["export", f"encoder={folder}", "format=onxx"]) == 2
-    assert main(["export", f"encoder={tmp_path}"]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["export", f"encoder={tmp_path / 'empty'}"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert "not overwritten" in said[0]
     assert "did you mean 'onnx'" in said[1]

@@ -29,7 +29,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, low in (("cold", LOW), ("warm", 7700)):
         (top / name).mkdir()
         for i in range(6):
-            values = np.random.default_rng(i).integers(low, low + 507, (20, 24)).astype(np.uint16)
+            values = np.random.default_rng(low + i).integers(low, low + 507, (20, 24)).astype(np.uint16)
             values[0, 0] = low
             values[0, 1] = low + 506
             Image.fromarray(values).save(top / name / f"{i}.png")

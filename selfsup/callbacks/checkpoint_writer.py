@@ -77,7 +77,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         OSError: the disk is full, or refuses otherwise.
     """
     path.parent.mkdir(exist_ok=True)  # not the run's folder, which somebody may have taken away
-    with written_whole(path, make_folders=False) as file:
+    with written_whole(path) as file:
         try:
             torch.save(content, file)
         except RuntimeError as error:

@@ -60,7 +60,7 @@ def run(config: dict[str, Any]) -> None:
         f"seed {config['seed']}, epoch 0",
     )
     try:
-        with written_whole(path, overwrite=config["overwrite"]) as file:
+        with written_whole(path, overwrite=config["overwrite"], make_folders=True) as file:
             sheet.save(file, "PNG")
     except FileExistsError as error:
         raise UsageError(

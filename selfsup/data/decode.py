@@ -235,6 +235,7 @@ class Picture:
 def decode(file: str | Path | bytes, name: str, range: Range | None = None) -> Tensor:
     """Decode one image in full: uint8 (3, H, W), contiguous. See :class:`Picture`.
 
+    >>> import io
     >>> wide = Image.fromarray(np.array([[0, 16, 2040, 4080, 9999]], np.uint16))
     >>> file = io.BytesIO()
     >>> wide.save(file, "PNG")

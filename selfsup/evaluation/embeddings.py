@@ -95,7 +95,7 @@ def write_embeddings(
         metadata={FINGERPRINT: encoder.fingerprint().encode(), RANGE: json.dumps(range).encode()},
     )
     count = 0
-    with written_whole(path, overwrite=False) as file, pq.ParquetWriter(file, schema) as writer:
+    with written_whole(path, overwrite=False, make_folders=True) as file, pq.ParquetWriter(file, schema) as writer:
         for block in blocks:
             rows = len(block["names"])
             labels = [None] * rows if block["labels"] is None else block["labels"].tolist()

@@ -29,7 +29,7 @@ def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: s
     text = json.dumps(_as_text(results), indent=2, allow_nan=False) + "\n"
     for path in [Path(out)] if out is not None else default_paths(encoder, str(results["data"])):
         try:
-            write_text(path, text, overwrite=False)
+            write_text(path, text, overwrite=False, make_folders=True)
         except FileExistsError:
             continue
         return path

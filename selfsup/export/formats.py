@@ -118,7 +118,7 @@ def _torchscript(encoder: Encoder, out: Path) -> Reader:
         warnings.simplefilter("ignore")  # tracing warns of every shape that timm asserts
         traced = torch.jit.trace(model, _images(encoder))
         torch.jit.save(traced, whole, {"preprocessing.json": json.dumps(preprocessing(encoder))})
-        with written_whole(out, overwrite=False) as file:
+        with written_whole(out, overwrite=False, make_folders=True) as file:
             _copy_without_lines(whole, file)
         loaded = torch.jit.load(str(out))
     return lambda images: loaded(images)
@@ -135,7 +135,7 @@ def _copy_without_lines(whole: BinaryIO, to: BinaryIO) -> None:
 def _pt2(encoder: Encoder, out: Path) -> Reader:
     program = _exported(encoder)
     extra = {"preprocessing.json": json.dumps(preprocessing(encoder))}
-    with written_whole(out, overwrite=False) as file:
+    with written_whole(out, overwrite=False, make_folders=True) as file:
         whole = io.BytesIO()
         torch.export.save(program, whole, extra_files=extra)
         file.write(whole.getbuffer())
@@ -160,7 +160,7 @@ def _onnx(encoder: Encoder, out: Path) -> Reader:
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, {"preprocessing": json.dumps(preprocessing(encoder))})
-    with written_whole(out, overwrite=False) as file:
+    with written_whole(out, overwrite=False, make_folders=True) as file:
         file.write(model.SerializeToString())
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])

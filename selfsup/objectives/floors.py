@@ -31,7 +31,7 @@ def barlow_twins_least(samples: int, dimensions: int, lambda_: float = 0.0051) -
     123.53
     """
     if samples < 2:
-        return float(dimensions)
+        return barlow_twins(dimensions)
     excess = lambda_ * max(0.0, dimensions / (samples - 1) - 1)
     return dimensions * excess / (1 + excess)
 

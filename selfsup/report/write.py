@@ -63,7 +63,7 @@ def write_report(
     path = _path(runs, out)
     require_writable(path)
     seen = [_seen(run, images, gflops, pictures, device, sources) for run in runs]
-    write_text(path, render(runs, seen))
+    write_text(path, render(runs, seen), make_folders=True)
     return path
 
 

@@ -1,24 +1,22 @@
 """How long a run is: what counts as short is by the recorded runs, and the setting offered is enough."""
 
-import json
 import re
 from collections import defaultdict
-from pathlib import Path
 from statistics import mean
 
 import pytest
 
+from benchmarks.rows import read
 from selfsup.callbacks.length import IMAGES, STEPS, duration, length, timed_at
 from selfsup.config import load_config
 
-RECORDS = Path(__file__).parents[2] / "benchmarks" / "results"
+SUITES = ("digits", "cifar10-cpu", "cifar10-short")
 
 
 def recorded() -> list[tuple[int, int, float, float]]:
     """Of each suite and method: steps, images seen, the gain over the best control, and its uncertainty."""
     runs = defaultdict(list)
-    for path in sorted(RECORDS.glob("*-seed*.json")):
-        record = json.loads(path.read_text())
+    for record in (record for suite in SUITES for record in read(suite)):
         settings = [f"experiment={record['suite'].replace('-', '_')}_{record['method']}"]
         batch = load_config("train", settings)["batch_size"]
         rows = {row["role"]: row["scores"]["linear"] for row in record["results"]["rows"]}

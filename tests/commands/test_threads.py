@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SHOW = "from selfsup.commands import main; main(['train', 'batch_size=0']); import os, sys; "
+SHOW = "from selfsup.commands import main; main(['train', 'data=folder', 'data.root=none']); import os, sys; "
 SHOW += "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
 
 

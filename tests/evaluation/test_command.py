@@ -35,7 +35,7 @@ def test_several_encoders_are_ranked_on_a_folder_and_the_second_time_out_of_the_
     for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
         (tmp_path / "my images" / name).mkdir(parents=True)
         for i in range(12):
-            noise = np.random.default_rng(i).integers(0, 50, (20, 24, 3)) + np.array(colour)
+            noise = np.random.default_rng([i, *colour]).integers(0, 50, (20, 24, 3)) + np.array(colour)
             Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "my images" / name / f"{i}.png")
     named = "encoder=[timm:test_resnet,a run/encoder]"
     save_encoder(build_encoder("resnet10_small", 16, seed=1), tmp_path / "a run" / "encoder")

@@ -158,11 +158,11 @@ def test_mistakes_are_found_before_anything_is_encoded():
     for settings, sentence in (
         ({"train": one_class}, "one class"),
         ({"train": coloured(1)}, "1 training"),
-        ({"overrides": ["protocols.knn.k=[20,0]"]}, "protocols.knn.k must be at least 1, not 0"),
-        ({"overrides": ["protocols.knn.k=[]"]}, "protocols.knn.k is empty"),
-        ({"overrides": ["protocols.nshot.shots=[0]"]}, "protocols.nshot.shots must be at least 1"),
-        ({"overrides": ["protocols.knn.temperature=0.0"]}, "temperature must be above 0, not 0"),
-        ({"overrides": ["protocols.linear.holdout=1.0"]}, "holdout must lie between 0 and 1"),
+        ({"overrides": ["protocols.knn.k=[20,0]"]}, r"knn.k is \[20, 0\]; it has to be one or more"),
+        ({"overrides": ["protocols.knn.k=[]"]}, r"knn.k is \[\]; it has to be one or more"),
+        ({"overrides": ["protocols.nshot.shots=[0]"]}, r"nshot.shots is \[0\]; it has to be one or more"),
+        ({"overrides": ["protocols.knn.temperature=0.0"]}, "temperature is 0.0; it has to be above 0"),
+        ({"overrides": ["protocols.linear.holdout=1.0"]}, "holdout is 1.0; it has to be above 0 and below"),
         ({"precision": "float8"}, "precision is float32, bfloat16 or auto, not 'float8'"),
     ):
         with pytest.raises(UsageError, match=sentence):

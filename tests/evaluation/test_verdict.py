@@ -1,12 +1,12 @@
 """Verdicts on results: relative to the controls, of one mind with the guard, one sentence on the terminal."""
 
 import io
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.rows import read
 from selfsup.callbacks.guard import Bound, failures_of
 from selfsup.callbacks.guard.record import warned
 from selfsup.evaluation import print_table
@@ -14,8 +14,6 @@ from selfsup.evaluation.verdict import SHRUNKEN, encoder_rows, judged, sign
 from selfsup.terminal import make_console
 from tests.evaluation.test_suite import judge
 from tests.evaluation.toys import ToyEncoder, coloured
-
-RECORDS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def printed(results: dict, **settings) -> list[str]:
@@ -107,11 +105,13 @@ def test_what_is_shrunken_is_what_the_guard_calls_so() -> None:
 
 
 def test_no_recorded_run_would_be_called_shrunken_without_its_labels() -> None:
-    for path in sorted(RECORDS.glob("*-seed*.json")):
-        results = {**json.loads(path.read_text())["results"], "labels": False}
+    records = [record for suite in ("digits", "cifar10-cpu", "cifar10-short") for record in read(suite)]
+    assert len(records) > 40
+    for record in records:
+        results = {**record["results"], "labels": False}
         for row in results["rows"]:
             row["scores"] = {name: each for name, each in row["scores"].items() if not each["labels"]}
-        assert judged(results, encoder_rows(results)[0]).tone == "unknown", path.name
+        assert judged(results, encoder_rows(results)[0]).tone == "unknown", record["command"]
 
 
 def test_what_the_guard_named_is_read_from_the_runs_folder(tmp_path: Path) -> None:

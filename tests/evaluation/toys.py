@@ -44,6 +44,7 @@ class OnDemand:
         self.labels = torch.arange(samples) % 2
         self.classes = None
         self.skipped: list[tuple[str, str]] = []
+        self.range = None
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -76,7 +76,7 @@ def test_a_signal_before_the_first_step_begins_nothing(
 ) -> None:
     from selfsup.run import train
 
-    ask = kills.at_call(0, lambda *_: os.kill(os.getpid(), signal.SIGTERM), train.load_data)
+    ask = kills.at_call(0, lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM), train.load_data)
     monkeypatch.setattr(train, "load_data", ask)
     assert run(tmp_path, "name=asked") == REQUEUE
     assert "stopped by SIGTERM; nothing was begun" in capsys.readouterr().err
