@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from selfsup.data.decode import Picture, UnreadableImage
@@ -16,7 +15,6 @@ from selfsup.data.roles import words
 MOST = 6  # folders of one set that show the same things; classes are often more
 SHARED = 0.8  # share of names that two such folders have in common, at least
 TRIED = 8  # pairs of images that are looked at
-SIDE = 16  # pixels a side at which two images are compared
 SHRINK = 8
 # What people call such folders. A hint, where names are mere numbers that classes would have in common too.
 _WORDS = {
@@ -107,7 +105,7 @@ def are_parallel(tops: Sequence[str], names: Sequence[Sequence[str]]) -> bool:
     """Whether folders show the same things in different ways, so that they are no classes.
 
     Names that are shared and are not just numbers in a row say so. Numbers in a row do not: there the
-    folders' names have to say it, or the images: those of one are masks, or they match pair by pair.
+    folders' names have to say it, or the images, if those of some are masks.
 
     Args:
         tops: the folders.
@@ -134,9 +132,7 @@ def are_parallel(tops: Sequence[str], names: Sequence[Sequence[str]]) -> bool:
     if not plain or hinted:
         return True
     masks = [each.masks for each in looks]
-    if any(masks) and not all(masks):
-        return True
-    return all(looks[0].matches(each) for each in looks[1:])
+    return any(masks) and not all(masks)
 
 
 def image_folder(tops: Sequence[str], names: Sequence[Sequence[str]]) -> int | None:
@@ -153,7 +149,7 @@ class _Looks:
     """A few images of a folder, as far as they can be read.
 
     Attributes:
-        small: float (n, SIDE * SIDE), grey, of mean 0 and length 1; a row of nan for one that is unreadable.
+        images: uint8 (3, H, W) each, None for one that is unreadable.
         masks: whether each shows a few values only.
         colour: whether any is in colour.
     """
@@ -165,7 +161,6 @@ class _Looks:
         known = [image for image in self.images if image is not None]
         self.masks = bool(known) and all(few_values(image) for image in known)
         self.colour = any(bool((image != image[:1]).any()) for image in known)
-        self.small = torch.stack([_small(image) for image in self.images])
 
     def same_as(self, other: "_Looks") -> bool:
         """Whether any two at the same place are the same picture."""
@@ -174,13 +169,6 @@ class _Looks:
             one is not None and two is not None and one.shape == two.shape and bool((one == two).all())
             for one, two in pairs
         )
-
-    def matches(self, other: "_Looks") -> bool:
-        """Whether images are more like those at the same place than like others."""
-        n = min(len(self.small), len(other.small))
-        alike = (self.small[:n] @ other.small[:n].T).abs().nan_to_num(-1)
-        right = int((alike.argmax(1) == torch.arange(n)).sum())
-        return n >= 4 and right >= 0.75 * n
 
 
 def few_values(image: Tensor) -> bool:
@@ -200,12 +188,3 @@ def _pixels(path: str) -> Tensor | None:
         return Picture(path, path).pixels(1 if os.path.getsize(path) < 2**20 else SHRINK)
     except (UnreadableImage, OSError):
         return None
-
-
-def _small(image: Tensor | None) -> Tensor:
-    if image is None:
-        return torch.full((SIDE * SIDE,), float("nan"))
-    grey = image.float().mean(0)[None, None]
-    flat = torch.nn.functional.adaptive_avg_pool2d(grey, SIDE).flatten()
-    flat = flat - flat.mean()
-    return flat / flat.norm().clamp(min=1e-6)
