@@ -95,7 +95,8 @@ def write_embeddings(
         metadata={FINGERPRINT: encoder.fingerprint().encode(), RANGE: json.dumps(range).encode()},
     )
     count = 0
-    with written_whole(path, overwrite=False, make_folders=True) as file, pq.ParquetWriter(file, schema) as writer:
+    whole = written_whole(path, overwrite=False, make_folders=True)
+    with whole as file, pq.ParquetWriter(file, schema) as writer:
         for block in blocks:
             rows = len(block["names"])
             labels = [None] * rows if block["labels"] is None else block["labels"].tolist()
