@@ -116,14 +116,15 @@ def read_embeddings(path: str | Path, encoder: Encoder) -> tuple[list[str], Tens
         UsageError: it is no such file, or another encoder's.
     """
     try:
-        table = pq.read_table(path, columns=["name", "features"])
+        with open(path, "rb") as file:  # whose name may be no text
+            table = pq.read_table(file, columns=["name", "features"])
     except (OSError, ArrowException) as error:
         raise UsageError(
             f"'{path}' holds no features ({str(error).splitlines()[0]}); write it by embed"
         ) from error
-    if table.schema.types != [pa.string(), pa.list_(pa.float32(), encoder.dim)] or table["name"].null_count:
-        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it by embed")
     if (table.schema.metadata or {}).get(FINGERPRINT) != encoder.fingerprint().encode():
         raise UsageError(f"the features in '{path}' are another encoder's; write them anew by embed")
+    if table.schema.types != [pa.string(), pa.list_(pa.float32(), encoder.dim)] or table["name"].null_count:
+        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it by embed")
     flat = np.array(table["features"].combine_chunks().flatten())
     return table["name"].to_pylist(), torch.from_numpy(flat).view(-1, encoder.dim)
