@@ -126,13 +126,12 @@ def read_embeddings(
         UsageError: it is no such file, another encoder's, or of images that were read with another range.
     """
     try:
-        table = pq.read_table(path, columns=["name", "features"])
+        with open(path, "rb") as file:  # whose name may be no text
+            table = pq.read_table(file, columns=["name", "features"])
     except (OSError, ArrowException) as error:
         raise UsageError(
             f"'{path}' holds no features ({str(error).splitlines()[0]}); write it by embed"
         ) from error
-    if table.schema.types != [pa.string(), pa.list_(pa.float32(), encoder.dim)] or table["name"].null_count:
-        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it by embed")
     if (table.schema.metadata or {}).get(FINGERPRINT) != encoder.fingerprint().encode():
         raise UsageError(f"the features in '{path}' are another encoder's; write them anew by embed")
     written = (table.schema.metadata or {}).get(RANGE, b"null").decode(errors="replace")
@@ -141,5 +140,7 @@ def read_embeddings(
             f"the features in '{path}' are of images read with data.range={written.replace(' ', '')}, and "
             f"not {json.dumps(range).replace(' ', '')}; pass that range, or write them again by embed"
         )
+    if table.schema.types != [pa.string(), pa.list_(pa.float32(), encoder.dim)] or table["name"].null_count:
+        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it by embed")
     flat = np.array(table["features"].combine_chunks().flatten())
     return table["name"].to_pylist(), torch.from_numpy(flat).view(-1, encoder.dim)
