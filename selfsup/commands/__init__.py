@@ -9,9 +9,7 @@ import errno
 import importlib
 import io
 import os
-import platform
 import sys
-from importlib import metadata
 
 from selfsup import __version__
 from selfsup.errors import RunStopped, UsageError
@@ -171,6 +169,9 @@ def _say(text: str) -> None:
 
 def versions() -> str:
     """What is installed, as a bug report needs it, read without importing any of it."""
+    import platform
+    from importlib import metadata
+
     found = [f"selfsup {__version__}", f"Python {platform.python_version()} on {platform.platform()}"]
     for name in _DEPENDENCIES:
         try:
