@@ -63,7 +63,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def on(photos: bytes) -> list[str]:
     given = [b"data.root=" + photos, b"data.image_size=16", b"data.max_unreadable=0.5", b"data.workers=0"]
-    return ["data=folder", "data.in_memory=false", *map(os.fsdecode, given)]
+    return ["data=folder", "data.labels=true", "data.in_memory=false", *map(os.fsdecode, given)]
 
 
 SMALL = ("backbone.model_args.depth=1", "backbone.model_args.embed_dim=24", "backbone.model_args.num_heads=2")

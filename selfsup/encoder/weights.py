@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
 from selfsup.encoder.described import Described
 from selfsup.encoder.limits import Bounded
 from selfsup.encoder.model import create
 from selfsup.errors import UsageError
+from selfsup.text import as_text
 
 _logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """
     if file.suffix == ".safetensors":
         try:
-            return load_file(file)
+            # safetensors opens only paths that are UTF-8.
+            return load_file(file) if as_text(file) == str(file) else load(file.read_bytes())
         except (SafetensorError, OSError) as error:
             raise UsageError(f"'{file}' is damaged ({error}); copy it again") from error
     state = _unwrapped(_unpickled(file))

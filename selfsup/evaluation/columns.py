@@ -8,6 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from selfsup.terminal import make_console
 from selfsup.text import shown
 
 WIDEST = 10_000  # characters of a table in a file
@@ -31,7 +32,7 @@ def print_columns(
     names = [shown(name) for name in names]
     if console.is_terminal:
         names = shortened(names, max(SHORTEST, room // 3))
-    wide = console if console.is_terminal else Console(file=console.file, width=WIDEST, no_color=True)
+    wide = console if console.is_terminal else make_console(file=console.file, width=WIDEST, no_color=True)
     part: dict[str, Sequence[Text]] = {}
     for heading, cells in columns.items():
         if part and _width(names, {**part, heading: cells}) > room:
@@ -65,5 +66,5 @@ def _table(names: Sequence[str], columns: Mapping[str, Sequence[Text]]) -> Table
 
 
 def _width(names: Sequence[str], columns: Mapping[str, Sequence[Text]]) -> int:
-    wide = Console(width=WIDEST)
+    wide = make_console(width=WIDEST)
     return Measurement.get(wide, wide.options, _table(names, columns)).maximum
