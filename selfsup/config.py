@@ -208,6 +208,10 @@ def _set(bare: DictConfig, settings: Mapping[str, str]) -> DictConfig:
         try:
             (parsed_override,) = parser.parse_overrides([_quoted(bare, key, override)])
         except HydraException as error:
+            default, text = value_at(bare, key), override.partition("=")[2]
+            if default is None or isinstance(default, str):  # [red]run is a name, though half a list
+                OmegaConf.update(config, key, literal(text), force_add=True)
+                continue
             raise UsageError(f"'{shown(override, 60)}' cannot be read: {_first_line(error)}") from error
         except ValueError as error:
             raise UsageError(f"'{shown(override, 60)}' has more digits than any setting takes") from error

@@ -360,6 +360,11 @@ def test_a_run_is_called_by_the_backbone_as_it_was_typed(name: str, tmp_path: Pa
         assert folder.name.startswith(f"barlow-digits-{name}-2")
 
 
+@pytest.mark.parametrize("name", ["[red]run", "{a", "[1,2", "a b", "x=y"])
+def test_a_name_that_is_half_a_list_is_a_name(name: str) -> None:
+    assert load_config("train", [f"name={name}"])["name"] == name
+
+
 def test_a_run_of_an_older_version_has_a_backbone_by_its_name_only() -> None:
     assert backbone_name({"name": "resnet50"}) == "resnet50"
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
+from safetensors import SafetensorError
 from torch import nn
 
 from selfsup.callbacks.guard.record import warned
@@ -39,7 +40,7 @@ def try_hand_over(config: Mapping[str, Any], method: Method) -> None:
         UsageError: what is wrong, and what to choose instead.
     """
     where = Path(str(config["resume"] or config["out"])).absolute()
-    where = next(folder for folder in (where, *where.parents) if folder.exists())
+    where = next(folder for folder in (where, *where.parents) if os.path.exists(folder))
     parameters = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
     states = 2 if config["method"]["optimizer"]["name"] == "adamw" else 1
     encoder = method.learned_encoder()
@@ -52,14 +53,16 @@ def try_hand_over(config: Mapping[str, Any], method: Method) -> None:
         )
     if _bytes(encoder) > _TRIED:
         return
-    with TemporaryDirectory() as folder:
-        try:
+    try:
+        with TemporaryDirectory() as folder:
             save_encoder(copy.deepcopy(encoder).cpu().eval(), Path(folder) / "encoder", {})
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"the encoder of backbone={config['backbone']['name']} could be trained but not saved "
-                f"({str(error).strip().splitlines()[0]}); choose another backbone"
-            ) from error
+    except OSError:  # the trial's place has no room: that says nothing of the run's
+        return
+    except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
+        raise UsageError(
+            f"the encoder of backbone={config['backbone']['name']} could be trained but not saved "
+            f"({str(error).strip().splitlines()[0]}); choose another backbone"
+        ) from error
 
 
 def _bytes(module: nn.Module) -> int:
