@@ -94,7 +94,7 @@ def test_search_finds_the_nearest_by_cosine(
     [
         (["query=none.jpg"], "there is no file 'none.jpg'"),
         (["query={images}/light/broken.png", "data=folder", "data.root={images}"], "cannot read image"),
-        (["query={images}/light/1.png", "features=none.parquet"], "'selfsup embed' writes one"),
+        (["query={images}/light/1.png", "features=none.parquet"], "selfsup embed writes one"),
         (["query={images}/light/1.png", "features={images}/light/1.png"], "holds no features"),
         (["query={images}/light/1.png", "k=0"], "k is 0"),
         (["query={images}/light/1.png", "precision=half"], "float32, bfloat16 or auto"),

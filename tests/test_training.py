@@ -127,7 +127,8 @@ def test_a_folder_without_labels_trains_and_reports_what_needs_none(
     shown = capsys.readouterr().out
     assert "broken.jpg" in shown
     # What is said to be typed next can be.
-    typed = [line.split()[1:] for line in shown.splitlines() if line.startswith("  selfsup ")]
+    lines = (line.removeprefix("  ").removeprefix("uv run ") for line in shown.splitlines())
+    typed = [line.split()[1:] for line in lines if line.startswith("selfsup ")]
     assert [command for command, *_ in typed] == ["evaluate", "report"]
     assert load_config("evaluate", typed[0][1:])["data"]["root"] == str(tmp_path / "photos")
     assert typed[1][1:] == [str(tmp_path / "one")]

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["selfsup.run.train", "selfsup.commands.train", "kills"])
+CONTEXT.set_forkserver_preload(["selfsup.run.train", "selfsup.commands.train", __name__])
 
 SMALL = (
     "report=false",

@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 
 
 def timed_at(steps: int) -> int:
-    """The step after which the time of ``steps`` is printed: a fiftieth of them, but 6 at least and 50 at most.
+    """The step after which the time of ``steps`` is printed: a fiftieth of them, from 6 to 50.
 
     The first step, in which code is compiled and memory is taken, is not counted.
     """
