@@ -12,7 +12,7 @@ def length(steps: int, an_epoch: int, batch: int, images: int, by_steps: bool) -
 
     Args:
         steps: optimizer steps of the whole run.
-        an_epoch: of which an epoch has so many.
+        an_epoch: optimizer steps of an epoch.
         batch: images a step, over all processes.
         images: to learn from.
         by_steps: whether ``trainer.max_steps`` sets the length, not ``trainer.max_epochs``.
@@ -29,7 +29,7 @@ def length(steps: int, an_epoch: int, batch: int, images: int, by_steps: bool) -
         return f"{said}; {most}, {_setting(usual, an_epoch, by_steps)}"
     if steps < an_epoch:
         return (
-            f"{said}; short for learning from {images:,} images, not all of which are seen: an epoch has "
+            f"{said}; short for learning from {images:,} images, and not all are seen: an epoch has "
             f"{an_epoch:,}, {_setting(an_epoch, an_epoch, by_steps)}"
         )
     return f"{said}, {steps / an_epoch:.3g} epochs"
