@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from selfsup.backbones.names import require_timm_name
+from selfsup.backbone_names import require_timm_name
 from selfsup.errors import UsageError
 from selfsup.hints import candidates, for_setting, near, near_data
 from selfsup.nodes import default_at, flat, leaves, node_at, referred, value_at
@@ -27,10 +27,16 @@ from selfsup.text import shown
 OmegaConf.register_new_resolver(
     "probability", lambda *factors: min(1.0, float(math.prod(factors))), replace=True
 )
+# A word where a setting has a value, else nothing: a requirement that depends on how a method is set.
+OmegaConf.register_new_resolver(
+    "when", lambda value, expected, word: word if value == expected else "", replace=True
+)
 
 _FREE = ("backbone.model_args.", "data.sources.", "bank.", "query.")  # settings that something else checks
 _OTHER_DATA = ("bank", "query")  # settings that name a data configuration, as data does
-_MANY = ("protocols",)  # groups of which several options are chosen at once
+_MANY = ("protocols", "auxiliary")  # groups of which several options are chosen at once
+# Groups that are chosen by the method's own configuration, and so stand inside of it.
+_INSIDE = {"optimizer": "optimizer@method.optimizer", "schedule": "schedule@method.optimizer"}
 
 
 def config_root() -> Path:
@@ -95,6 +101,8 @@ def load_config(
         raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
     assert isinstance(plain, dict)
     resolved = {str(key): value for key, value in plain.items()}
+    if "method" in resolved:
+        resolved["method"]["requires"] = [each for each in resolved["method"]["requires"] if each]
     _check_numbers(bare, ranges, resolved, config)
     return {**resolved, "overrides": list(overrides)}
 
@@ -142,7 +150,7 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
             hint = near_data if key == "data" else near
             raise UsageError(f"no {key} '{value}'{hint(value, options(key))}")
         else:
-            groups[key] = override
+            groups[key] = f"{_INSIDE.get(key, key)}={value}"
     return list(groups.values()), settings
 
 

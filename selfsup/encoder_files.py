@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from selfsup.backbones.names import without_prefix
+from selfsup.backbone_names import without_prefix
 from selfsup.errors import UsageError
 from selfsup.files import NotPlain, read_json
 

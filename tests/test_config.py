@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from selfsup import __version__
-from selfsup.backbones.names import backbone_name, require_timm_name, timm_names
+from selfsup.backbone_names import backbone_name, require_timm_name, timm_names
 from selfsup.commands import main
 from selfsup.commands.train import check
 from selfsup.config import config_root, load_config, options, require_types

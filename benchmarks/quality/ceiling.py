@@ -23,13 +23,13 @@ from torch import nn
 
 from benchmarks.quality.tuning import PROTOCOLS, judged
 from benchmarks.rows import keep
+from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.data import ImageArray, digits
 from selfsup.data.batches import make_order, training_loader
 from selfsup.encoder import Encoder, save_encoder
 from selfsup.evaluation.intervals import wilson
 from selfsup.methods.base import build_optimizer
-from selfsup.run.build import make_encoder, make_method
 
 CHOICES = {"C": [1, 3, 10, 30, 100], "gamma": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]}
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.rows import keep
 from selfsup import load_encoder
+from selfsup.build import make_encoder
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.evaluation import Features, extract, pixels
@@ -24,7 +25,6 @@ from selfsup.evaluation.fewshot import SINGLE, STRENGTHS, ridge
 from selfsup.evaluation.images import fitting
 from selfsup.evaluation.judged import principal_components
 from selfsup.evaluation.probes import logits, standardise, stratified
-from selfsup.run.build import make_encoder
 
 SHOTS, DRAWS, HELD = (1, 2, 5, 25), 10, 0.4
 

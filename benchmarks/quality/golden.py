@@ -27,7 +27,7 @@ from benchmarks.rows import METHODS, keep
 from benchmarks.speed.stages import gflops_a_step
 from selfsup.errors import REQUEUE
 from selfsup.report.gallery import gflops_an_image
-from selfsup.run.build import quiet
+from selfsup.runtime import quiet
 
 # The files of a suite's training and test images; digits need none.
 SUITES: dict[str, tuple[str, str] | None] = {

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsup.commands import keep_freed_memory, wait_briefly
+from selfsup.runtime import keep_freed_memory, wait_briefly
 
 BANK, QUERIES, WIDTH, CLASSES = 50_000, 10_000, 512, 10
 SLICES = {"train": "[:20000]", "test": ""}  # of CIFAR-10

@@ -34,13 +34,13 @@ import torch
 from PIL import Image
 
 from benchmarks.rows import keep, of_this_device
-from selfsup.commands import keep_freed_memory
+from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.data import ImageFiles, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.crops import read_crops
-from selfsup.run.build import make_encoder, make_method, quiet
 from selfsup.run.trainer import trainer_settings
+from selfsup.runtime import keep_freed_memory, quiet
 from selfsup.views import ViewPlan
 
 DATA = Path(os.environ.get("SELFSUP_DATA", Path(__file__).parents[3] / "shared" / "data"))

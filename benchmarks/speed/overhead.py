@@ -27,12 +27,13 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks.rows import keep
+from selfsup.build import make_encoder, make_method
 from selfsup.callbacks.signals import StopSignals
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
-from selfsup.run.build import look_for_gpus_once, make_encoder, make_method, quiet
 from selfsup.run.trainer import choose_attention, make_trainer
+from selfsup.runtime import look_for_gpus_once, quiet
 
 STRETCH = 50  # steps, of which a run logs five and looks at the guard's probe in one
 TINY = [
@@ -150,10 +151,7 @@ class Tiny:
 
     def loop(self, ended: Ended) -> None:
         def loss(batch: dict[str, Any]) -> Tensor:
-            with torch.no_grad():
-                views = self.method.views(batch, batch["epoch"])
-            found: Tensor = self.method.loss(views)[0]
-            return found
+            return self.method.loss(self.method.batch(batch)).loss
 
         by_a_loop(self.method, self.loader, self.steps, ended, loss)
 

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from selfsup.commands import prepare_process
+from selfsup.runtime import prepare_process
 
 WARM = 10  # steps before the clock starts
 BANK, QUERIES = 10_000, 2_000
@@ -77,9 +77,10 @@ def theirs(method: str, data: str, steps: int, out: Path) -> dict[str, float]:
     from lightly_forms import FORMS
     from PIL import Image
 
+    from selfsup.build import make_encoder
     from selfsup.config import load_config
     from selfsup.data import load_data
-    from selfsup.run.build import make_encoder, quiet
+    from selfsup.runtime import quiet
 
     quiet()
     config = load_config("train", settings(method, data, steps, out))

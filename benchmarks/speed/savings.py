@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -27,14 +28,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import keep, read
-from selfsup.commands import keep_freed_memory
+from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.encoder import Encoder
 from selfsup.objectives import random_mask
-from selfsup.run.build import make_encoder, make_method, quiet
 from selfsup.run.trainer import choose_attention, in_16_bits
+from selfsup.runtime import keep_freed_memory, quiet
 
 CASES = ("tokens", "compiled", "precision")
 WARM = 2  # steps before the clock starts
@@ -90,12 +91,11 @@ def steps_of(form: str, seed: int, data: str, steps: int) -> dict[str, Any]:
     for batch in islice(loader, WARM + steps):
         if len(losses) == WARM:
             started = time.perf_counter()
-        with torch.no_grad():
-            views = method.views(batch, batch["epoch"])
+        given = method.batch(batch, len(losses), WARM + steps)
         if form == "plain":
-            views = [view.contiguous() for view in views]
+            given = replace(given, views=[view.contiguous() for view in given.views])
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss, _ = method.loss(views)
+            loss = method.loss(given).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

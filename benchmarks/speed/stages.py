@@ -27,13 +27,14 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.rows import METHODS, keep, of_this_device
+from selfsup.build import count_devices, make_encoder, make_method
 from selfsup.callbacks.signals import StopSignals
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.methods.base import Method
-from selfsup.run.build import count_devices, make_encoder, make_method, quiet
 from selfsup.run.trainer import choose_attention, make_trainer
+from selfsup.runtime import quiet
 from selfsup.views import ViewPlan
 
 ON_GPU = torch.cuda.is_available()

@@ -117,5 +117,5 @@ def usual_guard(settings: tuple[str, ...]) -> tuple[CollapseGuard, int]:
     config = load_config("train", list(settings))
     about: dict[str, Any] = {"path": Path(), "console": None, "batch_size": config["batch_size"]}
     about |= {key: value for key, value in config["guard"].items() if key != "enabled"}
-    guard = CollapseGuard(range(10_000), config["method"]["name"], **about)
+    guard = CollapseGuard(range(10_000), **about)
     return guard, guard.every // config["guard"]["every"]

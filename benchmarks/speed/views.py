@@ -31,12 +31,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.rows import keep
-from selfsup.commands import keep_freed_memory
 from selfsup.config import load_config
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import training_loader
 from selfsup.data.crops import read_crops
 from selfsup.data.order import EpochOrder
+from selfsup.runtime import keep_freed_memory
 from selfsup.views import ViewPlan
 
 DATA = Path(os.environ.get("SELFSUP_DATA", Path(__file__).parents[3] / "shared" / "data"))

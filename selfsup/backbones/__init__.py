@@ -1,4 +1,5 @@
-"""Backbones that timm does not have, and the names of those it has.
+"""Backbones that timm does not have. Importing this registers them with timm."""
 
-``small_stem`` registers its models with timm when it is imported; ``names`` needs no timm at all.
-"""
+from selfsup.backbones import small_stem
+
+__all__ = ["small_stem"]

@@ -146,7 +146,7 @@ def culprit(method: Any, batch: Mapping[str, Any], context: Callable[[], Any]) -
     """What is not finite first when ``batch`` goes forward once more, or in the gradients there are.
 
     Args:
-        method: with ``views`` and ``loss``, as :class:`selfsup.methods.base.Method` has them.
+        method: in training, a :class:`selfsup.methods.base.Method`.
         batch: as it was trained on.
         context: gives the context manager of the forward pass, such as autocast.
     """
@@ -164,8 +164,8 @@ def culprit(method: Any, batch: Mapping[str, Any], context: Callable[[], Any]) -
             bad = [] if rows is None else (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist()
             found.append(Culprit(what, [index[row] for row in bad], True))
 
-    views = method.views(batch, batch["epoch"])
-    for number, view in enumerate(views):
+    again = method.batch(batch, method.global_step, method.total_steps, method.generator())
+    for number, view in enumerate(again.views):
         look(f"view {number}", view)
     modules = [(name, module) for name, module in method.named_modules() if name]
     handles = [
@@ -174,7 +174,7 @@ def culprit(method: Any, batch: Mapping[str, Any], context: Callable[[], Any]) -
     ]
     try:
         with context(), finite_or_not():
-            loss, _ = method.loss(views)
+            loss = method(again).loss
     finally:
         for handle in handles:
             handle.remove()

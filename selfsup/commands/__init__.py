@@ -1,10 +1,9 @@
 """The command line: ``selfsup COMMAND key=value ...``, or ``python -m ssl.COMMAND`` in a checkout.
 
-A mistake is told in one sentence on standard error, with exit status 2; ``traceback=true`` shows
-where it was noticed.
+Errors are reported in one sentence on standard error, with exit status 2; ``traceback=true`` shows where they
+were noticed.
 """
 
-import ctypes
 import errno
 import importlib
 import io
@@ -15,10 +14,9 @@ from selfsup import __version__
 from selfsup.errors import RunStopped, UsageError
 from selfsup.files import NotPlain
 from selfsup.processes import require_one_process
+from selfsup.runtime import prepare_process
 from selfsup.text import shown
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_SHAPES = "128"
 # What a disk refuses in the middle of a command, to be read or written, and what helps.
 _OF_THE_DISK = {
     errno.ENOSPC: "make room",
@@ -129,53 +127,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def prepare_process() -> None:
-    """What a command tells the libraries below torch before torch is imported."""
-    keep_freed_memory()
-    wait_briefly()
-    remember_few_shapes()
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep the memory that tensors free, instead of giving it back after each.
-
-    Every step needs the same again, and fresh pages cost a fault each: on two CPU cores training is 5 to 15 %
-    faster. Only the GNU library has these two settings (``mallopt``, malloc.h); others are left alone. Blocks
-    beyond 32 MiB it gives back all the same. For them torch, which looks when it first needs memory, is told
-    to ask for pages of 2 MiB, 512 times fewer, unless the environment says otherwise.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def wait_briefly() -> None:
-    """Have threads that wait for each other sleep soon, unless the environment says otherwise.
-
-    By default GNU OpenMP's threads wait by spinning, for milliseconds. Where another process has one of
-    the cores, every small operation then waits for the scheduler: on two cores beside one busy process a
-    step takes twice as long as with this limit, which costs some speed where the machine is quiet. OpenMP
-    reads it when it is loaded, so it must be set before torch is imported.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = "2000"
-
-
-def remember_few_shapes() -> None:
-    """Have what multiplies matrices on a CPU remember the newest shapes alone, unless told otherwise.
-
-    oneDNN, and ideep between it and torch, keep what they have prepared for each of the last 1,024 shapes.
-    With shapes that differ from step to step, as of I-JEPA's published masks, that is 300 MiB after forty
-    steps and more later; with 128 it is half as much, and steps of ResNets are as fast.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _SHAPES)
-    os.environ.setdefault("LRU_CACHE_CAPACITY", _SHAPES)  # ideep's
-
-
 def _say(text: str) -> None:
-    """Print what is there to be read, of which a reader such as ``head`` may not want all."""
+    """Print; ignore a closed pipe, as of ``head``."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

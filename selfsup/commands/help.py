@@ -37,7 +37,19 @@ _EXAMPLES = {
     ],
 }
 _GROUPS = {
-    "train": ["method", "backbone", "data", "views", "trainer", "logger", "online", "experiment"],
+    "train": [
+        "method",
+        "optimizer",
+        "schedule",
+        "auxiliary",
+        "backbone",
+        "data",
+        "views",
+        "trainer",
+        "logger",
+        "online",
+        "experiment",
+    ],
     "views": ["method", "backbone", "data", "views", "experiment"],
     "evaluate": ["data", "protocols"],
     "embed": ["data"],

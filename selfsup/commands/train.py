@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
+from selfsup.config import options
 from selfsup.data_config import require_paths, require_range
 from selfsup.errors import UsageError
+from selfsup.hints import near
 from selfsup.precision import require_precision
 from selfsup.processes import launched
 from selfsup.run.folder import taken
@@ -20,7 +22,7 @@ def run(config: dict[str, Any]) -> None:
         UsageError: before anything is written, where the configuration cannot work.
     """
     if config["resume"] and config["from"]:
-        raise UsageError("resume= goes on with a run and from= makes it once more; give one of the two")
+        raise UsageError("resume= continues a run, from= repeats it; give only one")
     if config["resume"]:
         config = resumed(config)
     elif config["from"]:
@@ -39,27 +41,29 @@ def check(config: dict[str, Any]) -> None:
     require_paths(config["data"])
     require_range(config["data"])
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
-        raise UsageError("the run has no length; set trainer.max_epochs or trainer.max_steps above 0")
-    if method["optimizer"]["name"] not in ("adamw", "lars", "sgd"):
-        raise UsageError(f"no optimizer '{method['optimizer']['name']}'; choose adamw, lars or sgd")
+        raise UsageError("set trainer.max_epochs or trainer.max_steps above 0: the run has no length")
+    for group, name in (("optimizer", "name"), ("schedule", "schedule")):
+        if (chosen := method["optimizer"][name]) not in options(group):
+            raise UsageError(f"no {group} '{chosen}'{near(chosen, options(group))}")
     require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config["online"])
     if config["logger"]["name"] == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
         raise UsageError("logger=tensorboard needs one more package: pip install 'selfsup[tensorboard]'")
     if "tokens" in method["requires"] and config["backbone"]["tokens"] is False:
         raise UsageError(
-            f"method={method['name']} needs patch tokens, which {config['backbone']['name']} has not; "
+            f"method={method['name']} needs patch tokens, which {config['backbone']['name']} does not have; "
             "take backbone=vit_mini, vit_tiny, vit_small or vit_base"
         )
-    if "whole_batch" in method["requires"] and trainer["accumulate_grad_batches"] > 1:
-        raise UsageError(
-            f"the loss of method={method['name']} compares all images of a batch, so accumulating batches "
-            "would change it; raise batch_size instead of trainer.accumulate_grad_batches"
-        )
-    if "whole_batch" in method["requires"] and config["batch_size"] < 2:
-        raise UsageError(
-            f"the loss of method={method['name']} compares the images of a batch; take batch_size=2 or more"
-        )
+    losses = {f"method={method['name']}": method}
+    losses |= {f"auxiliary={name}": settings for name, settings in (config.get("auxiliary") or {}).items()}
+    for name, settings in losses.items():
+        if "whole_batch" in settings["requires"] and trainer["accumulate_grad_batches"] > 1:
+            raise UsageError(
+                f"the loss of {name}, as it is set, compares all images of a batch, so accumulating batches "
+                "would change it; raise batch_size instead of trainer.accumulate_grad_batches"
+            )
+        if "whole_batch" in settings["requires"] and config["batch_size"] < 2:
+            raise UsageError(f"the loss of {name} compares the images of a batch; take batch_size=2 or more")
     # Only the first process makes the folder; the others may find it made.
     named = config["resume"] is None and config["name"] is not None
     if launched().rank == 0 and named and (why := taken(Path(str(config["out"])) / str(config["name"]))):

@@ -33,9 +33,10 @@ def run(config: dict[str, Any]) -> None:
 
     import torch
 
+    from selfsup.build import count_devices, make_encoder, make_method
     from selfsup.data import load_data
-    from selfsup.run.build import count_devices, make_encoder, make_method, quiet
     from selfsup.run.contact_sheet import contact_sheet
+    from selfsup.runtime import quiet
 
     quiet()
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"

@@ -21,7 +21,8 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
     """Maps ``(epoch, indices)`` to a batch.
 
     Of a source in memory the batch holds whole images, uint8 ``(N, 3, H, W)``, on ``device``. Of files it
-    holds crops, one uint8 ``(N, 3, size, size)`` a view: each image is decoded once for all its views.
+    holds crops, one uint8 ``(N, 3, size, size)`` a view, and ``size``, the images' heights and widths
+    ``(N, 2)``: each image is decoded once for all its views.
     The place of an image that cannot be read is taken by another one of the batch, or of the data where
     the batch has none, so that every process has as many; ``skipped`` names it.
     """
@@ -42,15 +43,15 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
             batch: dict[str, Any] = {"image": self.images[index], "skipped": []}
         else:
             try:
-                crops, index, skipped = self._read(epoch, indices)
+                batch = self._read(epoch, indices)
             except UsageError as error:
                 return error
-            batch = {"image": crops, "skipped": skipped}
+            index = batch["index"]
         if self.labels is not None:
             batch["label"] = self.labels[index]
         return {**batch, "index": index, "epoch": epoch}
 
-    def _read(self, epoch: int, indices: list[int]) -> tuple[list[torch.Tensor], torch.Tensor, list[Any]]:
+    def _read(self, epoch: int, indices: list[int]) -> dict[str, Any]:
         read, skipped = read_crops(self.source, indices, self.plan, epoch)
         if not read:
             step = max(1, len(self.source) // OTHERS)
@@ -66,8 +67,9 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
         substitutes = list(read)
         kept = [i if i in read else substitutes[n % len(substitutes)] for n, i in enumerate(indices)]
         # In a worker this puts a view's crops straight into the memory that the training shares.
-        views = [default_collate(list(view)) for view in zip(*(read[i] for i in kept), strict=True)]
-        return views, torch.tensor(kept), skipped
+        views = [default_collate(list(view)) for view in zip(*(read[i][0] for i in kept), strict=True)]
+        sizes = default_collate([read[i][1] for i in kept])
+        return {"image": views, "size": sizes, "index": torch.tensor(kept), "skipped": skipped}
 
 
 class TrainingLoader(DataLoader[Any]):

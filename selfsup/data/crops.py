@@ -13,19 +13,20 @@ Skipped = tuple[str, str]
 
 def read_crops(
     source: ImageFiles, indices: list[int], plan: ViewPlan, epoch: int
-) -> tuple[dict[int, list[Tensor]], list[Skipped]]:
-    """Crops of the images that can be read, by index, and (name, reason) of the others.
+) -> tuple[dict[int, tuple[list[Tensor], Tensor]], list[Skipped]]:
+    """Crops and size (height, width) of the images that can be read, by index; (name, reason) of the others.
 
     Each image is decoded once for all its views, and a JPEG no larger than the views need. The crops
     are uint8 ``(3, size, size)`` and lie where ``plan.crop`` puts them.
     """
     place = plan.places(torch.tensor(indices), epoch)
-    crops: dict[int, list[Tensor]] = {}
+    crops: dict[int, tuple[list[Tensor], Tensor]] = {}
     skipped: list[Skipped] = []
     for row, i in enumerate(indices):
         try:
             picture = source.picture(i)
-            crops[i] = _crops(picture, place(row, picture.height, picture.width), plan)
+            height, width = picture.height, picture.width
+            crops[i] = _crops(picture, place(row, height, width), plan), torch.tensor([height, width])
         except UnreadableImage as error:
             skipped.append((error.name, error.reason))
     return crops, skipped

@@ -10,8 +10,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from selfsup.backbone_names import current_name, require_timm_name
 from selfsup.backbones import small_stem  # noqa: F401  (registers its models with timm)
-from selfsup.backbones.names import current_name, require_timm_name
 from selfsup.encoder.limits import check_arguments
 from selfsup.encoder.positions import fix_positions
 from selfsup.encoder.resizing import Resizing

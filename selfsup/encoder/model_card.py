@@ -96,7 +96,7 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         origin=f" trained without labels by `{method}` on `{data}`" if method else "",
         size=config["pretrained_cfg"]["input_size"][-1],
         dim=config["num_features"],
-        registers="\nimport selfsup  # registers its architecture" if _is_ours(architecture) else "",
+        registers="\nimport selfsup.backbones  # has its architecture" if _is_ours(architecture) else "",
         values=_values(config),
         training=_training(card),
         scores=_scores(card),

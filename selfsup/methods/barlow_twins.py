@@ -4,7 +4,7 @@ Zbontar et al. 2021, "Barlow Twins: Self-Supervised Learning via Redundancy Redu
 arXiv:2103.03230.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +12,10 @@ import torch
 from lightly.models.modules.heads import BarlowTwinsProjectionHead
 from torch import Tensor
 
-from selfsup.methods.base import Method, require_views
+from selfsup.methods.base import Method
+from selfsup.methods.batch import Batch, Output
+from selfsup.methods.failures import DIMENSIONS, FLOOR, SAME_VIEW, TRIVIAL
+from selfsup.methods.requirements import require_views
 from selfsup.objectives import barlow_twins, floors
 
 
@@ -24,25 +27,23 @@ class BarlowTwins(Method):
         projector: ``hidden`` and ``out`` widths of the projector.
     """
 
+    failures = (SAME_VIEW, DIMENSIONS, TRIVIAL, FLOOR)
+
     def __init__(self, *, lambda_: float, projector: Mapping[str, int], **common: Any) -> None:
         super().__init__(**common)
         require_views(self.views, 2, "barlow")
         self.lambda_, self.width = lambda_, projector["out"]
         self.projector = BarlowTwinsProjectionHead(self.encoder.dim, projector["hidden"], projector["out"])
 
-    @property
-    def whole_batch(self) -> bool:
-        return True
-
-    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
+    def loss(self, batch: Batch) -> Output:
         # One forward a view: the views are distributed differently, and so are their batch statistics.
-        embeddings = [self.projector(self.encoder(view)) for view in views]
-        pairs = list(combinations(embeddings, 2))
+        features = [self.encoder(view) for view in batch.views]
+        pairs = list(combinations([self.projector(each) for each in features], 2))
         loss = torch.stack([barlow_twins(one, other, self.lambda_) for one, other in pairs]).mean()
-        return loss, {}
+        return Output(loss, features)
 
-    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
-        features = self.encoder(views[0])
+    def observe(self, batch: Batch) -> dict[str, Tensor]:
+        features = self.encoder(batch.views[0])
         return {"backbone": features, "embedding": self.projector(features)}
 
     def marks(self) -> dict[str, float]:

@@ -4,19 +4,22 @@ Caron et al. 2021, "Emerging Properties in Self-Supervised Vision Transformers",
 targets as in Oquab et al. 2023, "DINOv2", arXiv:2304.07193.
 """
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightly.models.modules.heads import DINOProjectionHead
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
-from selfsup.methods.base import Method, by_size, require_views
+from selfsup.methods.base import Method
+from selfsup.methods.batch import Batch, Output, by_size
+from selfsup.methods.failures import ONE_PROTOTYPE, SAME_VIEW, TEACHER, UNIFORM_TEACHER
+from selfsup.methods.parts import Centre, FrozenAtFirst, Teacher
+from selfsup.methods.requirements import require_views
 from selfsup.objectives import dino, dino_center, floors, swav
-from selfsup.optim import cosine, linear, part, update_average
+from selfsup.optim import linear, part
 
 
 class DINO(Method):
@@ -38,7 +41,7 @@ class DINO(Method):
         freeze_last_layer: share of the run in which the last layer is not updated.
     """
 
-    center: Tensor
+    failures = (TEACHER, SAME_VIEW, UNIFORM_TEACHER, ONE_PROTOTYPE)
 
     def __init__(
         self,
@@ -60,20 +63,7 @@ class DINO(Method):
         if centering not in ("mean", "sinkhorn"):
             raise UsageError(f"method.centering is mean or sinkhorn, got '{centering}'")
         self.centering = centering
-        self.head: DINOProjectionHead = self._head(head)
-        self.teacher_head = self._head(head)
-        # The weight-normed layer cannot be deep-copied: its weight is computed, not a parameter.
-        self.teacher_head.load_state_dict(self.head.state_dict())
-        self.teacher = deepcopy(self.encoder)
-        self.teacher.requires_grad_(False)
-        self.teacher_head.requires_grad_(False)
-        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
-        self.momentum, self.center_momentum = momentum, center_momentum
-        self.freeze_last_layer = freeze_last_layer
-        self.register_buffer("center", torch.zeros(head["out"]))
-
-    def _head(self, head: Mapping[str, Any]) -> DINOProjectionHead:
-        return DINOProjectionHead(
+        self.head = DINOProjectionHead(
             self.encoder.dim,
             head["hidden"],
             head["bottleneck"],
@@ -81,61 +71,45 @@ class DINO(Method):
             batch_norm=head["batch_norm"],
             norm_last_layer=head["norm_last_layer"],
         )
+        self.teacher = Teacher(nn.Sequential(self.encoder, self.head), momentum)
+        self.center = Centre(head["out"], center_momentum)
+        self.held = FrozenAtFirst(self.head.last_layer, freeze_last_layer)
+        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
 
-    @property
-    def temperature(self) -> float:
+    def loss(self, batch: Batch) -> Output:
+        teacher = self.teacher(torch.cat(list(batch.views[: self.large]))).unflatten(0, (self.large, -1))
+        features = torch.cat([self.encoder(views) for views in by_size(batch.views)])
+        student = self.head(features).unflatten(0, (len(batch.views), -1))
+        temperature = self.temperature(batch)
+        if self.centering == "sinkhorn":
+            loss = swav(student, teacher, self.student_temperature, temperature)
+        else:
+            self.center.gather(dino_center(teacher))
+            loss = dino(student, teacher, self.center.value, self.student_temperature, temperature)
+        return Output(loss, features.chunk(len(batch.views)), {"teacher_temperature": temperature})
+
+    def temperature(self, batch: Batch) -> float:
         """Of the teacher, at this step."""
         warm = self.teacher_temperature
-        steps = part(warm["warmup"], self.total_steps)
-        return linear(self.global_step, steps, warm["start"], warm["end"]) if steps else warm["end"]
-
-    @property
-    def whole_batch(self) -> bool:
-        return self.centering == "sinkhorn"
-
-    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
-        with torch.no_grad():
-            large = torch.cat(list(views[: self.large]))
-            teacher = self.teacher_head(self.teacher(large)).unflatten(0, (self.large, -1))
-        features = torch.cat([self.encoder(batch) for batch in by_size(views)])
-        student = self.head(features).unflatten(0, (len(views), -1))
-        temperature = self.temperature
-        scalars: dict[str, Tensor | float] = {"teacher_temperature": temperature}
-        if self.centering == "sinkhorn":
-            return swav(student, teacher, self.student_temperature, temperature), scalars
-        self.of_step.add(center=dino_center(teacher))
-        return dino(student, teacher, self.center, self.student_temperature, temperature), scalars
-
-    def before_update(self) -> None:
-        if self.global_step < self.freeze_last_layer * self.total_steps:
-            # None, not zero: an optimizer still decays and carries on a parameter whose gradient is zero.
-            for parameter in self.head.last_layer.parameters():
-                parameter.grad = None
-
-    def after_step(self) -> None:
-        if "center" in self.of_step:
-            self.center.lerp_(self.of_step["center"].to(self.center), 1 - self.center_momentum)
-        momentum = cosine(self.global_step, self.total_steps, self.momentum["start"], self.momentum["end"])
-        # The teacher runs in training mode and so has batch statistics of its own.
-        update_average(self.teacher, self.encoder, momentum, buffers=False)
-        update_average(self.teacher_head, self.head, momentum, buffers=False)
+        steps = part(warm["warmup"], batch.steps)
+        return linear(batch.step, steps, warm["start"], warm["end"]) if steps else warm["end"]
 
     def learned_encoder(self) -> Encoder:
-        return self.teacher
+        encoder = self.teacher.copy_of(self.encoder)
+        assert isinstance(encoder, Encoder)
+        return encoder
 
-    def average(self) -> Encoder:
-        return self.teacher
-
-    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
-        features = self.teacher(views[0])
-        teacher = self.teacher_head(features).float() - self.center
-        student = self.head(self.encoder(views[0])).float()
+    def observe(self, batch: Batch) -> dict[str, Tensor]:
+        encoder, head = self.teacher.module.children()
+        features = encoder(batch.views[0])
+        teacher = head(features).float() - self.center.value
+        student = self.head(self.encoder(batch.views[0])).float()
         return {
             "backbone": features,
             "embedding": student,
-            "teacher": (teacher / self.temperature).softmax(dim=-1),
+            "teacher": (teacher / self.temperature(batch)).softmax(dim=-1),
             "student": (student / self.student_temperature).softmax(dim=-1),
         }
 
     def marks(self) -> dict[str, float]:
-        return {"trivial": floors.dino(len(self.center))}
+        return {"trivial": floors.dino(len(self.center.value))}

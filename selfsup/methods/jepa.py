@@ -5,8 +5,7 @@ Architecture", arXiv:2301.08243.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,9 +15,13 @@ from torch.nn.functional import cosine_similarity, layer_norm
 
 from selfsup.encoder import Encoder, take
 from selfsup.errors import UsageError
-from selfsup.methods.base import Method, require_full_size, require_heads
+from selfsup.methods.base import Method
+from selfsup.methods.batch import Batch, Output
+from selfsup.methods.failures import TEACHER, Bound, Failure
+from selfsup.methods.parts import Teacher
+from selfsup.methods.requirements import require_full_size, require_heads
 from selfsup.objectives import block_masks, floors, latent_prediction
-from selfsup.optim import linear, update_average
+from selfsup.optim import linear
 
 
 class JEPA(Method):
@@ -31,6 +34,27 @@ class JEPA(Method):
         momentum: of the teacher: ``start`` and ``end``, along a line.
     """
 
+    failures = (
+        TEACHER,
+        Failure(
+            "collapsed targets",
+            (Bound("target_std", below=0.5, of_start=True), Bound("loss_trivial", below=0.1)),
+            "the teacher's tokens hardly differ between images (std {target_std:.2g}) since step {since}",
+            "check that the targets get no gradient, or raise method.momentum.start",
+            patience=1,
+        ),
+        Failure(
+            "position-only prediction",
+            (Bound("context_gain", below=0.02), Bound("loss_trivial", below=0.5)),
+            "the predictor does not use what it sees: another image's context makes its loss only "
+            "{context_gain:.1%} worse, since step {since}",
+            "normalise the images (data.mean, data.std), or give the patch embedding more weight against the "
+            "positions",
+            patience=4,
+            from_step=400,
+        ),
+    )
+
     def __init__(
         self,
         *,
@@ -41,7 +65,7 @@ class JEPA(Method):
     ) -> None:
         super().__init__(**common)
         require_full_size(self.views, self.encoder, "jepa")
-        self.masks, self.momentum = masks, momentum
+        self.masks = masks
         rows, columns = self.encoder.grid
         try:
             block_masks(1, (rows, columns), torch.Generator(), **masks)
@@ -56,47 +80,47 @@ class JEPA(Method):
             predictor["heads"],
         )
         torch.nn.init.trunc_normal_(self.predictor.decoder.mask_token, std=0.02)
-        self.teacher = deepcopy(self.encoder).requires_grad_(False)
+        self.teacher = Teacher(self.encoder, momentum, schedule=linear, buffers=True)
 
-    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
-        images = torch.cat(list(views))
-        context, targets = self.blocks(len(images), self.generator())
-        context, targets = context.to(images.device), targets.to(images.device)
-        with torch.no_grad():
-            teacher = self.teacher.tokens(images).float()
-            target = torch.cat([take(teacher, block) for block in targets])
+    def loss(self, batch: Batch) -> Output:
+        images = batch.images
+        context, targets = self.blocks(len(images), batch.generator, images.device)
+        teacher = self.answer(images)
+        target = torch.cat([take(teacher, block) for block in targets])
         visible = self.encoder.tokens(images, keep=context)
         prediction = self.predictor(visible, [context], list(targets))
         spread = teacher.std(dim=0).mean()
-        return latent_prediction(prediction, target), {"target_std": spread}
+        return Output(latent_prediction(prediction, target), scalars={"target_std": spread})
 
-    def blocks(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def answer(self, images: Tensor) -> Tensor:
+        """The teacher's tokens ``(N, L, D)`` of whole images."""
+        return self.learned_encoder().tokens(images).float()
+
+    def blocks(self, n: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
         """Patches of the context ``(n, K)`` and of the targets ``(T, n, K')``."""
-        return block_masks(n, self.encoder.grid, generator, **self.masks)
+        context, targets = block_masks(n, self.encoder.grid, generator, **self.masks)
+        return context.to(device), targets.to(device)
 
-    def regions(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        context, targets = self.blocks(n, generator)
-        nothing = torch.zeros(n, math.prod(self.encoder.grid), dtype=torch.bool)
+    def regions(self, batch: Batch) -> dict[str, Tensor]:
+        n = len(batch.views) * len(batch)
+        context, targets = self.blocks(n, batch.generator, batch.device)
+        nothing = torch.zeros(n, math.prod(self.encoder.grid), dtype=torch.bool, device=batch.device)
         named = {"context": context} | {f"target {k}": block for k, block in enumerate(targets, 1)}
         return {name: nothing.scatter(1, patches, True) for name, patches in named.items()}
 
-    def after_step(self) -> None:
-        momentum = linear(self.global_step, self.total_steps, self.momentum["start"], self.momentum["end"])
-        update_average(self.teacher, self.encoder, momentum)
-
     def learned_encoder(self) -> Encoder:
-        return self.teacher
+        encoder = self.teacher.module
+        assert isinstance(encoder, Encoder)
+        return encoder
 
-    def average(self) -> Encoder:
-        return self.teacher
-
-    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
-        teacher = self.teacher.tokens(views[0]).float()
+    def observe(self, batch: Batch) -> dict[str, Tensor]:
+        teacher = self.answer(batch.views[0])
         # Half the images do for the predictor, and one mask for all: predictions then differ by what was
         # seen, not by where.
-        images = views[0][: -(-len(views[0]) // 2)]
-        context, targets = block_masks(1, self.encoder.grid, torch.Generator().manual_seed(0), **self.masks)
-        context, block = (m.to(images.device).expand(len(images), -1) for m in (context, targets[0]))
+        images = batch.views[0][: -(-len(batch) // 2)]
+        context, targets = self.blocks(1, batch.generator, batch.device)
+        context, block = (each.expand(len(images), -1) for each in (context, targets[0]))
         target, visible = take(teacher[: len(images)], block), self.encoder.tokens(images, keep=context)
         own, another = (
             latent_prediction(self.predictor(tokens, [context], [block]), target)
@@ -108,13 +132,10 @@ class JEPA(Method):
             "context_gain": another / own - 1,
         }
 
-    def pictures(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
-        images, (rows, columns) = views[0], self.encoder.grid
-        context, targets = block_masks(
-            len(images), (rows, columns), torch.Generator().manual_seed(0), **self.masks
-        )
-        context, targets = context.to(images.device), targets.to(images.device)
-        teacher = self.teacher.tokens(images).float()
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        images, (rows, columns) = batch.views[0], self.encoder.grid
+        context, targets = self.blocks(len(images), batch.generator, images.device)
+        teacher = self.answer(images)
         prediction = self.predictor(self.encoder.tokens(images, keep=context), [context], list(targets))
         seen = images.new_zeros(len(images), rows * columns).scatter(1, context, 1.0)
         alike = images.new_full((len(images), rows * columns), torch.nan)

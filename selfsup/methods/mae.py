@@ -3,7 +3,7 @@
 He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,10 @@ from lightly.models.modules.masked_vision_transformer_decoder_timm import Masked
 from torch import Tensor, nn
 
 from selfsup.errors import UsageError
-from selfsup.methods.base import Method, require_full_size, require_heads
+from selfsup.methods.base import Method
+from selfsup.methods.batch import Batch, Output
+from selfsup.methods.failures import Bound, Failure
+from selfsup.methods.requirements import require_full_size, require_heads
 from selfsup.objectives import floors, masked_reconstruction, patchify, random_mask, unpatchify
 
 
@@ -23,6 +26,25 @@ class MAE(Method):
         normalize: whether each patch of the target is normalised by its own mean and variance.
         decoder: ``width``, ``depth`` and ``heads`` of the decoder.
     """
+
+    failures = (
+        Failure(
+            "mask leak",
+            (Bound("loss_trivial", below=0.3),),
+            "the loss fell to {loss:.2g} within {since} steps, as if the hidden patches were seen",
+            "check that the loss is of hidden patches, and that the encoder does not get them",
+            patience=1,
+            until_share=0.2,
+        ),
+        Failure(
+            "stuck at the mean",
+            (Bound("loss_trivial", above=0.97),),
+            "the loss stays at {loss:.3f}, what predicting each patch's mean gives, since step {since}",
+            "raise method.optimizer.lr or lower method.mask_ratio",
+            patience=4,
+            from_step=150,
+        ),
+    )
 
     def __init__(
         self, *, mask_ratio: float, normalize: bool, decoder: Mapping[str, int], **common: Any
@@ -54,20 +76,20 @@ class MAE(Method):
         )
         self.predict = nn.Linear(decoder["width"], 3 * self.encoder.patch_size**2)
 
-    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
-        images = torch.cat(list(views))
-        keep, hidden = self.mask(len(images), self.generator())
-        keep, hidden = keep.to(images.device), hidden.to(images.device)
+    def loss(self, batch: Batch) -> Output:
+        images = batch.images
+        keep, hidden = self.mask(len(images), batch.generator, images.device)
         prediction = self.decode(self.encoder.sequence(images, keep), keep)
         target = patchify(images, self.encoder.patch_size)
-        return masked_reconstruction(prediction, target, hidden, normalize=self.normalize), {}
+        return Output(masked_reconstruction(prediction, target, hidden, normalize=self.normalize))
 
-    def mask(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def mask(self, n: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
         """Indices of the visible patches ``(n, K)``, and which are hidden ``(n, L)``."""
-        return random_mask(n, self.patches, self.mask_ratio, generator)
+        keep, hidden = random_mask(n, self.patches, self.mask_ratio, generator)
+        return keep.to(device), hidden.to(device)
 
-    def regions(self, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"hidden": self.mask(n, generator)[1]}
+    def regions(self, batch: Batch) -> dict[str, Tensor]:
+        return {"hidden": self.mask(len(batch.views) * len(batch), batch.generator, batch.device)[1]}
 
     def decode(self, sequence: Tensor, keep: Tensor) -> Tensor:
         """Predicted patches ``(N, L, patch² · 3)`` from the encoder's tokens ``(N, P + K, D)``."""
@@ -78,17 +100,15 @@ class MAE(Method):
         tokens = self.decoder.add_pos_embed(torch.cat([prefix, tokens], dim=1))
         return self.predict(self.decoder.decode(tokens)[:, self.encoder.prefix :])
 
-    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
+    def observe(self, batch: Batch) -> dict[str, Tensor]:
         # Of a quarter of the patches, as in training, at a quarter of the cost.
-        keep, _ = random_mask(len(views[0]), self.patches, self.mask_ratio, torch.Generator().manual_seed(0))
-        return {"backbone": self.encoder.tokens(views[0], keep.to(views[0].device)).mean(dim=1)}
+        keep, _ = self.mask(len(batch), batch.generator, batch.device)
+        return {"backbone": self.encoder.tokens(batch.views[0], keep).mean(dim=1)}
 
-    def pictures(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
-        images, patch = views[0], self.encoder.patch_size
-        keep, hidden = random_mask(
-            len(images), self.patches, self.mask_ratio, torch.Generator().manual_seed(0)
-        )
-        keep, hidden = keep.to(images.device), hidden.to(images.device).unsqueeze(-1)
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        images, patch = batch.views[0], self.encoder.patch_size
+        keep, hidden = self.mask(len(images), batch.generator, images.device)
+        hidden = hidden.unsqueeze(-1)
         target = patchify(images, patch)
         prediction = self.decode(self.encoder.sequence(images, keep), keep)
         if self.normalize:

@@ -5,7 +5,7 @@ teacher draw random numbers.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
+from selfsup.methods.batch import Batch, step_generator
 from selfsup.objectives.precision import finite_or_not
 
 IMAGES = 2  # the fewest that batch norms and negatives take
@@ -43,13 +44,13 @@ def rehearse(method: Method, name: str) -> list[str]:
     """
     if torch.is_inference_mode_enabled():  # nothing that is made in it can be trained
         return []
-    views = [_noise(size) for size in method.views.sizes]
+    batch = noise_batch(method)
     backbone = method.encoder.recipe["name"]
     trained = {key: p for key, p in method.named_parameters() if p.requires_grad}
     with _unchanged(method), finite_or_not(), torch.enable_grad():
         try:
             before = _generators()
-            loss, _ = method.loss(views)
+            loss = method(batch).loss
             drawn = _generators() != before
             gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
@@ -59,7 +60,7 @@ def rehearse(method: Method, name: str) -> list[str]:
                 f"({' '.join(str(error).split())}); take another, such as vit_tiny or resnet18"
             ) from error
         if drawn:
-            _quieten(method, views, backbone)
+            _quieten(method, batch, backbone)
         frozen = {key: p for (key, p), g in zip(trained.items(), gradients, strict=True) if g is None}
         used = _used(method, frozen) if frozen else []
     for parameter in frozen.values():
@@ -71,6 +72,18 @@ def rehearse(method: Method, name: str) -> list[str]:
             "backbone.model_args.fc_norm=false"
         )
     return used
+
+
+def noise_batch(method: Method) -> Batch:
+    """A batch of two images of noise."""
+    index, size = torch.arange(IMAGES), method.encoder.input_size
+
+    def drawn(number: int) -> dict[str, Tensor]:
+        return method.views.drawn(number, index, 0, size, size)
+
+    labels = index if method.labelled else None
+    views = [_noise(each) for each in method.views.sizes]
+    return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn)
 
 
 def _noise(size: int) -> Tensor:
@@ -88,15 +101,15 @@ def _constant(parameter: Tensor) -> bool:
     return bool(parameter.min() == parameter.max())
 
 
-def _quieten(method: Method, views: Sequence[Tensor], backbone: str) -> None:
+def _quieten(method: Method, batch: Batch, backbone: str) -> None:
     """Keep what draws without a gradient in evaluation mode, whoever puts the module around it into training.
 
     A whole teacher in evaluation mode would be another one: its batch norms would use running statistics,
     and networks that keep computed weights between passes (LeViT) would go on with those of old weights.
     """
-    for module in _drawing(method, views):
+    for module in _drawing(method, batch):
         module.register_forward_pre_hook(evaluate_only)
-    if left := _drawing(method, views):
+    if left := _drawing(method, batch):
         raise UsageError(
             f"the teacher of backbone '{backbone}' draws random numbers in evaluation mode too (in its "
             f"{type(left[0]).__name__}), so that its answers would be noise; take another, such as vit_tiny"
@@ -108,7 +121,7 @@ def evaluate_only(module: nn.Module, inputs: object) -> None:
     module.training = False
 
 
-def _drawing(method: Method, views: Sequence[Tensor]) -> list[nn.Module]:
+def _drawing(method: Method, batch: Batch) -> list[nn.Module]:
     """Modules that draw random numbers themselves in a step, and always without gradients."""
     inside: list[nn.Module] = []
     with_gradients: dict[nn.Module, bool] = {}
@@ -132,7 +145,7 @@ def _drawing(method: Method, views: Sequence[Tensor]) -> list[nn.Module]:
 
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
     try:
-        method.loss(views)
+        method(batch)
     finally:
         for handle in handles:
             handle.remove()
@@ -160,4 +173,4 @@ def _unchanged(method: Method) -> Iterator[None]:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
-        method.of_step.clear()
+        method.forget()

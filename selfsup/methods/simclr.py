@@ -4,7 +4,7 @@ Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Represe
 arXiv:2002.05709.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +12,10 @@ import torch
 from lightly.models.modules.heads import SimCLRProjectionHead
 from torch import Tensor
 
-from selfsup.methods.base import Method, by_size, require_views
+from selfsup.methods.base import Method
+from selfsup.methods.batch import Batch, Output, by_size
+from selfsup.methods.failures import DIMENSIONS, SAME_VIEW, TRIVIAL
+from selfsup.methods.requirements import require_views
 from selfsup.objectives import floors, nt_xent
 
 
@@ -24,6 +27,8 @@ class SimCLR(Method):
         projector: ``hidden``, ``out`` (widths) and ``layers`` of the projector.
     """
 
+    failures = (SAME_VIEW, DIMENSIONS, TRIVIAL)
+
     def __init__(self, *, temperature: float, projector: Mapping[str, int], **common: Any) -> None:
         super().__init__(**common)
         require_views(self.views, 2, "simclr")
@@ -32,20 +37,16 @@ class SimCLR(Method):
             self.encoder.dim, projector["hidden"], projector["out"], projector["layers"]
         )
 
-    @property
-    def whole_batch(self) -> bool:
-        return True
-
-    def loss(self, views: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor | float]]:
-        features = torch.cat([self.encoder(batch) for batch in by_size(views)])
-        embeddings = self.projector(features).chunk(len(views))
+    def loss(self, batch: Batch) -> Output:
+        features = torch.cat([self.encoder(views) for views in by_size(batch.views)])
+        embeddings = self.projector(features).chunk(len(batch.views))
         pairs = list(combinations(embeddings, 2))
         loss = torch.stack([nt_xent(one, other, self.temperature) for one, other in pairs]).mean()
         positive = torch.cosine_similarity(*pairs[0]).mean()
-        return loss, {"positive_similarity": positive.detach()}
+        return Output(loss, features.chunk(len(batch.views)), {"positive_similarity": positive.detach()})
 
-    def observe(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
-        features = self.encoder(views[0])
+    def observe(self, batch: Batch) -> dict[str, Tensor]:
+        features = self.encoder(batch.views[0])
         return {"backbone": features, "embedding": self.projector(features)}
 
     def marks(self) -> dict[str, float]:

@@ -15,6 +15,7 @@ from selfsup.objectives.masks import (
     random_mask,
     target_shapes,
 )
+from selfsup.objectives.prediction import byol
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, vicreg
 from selfsup.objectives.spread import koleo, sigreg
@@ -25,6 +26,7 @@ __all__ = [
     "barlow_twins",
     "block_masks",
     "blockwise_mask",
+    "byol",
     "default_context_size",
     "dino",
     "dino_center",

@@ -1,9 +1,32 @@
-"""What each objective is worth where nothing is learned: the marks a training run is read against.
+"""Reference losses: each objective's value where nothing is learned, and its lower bound.
 
-A run whose loss stays at such a value has collapsed, or its predictor has learned to predict nothing.
+A run whose loss stays at the value of nothing learned has collapsed, or its predictor has learned to predict
+nothing. That value of ``objective`` is the function ``objective`` here, its lower bound ``objective_least``.
 """
 
+import inspect
 import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def marks(objective: str, known: Mapping[str, Any]) -> dict[str, float]:
+    """``trivial`` and ``floor`` of an objective, as far as they are here.
+
+    Args:
+        objective: its name.
+        known: ``samples``, ``dimensions`` and the objective's own settings.
+
+    >>> marks("vicreg", {"samples": 256, "dimensions": 64, "variance": 1.0})
+    {'trivial': 0.99}
+    """
+    found = {}
+    for mark, name in (("trivial", objective), ("floor", f"{objective}_least")):
+        if (function := globals().get(name)) is not None:
+            found[mark] = function(
+                **{key: known[key] for key in inspect.signature(function).parameters if key in known}
+            )
+    return found
 
 
 def nt_xent(samples: int) -> float:

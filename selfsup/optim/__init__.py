@@ -1,8 +1,20 @@
 """Optimizers, parameter groups, schedules and moving averages."""
 
 from selfsup.optim.average import update_average
+from selfsup.optim.build import build_optimizer, learning_rate
 from selfsup.optim.groups import parameter_groups
 from selfsup.optim.lars import LARS
-from selfsup.optim.schedules import cosine, linear, part, warmup_cosine
+from selfsup.optim.schedules import cosine, linear, part, warmup_constant, warmup_cosine
 
-__all__ = ["LARS", "cosine", "linear", "parameter_groups", "part", "update_average", "warmup_cosine"]
+__all__ = [
+    "LARS",
+    "build_optimizer",
+    "cosine",
+    "learning_rate",
+    "linear",
+    "parameter_groups",
+    "part",
+    "update_average",
+    "warmup_constant",
+    "warmup_cosine",
+]

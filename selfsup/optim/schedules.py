@@ -49,6 +49,16 @@ def warmup_cosine(step: int, steps: int, warmup: int, peak: float, end: float = 
     return cosine(step if step < 0 else step - warmup, steps - warmup, peak, end)
 
 
+def warmup_constant(step: int, warmup: int, peak: float) -> float:
+    """Linearly from 0 to ``peak`` in ``warmup`` steps, and ``peak`` from then on.
+
+    Example:
+        >>> [warmup_constant(step, 10, 1.0) for step in (0, 9, 55)]
+        [0.1, 1.0, 1.0]
+    """
+    return peak * (step + 1) / warmup if step < warmup else peak
+
+
 def part(share: float, steps: int) -> int:
     """A share of a number of steps as a whole number, halves rounded up.
 

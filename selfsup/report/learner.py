@@ -1,14 +1,11 @@
 """A run's method, rebuilt from its settings and its newest checkpoint, and what it makes of images."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from selfsup.build import make_encoder, make_method
 from selfsup.callbacks.checkpoint_files import read_checkpoint
 from selfsup.data import Source
 from selfsup.data.batches import Batches
@@ -16,10 +13,11 @@ from selfsup.encoder.limits import Bounded
 from selfsup.errors import UsageError
 from selfsup.evaluation.features import evenly
 from selfsup.methods.base import Method
+from selfsup.methods.batch import Batch
 from selfsup.report.folder import Run
 from selfsup.report.gallery import denormalised
 from selfsup.report.pictures import coloured, enlarged, figure
-from selfsup.run.build import make_encoder, make_method, quiet
+from selfsup.runtime import quiet
 from selfsup.text import shown
 
 IMAGES = 4
@@ -93,8 +91,8 @@ def views_seen(method: Method, source: Source, data: dict[str, Any]) -> list[dic
     Returns:
         One a kind of view and image: ``name``, and ``views``, figures.
     """
-    rows, views = batch_views(method, source)
-    shown = [denormalised(view, data) for view in views]
+    rows, batch = few(method, source)
+    shown = [denormalised(view, data) for view in batch.views]
     return [
         {
             "name": source.name(i),
@@ -113,10 +111,10 @@ def views_seen(method: Method, source: Source, data: dict[str, Any]) -> list[dic
 @torch.inference_mode()
 def made_of(method: Method, source: Source, data: dict[str, Any]) -> list[dict[str, Any]]:
     """What the method makes of a few training images (:meth:`Method.pictures`): rows of figures by title."""
-    _, views = batch_views(method, source)
+    _, batch = few(method, source)
     rows = []
-    for title, tensor in method.pictures(views).items():
-        side = views[0].shape[-1]
+    for title, tensor in method.pictures(batch).items():
+        side = batch.views[0].shape[-1]
         shown = denormalised(tensor, data) if tensor.ndim == 4 else enlarged(coloured(tensor, 0, 1), side)
         rows.append(
             {
@@ -129,25 +127,17 @@ def made_of(method: Method, source: Source, data: dict[str, Any]) -> list[dict[s
 
 def gflops_of_training(method: Method, source: Source) -> float:
     """Multiplications and additions, in 10⁹, that an image costs in a step: all views, teacher, backward."""
-    rows, views = batch_views(method, source)
-    # Methods take their random numbers from the trainer's count of steps.
-    method.trainer = pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        plugins=[LightningEnvironment()],  # whatever a scheduler's variables say
-    )
+    rows, batch = few(method, source)
     with FlopCounterMode(display=False) as counter, torch.enable_grad():
-        method.loss(views)[0].backward()
+        method(batch).loss.backward()
     method.zero_grad()
     return float(counter.get_total_flops()) / 1e9 / len(rows)
 
 
-def batch_views(method: Method, source: Source) -> tuple[list[int], Sequence[Tensor]]:
-    """A few training images' places in the source, and their views ``(N, 3, size, size)``, normalised."""
+def few(method: Method, source: Source) -> tuple[list[int], Batch]:
+    """A few training images' places in the source, and the batch of them."""
     rows = evenly(len(source), IMAGES).nonzero().flatten().tolist()
-    batch = Batches(source, method.views)[(0, rows)]
-    if isinstance(batch, Exception):
-        raise batch
-    return batch["index"].tolist(), method.views(batch, 0)
+    raw = Batches(source, method.views)[(0, rows)]
+    if isinstance(raw, Exception):
+        raise raw
+    return raw["index"].tolist(), method.batch(raw, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from selfsup import __version__
-from selfsup.backbones.names import backbone_name
+from selfsup.backbone_names import backbone_name
 from selfsup.evaluation.verdict import SIGNS
 from selfsup.report.curves import charts, curves
 from selfsup.report.folder import Run

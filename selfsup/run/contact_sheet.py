@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from selfsup.data.batches import Batches, make_order
-from selfsup.methods.base import Method, step_generator
+from selfsup.methods.base import Method
 from selfsup.run.lettering import lettered
 from selfsup.text import shown
 
@@ -39,12 +40,14 @@ def contact_sheet(
     plan = method.views
     order = make_order(source, batch_size, plan.seed, world)
     indices = order.indices(0, torch.tensor([0]))[0].tolist()[:rows]
-    batch = Batches(source, plan)[0, indices]
-    if isinstance(batch, Exception):
-        raise batch
-    index = batch["index"]
-    views = [_pixels(view, plan.mean, plan.std) for view in plan(batch, 0)]
-    regions = method.regions(batch_size * len(plan), step_generator(method.seed, 0, 0))
+    raw = Batches(source, plan)[0, indices]
+    if isinstance(raw, Exception):
+        raise raw
+    index, batch = raw["index"], method.batch(raw)
+    views = [_pixels(view, plan.mean, plan.std) for view in batch.views]
+    # Masks are drawn for a whole batch, whose other images need not be read.
+    padded = [view[:1].expand(batch_size, -1, -1, -1) for view in batch.views]
+    regions = method.regions(replace(batch, views=padded, index=index[:1].expand(batch_size)))
 
     factor = max(1, CELL // max(plan.sizes))
     cell = factor * max(plan.sizes)
@@ -63,7 +66,7 @@ def contact_sheet(
     colours = ["black"] + [
         COLOURS[number % len(COLOURS)] for number in range(len(plan)) for _ in range(1 + bool(regions))
     ]
-    return _sheet(columns, heads, labels, colours, cell, title), batch["skipped"]
+    return _sheet(columns, heads, labels, colours, cell, title), raw["skipped"]
 
 
 def _pixels(view: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from selfsup.backbones.names import backbone_name
+from selfsup.backbone_names import backbone_name
 from selfsup.errors import UsageError
 from selfsup.files import remove_parts, write_text
 

@@ -17,7 +17,7 @@ from selfsup.data import Source
 from selfsup.encoder import Encoder, save_encoder, write_model_card
 from selfsup.report.embedding import FEWEST, nearest
 from selfsup.report.gallery import denormalised, make_gallery
-from selfsup.report.learner import batch_views
+from selfsup.report.learner import few
 from selfsup.report.pictures import sheet_of
 
 IMAGES, GFLOPS, ROWS, NEAR = 200, 100.0, 8, 8
@@ -44,7 +44,7 @@ class Share(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
-        _, views = batch_views(pl_module, self.source)
+        views = few(pl_module, self.source)[1].views
         side = max(view.shape[-1] for view in views)
         shown = [_in_corner(denormalised(view, self.data), side) for view in views]
         self._tell(trainer, partial(show, name="views", image=sheet_of(torch.stack(shown, 1)), step=0))

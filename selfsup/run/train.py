@@ -12,8 +12,18 @@ import torch
 import yaml
 from torch import nn
 
-from selfsup.backbones.names import backbone_name
+from selfsup.backbone_names import backbone_name
+from selfsup.build import (
+    compile_encoders,
+    count_devices,
+    count_steps,
+    effective_batch,
+    make_encoder,
+    make_method,
+    steps_an_epoch,
+)
 from selfsup.callbacks.checkpoint_files import last_good, trouble
+from selfsup.callbacks.length import length
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.online_settings import selecting
 from selfsup.callbacks.present import require_there
@@ -27,23 +37,13 @@ from selfsup.files import write_text
 from selfsup.methods.base import Method
 from selfsup.processes import in_trainer, lost_processes, restored_environment
 from selfsup.report import write_report
-from selfsup.run.build import (
-    compile_encoders,
-    count_devices,
-    count_steps,
-    effective_batch,
-    look_for_gpus_once,
-    make_encoder,
-    make_method,
-    quiet,
-    run_length,
-)
 from selfsup.run.environment import FILE, differences, environment, recorded, require_same_data, starts
 from selfsup.run.folder import CONFIG, DECIDED, new_folder, point_latest, remove_unused
 from selfsup.run.hand_over import hand_over, try_hand_over
 from selfsup.run.launch import agreed
 from selfsup.run.resume import changes, find_position, read_config
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
+from selfsup.runtime import look_for_gpus_once, quiet
 from selfsup.terminal import make_console, say
 
 
@@ -114,6 +114,17 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
                     device = str(trainer.strategy.root_device)
                     tell(f"Report: {write_report([folder], sources=(source, test), device=device)}")
     return folder
+
+
+def run_length(config: Mapping[str, Any], batches: int, images: int, devices: int) -> str:
+    """One line about how long a run of ``batches`` an epoch is (:func:`selfsup.callbacks.length.length`)."""
+    return length(
+        count_steps(config, batches),
+        steps_an_epoch(config, batches),
+        effective_batch(config, devices),
+        images,
+        by_steps=config["trainer"]["max_steps"] > 0,
+    )
 
 
 @contextmanager

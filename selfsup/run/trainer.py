@@ -1,7 +1,6 @@
 """Lightning's trainer for a run: precision, logger, callbacks."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich.console import Console
 from timm.layers.config import set_fused_attn
 
+from selfsup.build import effective_batch
 from selfsup.callbacks import online
 from selfsup.callbacks.checkpoint_writer import WholeFiles
 from selfsup.callbacks.checkpoints import Checkpoints
@@ -29,7 +28,6 @@ from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
 from selfsup.precision import multiplies_bf16, tell_imitation
 from selfsup.processes import in_trainer
-from selfsup.run.build import effective_batch
 from selfsup.run.launch import Environment, Launcher
 from selfsup.run.loggers import make_logger, public_name, without_machine
 from selfsup.run.share import Share
@@ -37,23 +35,6 @@ from selfsup.terminal import say
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
-_HOOKS = (  # that Lightning calls in every step
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_train_batch_end",
-)
-
-
-class Unmeasured(PassThroughProfiler):
-    """A profiler that does nothing in less time than Lightning's, which makes a generator for every hook."""
-
-    _nothing = nullcontext()
-
-    def profile(self, action_name: str) -> Any:
-        return self._nothing
 
 
 def make_trainer(
@@ -91,8 +72,7 @@ def make_trainer(
         default_root_dir=folder,
         plugins=[files, environment],
         logger=make_logger(config, folder, partial(say, console)),
-        callbacks=without_idle_hooks(callbacks),
-        profiler=Unmeasured(),
+        callbacks=callbacks,
     )
     if trainer.strategy.launcher is not None:
         nodes = settings["num_nodes"]
@@ -103,19 +83,6 @@ def make_trainer(
 def make_environment(config: Mapping[str, Any], devices: int) -> Environment:
     """What Lightning is told of the run's processes."""
     return Environment(in_trainer(devices, config["trainer"]["num_nodes"]), devices)
-
-
-def without_idle_hooks(callbacks: Iterable[pl.Callback]) -> list[pl.Callback]:
-    """The callbacks, of whose hooks in a step Lightning calls those alone that do something.
-
-    It calls whatever is callable, and what it does around a call takes longer than an empty hook.
-    """
-    found = list(callbacks)
-    for callback in found:
-        for hook in _HOOKS:
-            if getattr(type(callback), hook) is getattr(pl.Callback, hook):
-                setattr(callback, hook, None)
-    return found
 
 
 def make_share(config: Mapping[str, Any], source: Source) -> list[Share]:
@@ -135,10 +102,10 @@ def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Co
     if len(source) < FEWEST:
         say(console, f"the collapse guard is off: {len(source)} images are too few to judge by")
         return []
-    path, method = folder / "warnings.csv", config["method"]["name"]
+    path = folder / "warnings.csv"
     batch = config["batch_size"] * config["trainer"]["accumulate_grad_batches"]
     about: dict[str, Any] = {"path": path, "console": console, "seed": config["seed"], **settings}
-    return [CollapseGuard(source, method, batch_size=batch, **about)]
+    return [CollapseGuard(source, batch_size=batch, **about)]
 
 
 def make_online(
@@ -206,7 +173,7 @@ def on_gpu(accelerator: str) -> bool:
 
 
 def choose_attention(settings: Mapping[str, Any]) -> None:
-    """Have timm's blocks that are made from now on take torch's fused attention, unless it is slow here.
+    """Enable timm's fused attention, in blocks made from now on, where it is faster.
 
     It does not keep the attention matrices for the backward pass. In float32 it takes as long as timm's plain
     attention; in bfloat16 on a CPU it takes twice as long on short sequences.

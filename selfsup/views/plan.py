@@ -64,18 +64,51 @@ class ViewPlan:
             crops.append(geometry.crop_resize(images, box, mirror, size))
         return crops
 
-    def where(self, number: int, index: Tensor, epoch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Boxes ``(N, 4)`` (top, left, height, width) and mirroring ``(N,)`` bool of view ``number``."""
+    def where(
+        self, number: int, index: Tensor, epoch: int, height: int | Tensor, width: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes ``(N, 4)`` (top, left, height, width) and mirroring ``(N,)`` bool of view ``number``.
+
+        Args:
+            height, width: of all images, or of each ``(N,)``.
+        """
         view = self.views[number]
         draws = uniform(self.seed, epoch, index, number, geometry.DRAWS)
         box = geometry.random_boxes(
             draws,
-            torch.full_like(index, height),
-            torch.full_like(index, width),
+            torch.zeros_like(index) + height,
+            torch.zeros_like(index) + width,
             _pair(view.scale),
             _pair(view.ratio),
         )
         return box, draws[:, -1] < view.mirror
+
+    def drawn(
+        self, number: int, index: Tensor, epoch: int, height: int | Tensor, width: int | Tensor
+    ) -> dict[str, Tensor]:
+        """How view ``number`` of each sample is made, in numbers a network can learn from.
+
+        Returns:
+            ``box`` ``(N, 4)``, the crop's top, left, height and width as shares of the image; ``mirror``
+            ``(N,)`` bool; ``jitter`` ``(N, 4)``, factors of brightness, contrast and saturation and the hue's
+            shift in turns; ``grey`` and ``solarized`` ``(N,)`` bool; ``sigma`` ``(N,)``, the blur's width in
+            pixels.
+        """
+        box, mirror = self.where(number, index, epoch, height, width)
+        sides = torch.stack(
+            [torch.zeros_like(index) + side for side in (height, width, height, width)], dim=1
+        )
+        look = self.look(number, index, epoch)
+        none = torch.zeros_like(mirror)
+        neutral = torch.tensor([1.0, 1.0, 1.0, 0.0], device=index.device).expand(len(index), -1)
+        return {
+            "box": box / sides,
+            "mirror": mirror,
+            "jitter": neutral if look.jitter is None else look.jitter,
+            "grey": none if look.grey is None else look.grey,
+            "sigma": none.float() if look.sigma is None else look.sigma,
+            "solarized": none if look.solarized is None else look.solarized,
+        }
 
     def places(self, index: Tensor, epoch: int) -> Callable[[int, int, int], list[tuple[list[int], bool]]]:
         """Where the views of a batch lie, to be asked for an image at a time, as its size gets known.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from selfsup.build import make_encoder, make_method
 from selfsup.callbacks import checkpoint_writer, checkpoints
 from selfsup.callbacks.checkpoint_files import (
     checkpoint_path,
@@ -23,7 +24,6 @@ from selfsup.callbacks.checkpoints import Checkpoints
 from selfsup.commands import main
 from selfsup.config import load_config, options
 from selfsup.errors import UsageError
-from selfsup.run.build import make_encoder, make_method
 
 TINY = (
     "method=simclr",

@@ -32,7 +32,7 @@ def test_large_pages_are_asked_for_unless_told_otherwise(given: dict[str, str], 
 
 
 SHAPES = """
-from selfsup.commands import prepare_process
+from selfsup.runtime import prepare_process
 prepare_process()
 import torch
 layer = torch.nn.Conv2d(64, 64, 3)

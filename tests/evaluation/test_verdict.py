@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from benchmarks.rows import read
-from selfsup.callbacks.guard import Bound, failures_of
 from selfsup.callbacks.guard.record import warned
 from selfsup.evaluation import print_table
 from selfsup.evaluation.verdict import SHRUNKEN, encoder_rows, judged, sign
+from selfsup.methods.failures import COMMON, Bound
 from selfsup.terminal import make_console
 from tests.evaluation.test_suite import judge
 from tests.evaluation.toys import ToyEncoder, coloured
@@ -98,9 +98,7 @@ def test_with_labels_features_that_are_all_the_same_have_no_score() -> None:
 
 
 def test_what_is_shrunken_is_what_the_guard_calls_so() -> None:
-    (bound,) = next(
-        failure.bounds for failure in failures_of("barlow") if failure.name == "shrunken backbone"
-    )
+    (bound,) = next(failure.bounds for failure in COMMON if failure.name == "shrunken backbone")
     assert bound == Bound("backbone_rankme_centred", below=SHRUNKEN, of_start=True)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,37 +9,13 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
+from selfsup.methods.parts import Part
 from selfsup.objectives import swav
-from selfsup.run.build import make_encoder, make_method
-
-METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
-SMALL = ("backbone.model_args.depth=2", "backbone.model_args.embed_dim=32", "backbone.model_args.num_heads=2")
-
-
-def build(*overrides: str, steps: int = 100, step: int = 0) -> Method:
-    """A method with a stand-in for the trainer it asks for the step and the run's length."""
-    config = load_config("train", [*SMALL, *overrides] if "backbone=resnet10" not in overrides else overrides)
-    method = make_method(config, make_encoder(config), devices=1)
-    method._trainer = SimpleNamespace(  # type: ignore[assignment]
-        estimated_stepping_batches=steps,
-        global_step=step,
-        global_rank=0,
-        fit_loop=SimpleNamespace(total_batch_idx=step),
-        loggers=[],
-    )
-    return method
-
-
-def images(n: int = 8) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8, generator=generator)
-
-
-def views_of(method: Method, n: int = 8) -> list[torch.Tensor]:
-    return method.views({"image": images(n), "index": torch.arange(n)}, epoch=0)
+from tests.methods.building import SMALL, batch_of, build, images
 
 
 @contextmanager
@@ -53,37 +28,10 @@ def counted_tokens(method: Method) -> Iterator[list[int]]:
     handle.remove()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_gradient_reaches_every_trained_parameter(name: str) -> None:
-    method = build(f"method={name}")
-    loss, _ = method.loss(views_of(method))
-    loss.backward()
-    without = [key for key, value in method.named_parameters() if value.requires_grad and value.grad is None]
-    assert without == []
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_few_updates_lower_the_loss_of_one_batch(name: str) -> None:
-    method = build(f"method={name}", "method.optimizer.lr=3e-3")
-    optimizer = method.configure_optimizers()
-    views = views_of(method, 16)
-    losses = []
-    for _ in range(12):
-        torch.manual_seed(0)
-        if name == "dino":  # whose loss rises while the centre is found
-            method.center.zero_()  # type: ignore[operator]
-        loss, _ = method.loss(views)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-
-
 def test_mae_encodes_a_quarter_of_the_tokens() -> None:
     method = build("method=mae")
     with counted_tokens(method) as lengths:
-        method.loss(views_of(method))
+        method.loss(batch_of(method))
     assert lengths == [36 // 4 + 1]  # and the class token
 
 
@@ -104,28 +52,33 @@ def test_mae_decoder_puts_visible_patches_where_they_were() -> None:
 def test_jepa_context_excludes_the_targets_and_the_teacher_sees_all() -> None:
     method = build("method=jepa")
     with counted_tokens(method) as lengths:
-        loss, scalars = method.loss(views_of(method))
-    loss.backward()
+        output = method.loss(batch_of(method))
+    output.loss.backward()
     assert lengths[0] < 36 - 6
     assert all(p.grad is None for p in method.teacher.parameters())  # type: ignore[union-attr]
-    assert float(scalars["target_std"]) > 0
+    assert float(output.scalars["target_std"]) > 0
 
 
 def test_jepa_teacher_follows_the_student_on_a_line() -> None:
-    method = build("method=jepa", "method.momentum.start=0.9", "method.momentum.end=1.0", step=50)
+    method = build("method=jepa", "method.momentum.start=0.9", "method.momentum.end=1.0")
     student = next(p for p in method.encoder.parameters() if p.requires_grad)
     teacher = next(p for p in method.teacher.parameters() if p.shape == student.shape)  # type: ignore[union-attr]
     before = teacher.clone()
     with torch.no_grad():
         student.add_(1.0)
-    method.after_step()
+    method.after_step(50, 100)
     torch.testing.assert_close(teacher, 0.95 * before + 0.05 * student)
 
 
 def test_teacher_is_averaged_once_an_optimizer_step_however_many_batches_are_accumulated() -> None:
-    method = build("method=jepa")
     averaged: list[int] = []
-    method.after_step = lambda: averaged.append(method.global_step)  # type: ignore[method-assign]
+
+    class Counter(Part):
+        def after_step(self, step: int, steps: int) -> None:
+            averaged.append(step)
+
+    method = build("method=jepa")
+    method.add_module("counter", Counter())
     batch = {"image": images(), "index": torch.arange(8), "epoch": 0}
     trainer = pl.Trainer(
         max_epochs=1,
@@ -141,10 +94,9 @@ def test_teacher_is_averaged_once_an_optimizer_step_however_many_batches_are_acc
 
 
 def test_layer_decay_slows_the_lower_layers() -> None:
-    method = build("method=simclr", "method.optimizer.layer_decay=0.5", step=50)
+    method = build("method=simclr", "method.optimizer.layer_decay=0.5")
     optimizer = method.configure_optimizers()
-    method._trainer.optimizers = [optimizer]  # type: ignore[union-attr]
-    method.on_train_batch_start(None, 0)
+    method.set_rates(optimizer, 50, 100)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     vit: Any = method.encoder.model
     head = next(p for name, p in method.named_parameters() if not name.startswith("encoder"))
@@ -158,23 +110,22 @@ def test_layer_decay_slows_the_lower_layers() -> None:
 @pytest.mark.parametrize("backbone", ["vit_mini", "resnet10"])
 def test_dino_teacher_starts_as_the_student_with_its_head(backbone: str) -> None:
     method = build("method=dino", f"backbone={backbone}")
-    for student, teacher in ((method.encoder, method.teacher), (method.head, method.teacher_head)):
-        theirs = teacher.state_dict()  # type: ignore[union-attr]
+    for student, teacher in zip((method.encoder, method.head), method.teacher.module, strict=True):  # type: ignore[union-attr, arg-type]
+        theirs = teacher.state_dict()
         for key, value in student.state_dict().items():  # type: ignore[union-attr]
             assert torch.equal(value, theirs[key]), key
-        assert not any(p.requires_grad for p in teacher.parameters())  # type: ignore[union-attr]
+        assert not any(p.requires_grad for p in teacher.parameters())
 
 
 def test_dino_last_layer_stands_still_while_frozen_and_moves_after() -> None:
-    method = build("method=dino", "method.freeze_last_layer=0.5", steps=10)
+    method = build("method=dino", "method.freeze_last_layer=0.5")
     optimizer = method.configure_optimizers()
     last = method.head.last_layer.weight_v  # type: ignore[union-attr]
     moved = []
     for step in (0, 4, 5):
-        method._trainer.global_step = step  # type: ignore[union-attr]
         before = last.detach().clone()  # type: ignore[operator]
-        method.loss(views_of(method))[0].backward()
-        method.configure_gradient_clipping(optimizer)
+        method.loss(batch_of(method, step=step, steps=10)).loss.backward()
+        method.before_update(step, 10)
         optimizer.step()
         optimizer.zero_grad()
         moved.append(not torch.equal(before, last))  # type: ignore[arg-type]
@@ -183,26 +134,24 @@ def test_dino_last_layer_stands_still_while_frozen_and_moves_after() -> None:
 
 def test_dino_centre_moves_after_the_step_whose_loss_used_it() -> None:
     method = build("method=dino")
-    views = views_of(method)
-    with torch.no_grad():
-        large = torch.cat(views[:2])
-        expected = 0.1 * method.teacher_head(method.teacher(large)).mean(dim=0)  # type: ignore[operator]
-    first = method.loss(views)[0]
-    torch.testing.assert_close(method.loss(views)[0], first)
-    method.after_step()
-    torch.testing.assert_close(method.center, expected)
+    batch = batch_of(method)
+    expected = 0.1 * method.teacher(torch.cat(batch.views[:2])).mean(dim=0)  # type: ignore[operator, arg-type]
+    first = method.loss(batch).loss
+    torch.testing.assert_close(method.loss(batch).loss, first)
+    method.after_step(0, 100)
+    torch.testing.assert_close(method.center.value, expected)  # type: ignore[union-attr]
 
 
 def test_dino_balances_its_targets_where_asked() -> None:
     settings = ("method.centering=sinkhorn", "method.teacher_temperature.start=0.05")
     method = build("method=dino", "method.head.batch_norm=false", *settings)
-    views = views_of(method)
+    batch = batch_of(method)
     with torch.no_grad():
-        student = torch.stack([method.head(method.encoder(view)) for view in views])  # type: ignore[operator]
-        large = torch.cat(views[:2])
-        teacher = method.teacher_head(method.teacher(large)).unflatten(0, (2, -1))  # type: ignore[operator]
-    torch.testing.assert_close(method.loss(views)[0], swav(student, teacher, 0.1, 0.05), rtol=1e-4, atol=0)
-    assert method.center.abs().max() == 0  # type: ignore[operator]
+        student = torch.stack([method.head(method.encoder(view)) for view in batch.views])  # type: ignore[operator]
+        teacher = method.teacher(torch.cat(batch.views[:2])).unflatten(0, (2, -1))  # type: ignore[operator, arg-type]
+    expected = swav(student, teacher, 0.1, 0.05)
+    torch.testing.assert_close(method.loss(batch).loss, expected, rtol=1e-4, atol=0)
+    assert method.center.value.abs().max() == 0  # type: ignore[union-attr, operator]
     with pytest.raises(UsageError, match=r"method\.centering is mean or sinkhorn, got 'balanced'"):
         build("method=dino", "method.centering=balanced")
 
@@ -212,7 +161,7 @@ def test_dino_clips_each_tensor_by_itself() -> None:
     for parameter in method.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.ones_like(parameter)
-    method.configure_gradient_clipping(None)
+    method.before_update(50, 100)
     norms = torch.stack([p.grad.norm() for p in method.parameters() if p.grad is not None])
     torch.testing.assert_close(norms, torch.full_like(norms, 0.5), atol=1e-3, rtol=0)
 
@@ -231,21 +180,9 @@ def test_impossible_combinations_are_one_sentence(overrides: tuple[str, ...], wo
         make_method(config, make_encoder(config), devices=1)
 
 
-def test_a_module_is_not_overwritten_by_words_or_nothing() -> None:
-    method = build("method=simclr")
-    method.note = "plain"  # type: ignore[assignment]
-    method.note = torch.nn.Linear(2, 2)
-    assert "note.weight" in method.state_dict()
-    with pytest.raises(TypeError, match="module"):
-        method.note = "words"  # type: ignore[assignment]
-    method.note = None  # type: ignore[assignment]
-    assert "note.weight" not in method.state_dict()
-
-
 def test_any_method_takes_any_plan_with_enough_views() -> None:
     method = build("method=simclr", "views=dino")
-    loss, _ = method.loss(views_of(method))
-    assert torch.isfinite(loss)
+    assert torch.isfinite(method.loss(batch_of(method)).loss)
 
 
 @pytest.mark.parametrize(

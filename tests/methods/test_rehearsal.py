@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config, options
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
-from selfsup.run.build import make_encoder, make_method
-from tests.methods.test_methods import SMALL, views_of
+from tests.methods.building import SMALL, batch_of
 
 
 def setting(**model_args: Any) -> list[str]:
@@ -29,7 +29,7 @@ def built(name: str, *overrides: str, encoder: Encoder | None = None) -> Method:
 
 
 def without_gradient(method: Method) -> list[str]:
-    method.loss(views_of(method))[0].backward()
+    method.loss(batch_of(method)).loss.backward()
     return [key for key, p in method.named_parameters() if p.requires_grad and p.grad is None]
 
 
@@ -124,7 +124,7 @@ class Always(nn.Module):
 def teaching(method: Method) -> Tensor:
     """What the teacher says of a batch."""
     teacher: Any = method.average()
-    images = views_of(method)[0]
+    images = batch_of(method).views[0]
     with torch.no_grad():
         if method.encoder.has_tokens:
             return torch.cat([teacher.tokens(images).flatten(1), teacher(images)], dim=1)
@@ -142,7 +142,7 @@ def require_quiet(method: Method) -> None:
         module.training = True
     assert torch.equal(first, teaching(method))
     with torch.no_grad():
-        images = views_of(method)[0]
+        images = batch_of(method).views[0]
         assert not torch.equal(method.encoder(images), method.encoder(images))  # the student's stays
 
 
@@ -179,6 +179,6 @@ def test_batch_norms_of_a_teacher_go_on_using_the_batch() -> None:
     require_quiet(method)
     teacher: Any = method.average()
     before = {key: value.clone() for key, value in teacher.state_dict().items() if "running_mean" in key}
-    halves = torch.cat([teacher(half) for half in views_of(method)[0].chunk(2)])
-    assert not torch.allclose(halves, teacher(views_of(method)[0]), atol=1e-3)
+    halves = torch.cat([teacher(half) for half in batch_of(method).views[0].chunk(2)])
+    assert not torch.allclose(halves, teacher(batch_of(method).views[0]), atol=1e-3)
     assert all(not torch.equal(value, teacher.state_dict()[key]) for key, value in before.items())

@@ -1,29 +1,25 @@
 """A step of accumulated micro-batches is the step of one batch: its state, its gradient, what is logged."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from selfsup.commands.train import check
 from selfsup.config import load_config, options
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
+from selfsup.methods.parts import Part
 from selfsup.methods.step import StepMeans
-from selfsup.run.build import make_encoder, make_method
-from tests.methods.test_methods import SMALL, images, views_of
+from tests.methods.building import SMALL, batch_of, build, images
 
 # Not batch norms, whose statistics are of a micro-batch; and weights that stay where they are.
 DINO = ("method=dino", "method.head.batch_norm=false", "method.head.out=64", "method.optimizer.lr=1e-12")
 
 
-def built(*overrides: str) -> Method:
-    config = load_config("train", [*SMALL, *overrides])
-    return make_method(config, make_encoder(config), devices=1)
-
-
-def fit(method: Method, batch_size: int, accumulated: int, samples: int = 32, **hooks: Any) -> pl.Trainer:
+def fit(method: Method, batch_size: int, accumulated: int, samples: int = 32) -> pl.Trainer:
     """An epoch over the same samples in the same order."""
     pixels, index = images(samples), torch.arange(samples)
     batches = [
@@ -38,62 +34,64 @@ def fit(method: Method, batch_size: int, accumulated: int, samples: int = 32, **
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    for name, hook in hooks.items():
-        setattr(method, name, hook)
     trainer.fit(method, DataLoader(batches, batch_size=None))
     return trainer
 
 
 @pytest.mark.parametrize(("batch_size", "accumulated"), [(32, 1), (8, 4), (1, 32), (8, 5)])
 def test_the_centre_moves_once_a_step_by_the_mean_of_all_samples(batch_size: int, accumulated: int) -> None:
-    method = built(*DINO)
-    with torch.no_grad():
-        large = torch.cat(views_of(method, 32)[:2])
-        expected = 0.1 * method.teacher_head(method.teacher(large)).mean(dim=0)  # type: ignore[operator]
+    method = build(*DINO)
+    large = torch.cat(batch_of(method, 32).views[:2])  # type: ignore[arg-type]
+    expected = 0.1 * method.teacher(large).mean(dim=0)  # type: ignore[operator]
     fit(method, batch_size, accumulated)
-    torch.testing.assert_close(method.center, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(method.center.value, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_a_skipped_step_leaves_the_centre_and_nothing_for_the_next() -> None:
-    method = built(*DINO)
-    with torch.no_grad():
-        large = torch.cat([view[16:] for view in views_of(method, 32)[:2]])
-        expected = 0.1 * method.teacher_head(method.teacher(large)).mean(dim=0)  # type: ignore[operator]
+    method = build(*DINO)
+    large = torch.cat([view[16:] for view in batch_of(method, 32).views[:2]])
+    expected = 0.1 * method.teacher(large).mean(dim=0)  # type: ignore[operator]
 
-    def first_is_skipped() -> None:
-        method.step_skipped = method.global_step == 0
+    class Skip(Part):
+        def before_update(self, step: int, steps: int) -> None:
+            method.step_skipped = step == 0
 
-    fit(method, 8, 2, before_update=first_is_skipped)
-    torch.testing.assert_close(method.center, expected, atol=1e-6, rtol=1e-6)
+    method.add_module("skip", Skip())
+    fit(method, 8, 2)
+    torch.testing.assert_close(method.center.value, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_an_epochs_last_step_of_fewer_micro_batches_has_their_mean_gradient() -> None:
-    method = built(*DINO, "method.optimizer.clip=null", "method.freeze_last_layer=0.0")
+    method = build(*DINO, "method.optimizer.clip=null", "method.freeze_last_layer=0.0")
     trained = [p for p in method.parameters() if p.requires_grad]
-    last = [view[16:] for view in views_of(method, 24)]
-    expected = torch.autograd.grad(method.loss(last)[0], trained)
+    pixels, index = images(24)[16:], torch.arange(16, 24)
+    last = batch_of(method, image=pixels, index=index, step=1, steps=2)
+    expected = torch.autograd.grad(method.loss(last).loss, trained)
+    method.forget()
     seen: list[list[torch.Tensor]] = []
 
-    def keep() -> None:
-        seen.append([p.grad.clone() for p in trained if p.grad is not None])
+    class Keep(Part):
+        def before_update(self, step: int, steps: int) -> None:
+            seen.append([p.grad.clone() for p in trained if p.grad is not None])
 
-    trainer = fit(
-        method,
-        8,
-        2,
-        samples=24,
-        before_update=keep,
-        after_step=lambda: method.center.zero_(),  # type: ignore[operator]
-    )
+        def after_step(self, step: int, steps: int) -> None:
+            method.center.value.zero_()  # type: ignore[union-attr, operator]
+
+    method.add_module("keep", Keep())  # after the centre
+    trainer = fit(method, 8, 2, samples=24)
     assert trainer.global_step == len(seen) == 2
     for gradient, right in zip(seen[1], expected, strict=True):
         torch.testing.assert_close(gradient, right, atol=1e-6, rtol=1e-4)
 
 
 def test_what_is_logged_is_the_mean_over_the_micro_batches() -> None:
-    method = built(*DINO)
-    views = views_of(method, 32)
-    losses = [method.loss([view[rows] for view in views])[0].item() for rows in torch.arange(32).split(8)]
+    method = build(*DINO)
+    parts = torch.arange(32).split(8)
+    losses = [
+        method.loss(batch_of(method, steps=1, image=images(32)[rows], index=rows)).loss.item()
+        for rows in parts
+    ]
+    method.forget()
     assert max(losses) - min(losses) > 1e-4
     trainer = fit(method, 8, 4)
     assert float(trainer.callback_metrics["loss"]) == pytest.approx(sum(losses) / 4, abs=1e-6)
@@ -102,10 +100,10 @@ def test_what_is_logged_is_the_mean_over_the_micro_batches() -> None:
 
 def test_looking_at_a_loss_changes_nothing_of_a_method() -> None:
     for name in options("method"):
-        method = built(f"method={name}", *(DINO[1:3] if name == "dino" else ()))
+        method = build(f"method={name}", *(DINO[1:3] if name == "dino" else ()))
         method.encoder.requires_grad_(False)
         before = {key: value.clone() for key, value in method.state_dict().items()}
-        method.loss(views_of(method))
+        method.loss(batch_of(method))
         moved = [k for k, v in method.state_dict().items() if not torch.equal(v, before[k])]
         assert all(key.rpartition(".")[2] in NORMS for key in moved), moved
 
@@ -132,18 +130,23 @@ SETTINGS += [("method=dino", "method.centering=sinkhorn")]  # type: ignore[list-
 @pytest.mark.parametrize("settings", SETTINGS, ids=" ".join)
 def test_a_loss_that_compares_samples_says_so_and_is_not_accumulated(settings: tuple[str, ...]) -> None:
     """Where the loss is a mean over samples, no sample's gradient depends on another's pixels."""
-    method = built(*settings).eval()  # batch norms take running statistics
+    method = build(*settings).eval()  # batch norms take running statistics
+    config = load_config("train", [*SMALL, *settings, "trainer.accumulate_grad_batches=2"])
 
     def gradient_of_the_second(first: float) -> torch.Tensor:
-        views = [view.clone() for view in views_of(method)]
+        batch = batch_of(method)
+        views = [view.clone() for view in batch.views]
         for view in views:
             view[0] = view[0] * first + 1 - first
             view.requires_grad_()
-        return torch.autograd.grad(method.loss(views)[0], views[0])[0][1]
+        return torch.autograd.grad(method.loss(replace(batch, views=views)).loss, views[0])[0][1]
 
     one, other = gradient_of_the_second(1.0), gradient_of_the_second(-1.0)
     differs = float((one - other).norm() / one.norm())
-    assert differs > 1e-3 if method.whole_batch else differs < 1e-5
-    if method.whole_batch:
+    if "whole_batch" in config["method"]["requires"]:
+        assert differs > 1e-3
         with pytest.raises(UsageError, match=r"raise batch_size instead of trainer\.accumulate_grad_batches"):
-            built(*settings, "trainer.accumulate_grad_batches=2")
+            check(config)
+    else:
+        assert differs < 1e-5
+        check(config)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.data import ImageArray
 from selfsup.report.cost import cost
 from selfsup.report.folder import Run
 from selfsup.report.gallery import gflops_an_image
 from selfsup.report.learner import gflops_of_training
-from selfsup.run.build import make_encoder, make_method
 
 WIDTH, HIDDEN, OUT = 48, 64, 32
 SMALL = [

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfsup.run.build import look_for_gpus_once
+from selfsup.runtime import look_for_gpus_once
 
 
 @pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="a torch without CUDA looks for no GPU")

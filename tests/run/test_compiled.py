@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from selfsup import build
+from selfsup.build import compile_encoders, make_encoder, make_method
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.encoder import Encoder
-from selfsup.run import build
-from selfsup.run.build import compile_encoders, make_encoder, make_method
 
 SMALL = ["data.image_size=16", "backbone.model_args={patch_size: 4, embed_dim: 32, depth: 2, num_heads: 2}"]
 

@@ -9,11 +9,12 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
+from selfsup.build import make_encoder, make_method
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import make_order, training_loader
-from selfsup.run.build import make_encoder, make_method
+from selfsup.methods.batch import step_generator
 from selfsup.run.contact_sheet import HIDDEN, contact_sheet
 
 SMALL = ("backbone.model_args.depth=1", "backbone.model_args.embed_dim=32", "backbone.model_args.num_heads=2")
@@ -36,9 +37,9 @@ def first_step(method: Any, source: Any) -> tuple[list[torch.Tensor], Any]:
     loss = method.loss
     mask = {"mask", "blocks"} & set(dir(method))
 
-    def watch(views: Any) -> Any:
-        seen.setdefault("views", [view.clone() for view in views])
-        return loss(views)
+    def watch(batch: Any) -> Any:
+        seen.setdefault("views", [view.clone() for view in batch.views])
+        return loss(batch)
 
     for name in mask:
         own = getattr(method, name)
@@ -97,8 +98,9 @@ def test_views_and_masks_are_those_of_the_first_step(name: str) -> None:
 
 def test_regions_of_jepa_are_its_blocks() -> None:
     method = build("method=jepa")
-    context, targets = method.blocks(5, torch.Generator().manual_seed(3))
-    regions = method.regions(5, torch.Generator().manual_seed(3))
+    context, targets = method.blocks(5, step_generator(method.seed, 0), torch.device("cpu"))
+    pixels = torch.zeros(5, 3, 10, 10, dtype=torch.uint8)
+    regions = method.regions(method.batch({"image": pixels, "index": torch.arange(5)}))
     assert list(regions) == ["context", "target 1", "target 2", "target 3", "target 4"]
     for row in range(5):
         assert regions["context"][row].nonzero().flatten().tolist() == context[row].tolist()

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pytorch_lightning.loggers import Logger
 
-from selfsup.callbacks.guard import Bound, Failure
 from selfsup.callbacks.guard import callback as guard_callback
 from selfsup.commands import main
 from selfsup.config import load_config
+from selfsup.methods.failures import Bound, Failure
 from selfsup.run import loggers, trainer
 from selfsup.run.loggers import Detached, without_machine
 
@@ -80,7 +80,7 @@ def test_a_logger_gets_the_name_of_what_the_guard_warns_of(
     recorder = Recorder()
     monkeypatch.setattr(trainer, "make_logger", lambda config, folder, tell: Detached(recorder, tell))
     always = Failure("always", (Bound("update", above=-1.0),), "it is so", "do not mind")
-    monkeypatch.setattr(guard_callback, "failures_of", lambda method: (always,))
+    monkeypatch.setattr(guard_callback, "failures_of", lambda own: (always,))
     watched = ("guard.enabled=true", "guard.every=1", "guard.images=16")
     assert main(["train", f"out={tmp_path}", "name=run", *TINY, *watched]) == 0
     named = [(step, row) for step, row in recorder.rows if "guard/named/always" in row]

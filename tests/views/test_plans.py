@@ -1,15 +1,14 @@
 """The plans of configs/views: what the papers say, and that any method takes any of them."""
 
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config, options
 from selfsup.errors import UsageError
-from selfsup.run.build import make_encoder, make_method
 
 METHODS, PLANS = options("method"), options("views")
 SMALL = (
@@ -40,17 +39,10 @@ def test_any_method_takes_any_plan_or_says_why_not(method: str, plan: str) -> No
             make_method(config, encoder, devices=1)
         return
     module = make_method(config, encoder, devices=1)
-    module._trainer = SimpleNamespace(  # type: ignore[assignment]
-        estimated_stepping_batches=10,
-        global_step=1,
-        global_rank=0,
-        fit_loop=SimpleNamespace(total_batch_idx=1),
-        loggers=[],
-    )
     images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
-    made = module.views({"image": images, "index": torch.arange(8)}, 0)
-    assert len(made) == views
-    loss, _ = module.loss(made)
+    batch = module.batch({"image": images, "index": torch.arange(8)})
+    assert len(batch.views) == views
+    loss = module.loss(batch).loss
     loss.backward()
     assert torch.isfinite(loss)
     assert any(p.grad is not None for p in encoder.parameters())

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -13,12 +14,13 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from selfsup.callbacks.guard.failures import failures_of
 from selfsup.callbacks.guard.signals import difference, measure, ratio
 from selfsup.callbacks.guard.undisturbed import undisturbed
 from selfsup.callbacks.guard.watch import Warned, Watch
 from selfsup.data.batches import Batches
 from selfsup.errors import RunStopped
+from selfsup.methods.base import Method
+from selfsup.methods.failures import failures_of
 from selfsup.tables import append_rows, rows_until, write_rows
 from selfsup.terminal import say
 
@@ -40,7 +42,6 @@ class CollapseGuard(pl.Callback):
 
     Args:
         source: the training data.
-        method: name of the method, which chooses its table of failures.
         batch_size: images that a process has an optimizer step.
         every: steps between looks.
         images: of the probe at most, drawn once from the source; all of a smaller one.
@@ -56,7 +57,6 @@ class CollapseGuard(pl.Callback):
     def __init__(
         self,
         source: Any,
-        method: str,
         *,
         batch_size: int,
         every: int,
@@ -72,7 +72,7 @@ class CollapseGuard(pl.Callback):
         self.early = min(self.every, max(every, _EARLY // 2))
         # In the order of the source, for shards are read from beginning to end.
         self.index = sorted(Random(seed).sample(range(len(source)), images))
-        self.watch = Watch(failures_of(method))
+        self.watch = Watch()
         self.newest: dict[str, float] = {}
         self.gradients: deque[float] = deque(maxlen=_REMEMBERED)
         self.loss: Tensor | float = 0.0
@@ -99,9 +99,9 @@ class CollapseGuard(pl.Callback):
         self.looked, self.length = state_dict["looked"], state_dict["length"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        plan = pl_module.views
-        batch = Batches(self.source, plan)[(0, self.index)]
-        self.views = plan(batch, 0)[:2]
+        self.watch.failures = failures_of(pl_module.failures)
+        batch = pl_module.batch(Batches(self.source, pl_module.views)[(0, self.index)])
+        self.batch = replace(batch, views=batch.views[:2])
         self.marks = pl_module.marks()
         self.last, self.told = trainer.global_step, False
         if trainer.is_global_zero:
@@ -123,7 +123,8 @@ class CollapseGuard(pl.Callback):
             return
         self.last = step
         # The mean over the step's micro-batches; nothing is read off the device here.
-        self.loss = self.loss + trainer.callback_metrics["loss"]
+        metrics = trainer.callback_metrics  # the method's own loss, without auxiliary ones
+        self.loss = self.loss + metrics.get("objective", metrics["loss"])
         self.losses += 1
         if self.due(step):
             self._look(step, trainer, pl_module)
@@ -146,20 +147,22 @@ class CollapseGuard(pl.Callback):
         if trainer.is_global_zero:
             self._tell(warned, trainer)
         if self.stop and trainer.strategy.reduce_boolean_decision(bool(warned), all=False):
-            said = warned[0].message if warned else "another process says why"
+            said = warned[0].message if warned else "see the log of another process"
             raise RunStopped(f"stopped at step {step}: {said}")
 
     def _show(self, trainer: pl.Trainer) -> None:
         newest: dict[str, Any] = {f"guard/{name}": value for name, value in self.newest.items()}
         trainer.callback_metrics.update(newest)
 
-    def _observe(self, trainer: pl.Trainer, module: Any) -> dict[str, float]:
+    def _observe(self, trainer: pl.Trainer, module: Method) -> dict[str, float]:
         """Signals of the model as it is."""
+        generator = torch.Generator().manual_seed(0)  # the same masks at every look
+        now = replace(self.batch, step=trainer.global_step, steps=module.total_steps, generator=generator)
         with undisturbed(module), trainer.precision_plugin.forward_context():
-            seen = module.observe([view.to(module.device) for view in self.views])
+            seen = module.observe(now.to(module.device))
         signals = measure(seen)
-        if len({view.shape for view in self.views}) < len(self.views):
-            signals["views_difference"] = difference(*self.views)
+        if len({view.shape for view in self.batch.views}) < len(self.batch.views):
+            signals["views_difference"] = difference(*self.batch.views)
         return signals
 
     def _of_step(self, step: int, module: Any) -> dict[str, float]:

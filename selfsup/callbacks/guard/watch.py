@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfsup.callbacks.guard.failures import Failure
+from selfsup.methods.failures import Failure
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Watch:
         failures: what to look for.
     """
 
-    def __init__(self, failures: Sequence[Failure]) -> None:
+    def __init__(self, failures: Sequence[Failure] = ()) -> None:
         self.failures = failures
         self.start: dict[str, float] = {}
         self.episodes: dict[str, dict[str, Any]] = {}

@@ -1,8 +1,8 @@
 """The guard in a run: it changes nothing, says what it sees, survives interruptions, and stops if asked."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,18 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
+from selfsup.build import make_encoder, make_method
 from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint
 from selfsup.callbacks.checkpoints import Checkpoints
-from selfsup.callbacks.guard import SIGNALS, Bound, CollapseGuard, Failure
+from selfsup.callbacks.guard import SIGNALS, CollapseGuard
 from selfsup.callbacks.guard import callback as guard_callback
 from selfsup.callbacks.guard.undisturbed import undisturbed
 from selfsup.commands import main
-from selfsup.config import load_config
+from selfsup.config import load_config, options
 from selfsup.errors import RunStopped
 from selfsup.methods.base import Method
-from selfsup.run.build import make_encoder, make_method
+from selfsup.methods.failures import Bound, Failure
+from selfsup.methods.rehearsal import noise_batch
 
 TINY = (
     "backbone.model_args.depth=1",
@@ -34,7 +36,7 @@ TINY = (
     "guard.every=2",
     "guard.images=16",
 )
-METHODS = ("simclr", "barlow", "mae", "dino", "jepa")
+METHODS = options("method")
 ALWAYS = Failure("always", (Bound("update", above=-1.0),), "it is {update:.2g} since {since}", "do not mind")
 
 
@@ -56,31 +58,30 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def _always_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_callback, "failures_of", lambda method: (ALWAYS,))
+    monkeypatch.setattr(guard_callback, "failures_of", lambda own: (ALWAYS,))
 
 
 def build(name: str, *overrides: str) -> Method:
-    """A method with a stand-in for the trainer that it asks for the step."""
     config = load_config("train", [*TINY, f"method={name}", *overrides])
-    method = make_method(config, make_encoder(config), devices=1)
-    method._trainer = SimpleNamespace(  # type: ignore[assignment]
-        estimated_stepping_batches=10, global_step=1, fit_loop=SimpleNamespace(total_batch_idx=1)
-    )
-    return method
+    return make_method(config, make_encoder(config), devices=1)
+
+
+def observed(method: Method, raw: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    batch = method.batch(raw, 1, 10, torch.Generator().manual_seed(0))
+    return method.observe(replace(batch, views=batch.views[:2]))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_looking_leaves_no_trace_in_the_method_or_the_random_generator(name: str) -> None:
     method = build(name, "backbone.model_args.drop_path_rate=0.5").train()
     method.encoder.model.norm.eval()  # whatever a part's mode is, it is kept
-    batch = {"image": torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(16)}
-    views = method.views(batch, 0)[:2]
+    raw = {"image": torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(16)}
     before = {key: value.clone() for key, value in method.state_dict().items()}
     modes = [part.training for part in method.modules()]
     random = torch.get_rng_state()
     with undisturbed(method):
-        seen = method.observe(views)
-        again = method.observe(views)
+        seen = observed(method, raw)
+        again = observed(method, raw)
     assert all(torch.equal(value, again[key]) for key, value in seen.items())
     assert all(torch.equal(value, method.state_dict()[key]) for key, value in before.items())
     assert [part.training for part in method.modules()] == modes
@@ -93,9 +94,9 @@ def test_looking_leaves_no_trace_in_the_method_or_the_random_generator(name: str
 def test_batch_norms_take_the_batch_at_hand_and_get_their_statistics_back(backbone: str) -> None:
     config = load_config("train", ["method=simclr", f"backbone={backbone}"])
     method = make_method(config, make_encoder(config), devices=1)
-    images = torch.randn(16, 3, 24, 24) * 3 + 1
+    images = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8)
     with undisturbed(method):
-        seen = method.observe([images])
+        seen = observed(method, {"image": images, "index": torch.arange(16)})
     # The projector ends in a batch norm: over the batch at hand each dimension has mean 0 and deviation 1.
     torch.testing.assert_close(seen["embedding"].mean(dim=0), torch.zeros(128), atol=1e-5, rtol=0)
     running = [value for key, value in method.state_dict().items() if "running_mean" in key]
@@ -106,7 +107,8 @@ def test_batch_norms_take_the_batch_at_hand_and_get_their_statistics_back(backbo
 def test_a_method_that_declares_nothing_is_watched_by_its_backbone() -> None:
     config = load_config("train", [*TINY, "method=simclr"])
     plain = Method(make_encoder(config), build("simclr").views, config["method"]["optimizer"], 32)
-    assert set(plain.observe([torch.randn(16, 3, 24, 24)])) == {"backbone"}
+    assert set(plain.observe(noise_batch(plain))) == {"backbone"}
+    assert plain.failures == ()
     assert plain.marks() == {}
     assert plain.average() is None
 
@@ -249,7 +251,7 @@ def guard(
     source: Any, batch_size: int = 128, every: int = 50, images: int = 128, **more: Any
 ) -> CollapseGuard:
     settings = {"every": every, "images": images, "stop": False, "path": Path("w"), "console": None, **more}
-    return CollapseGuard(source, "mae", batch_size=batch_size, **settings)
+    return CollapseGuard(source, batch_size=batch_size, **settings)
 
 
 @pytest.mark.parametrize(

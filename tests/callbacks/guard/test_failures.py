@@ -5,9 +5,11 @@ import string
 
 import pytest
 
-from selfsup.callbacks.guard import SIGNALS, Bound, Failure, failures_of
-from selfsup.callbacks.guard.failures import METHODS
+from selfsup.callbacks.guard import SIGNALS
 from selfsup.callbacks.guard.watch import Watch
+from selfsup.config import options
+from selfsup.methods.failures import COMMON, SHRUNKEN, Bound, Failure, failures_of
+from tests.methods.building import failures
 
 LOW = Failure(
     "low", (Bound("std", below=0.2),), "std is {std:.1f} since step {since}", "raise it", patience=2
@@ -92,16 +94,19 @@ def test_a_failure_whose_signals_are_not_there_is_not_looked_for() -> None:
 
 
 def test_a_method_of_its_own_table_and_one_without() -> None:
-    assert {f.name for f in failures_of("barlow")} > {f.name for f in failures_of("no such method")}
-    for method in METHODS:
-        assert len({f.name for f in failures_of(method)}) == len(failures_of(method))
+    assert {f.name for f in failures("barlow")} > {f.name for f in failures_of()} == {f.name for f in COMMON}
+    for method in options("method"):
+        assert len({f.name for f in failures(method)}) == len(failures(method))
+    # What an objective of values counts as collapse stands in for what one of directions does.
+    assert SHRUNKEN in failures("vicreg")
+    assert SHRUNKEN not in failures("barlow")
 
 
-@pytest.mark.parametrize("method", ["", *METHODS])
+@pytest.mark.parametrize("method", options("method"))
 def test_every_entry_names_signals_that_exist_and_says_what_to_do(method: str) -> None:
     signals = dict.fromkeys(SIGNALS, 0.5)
     marks = {"trivial": 1.0, "floor": 0.1, "since": 50}
-    for failure in failures_of(method):
+    for failure in failures(method):
         assert {bound.signal for bound in failure.bounds} <= set(SIGNALS), failure.name
         fields = {field for _, field, _, _ in string.Formatter().parse(failure.message) if field}
         needed = {bound.signal for bound in failure.bounds}

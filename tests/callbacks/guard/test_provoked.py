@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from benchmarks.rows import read
-from selfsup.callbacks.guard import failures_of
 from selfsup.callbacks.guard.watch import Watch
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.commands import main
 from selfsup.objectives import floors
 from tests.callbacks.guard.provoked import PROVOKED, SMALL
+from tests.methods.building import failures
 
 HEALTHY = [row for row in read("guard") if row["kind"] == "healthy"]
 CASES = {case.name: case for case in PROVOKED}
@@ -53,7 +53,7 @@ def test_a_failure_is_named_within_200_steps(
 
 def named(method: str, looks: list[dict[str, float]], steps: int) -> list[tuple[str, int]]:
     """What the guard would say of signals that were written down: failures, and when it names them."""
-    watch, found = Watch(failures_of(method)), []
+    watch, found = Watch(failures(method)), []
     marks = {"trivial": floors.dino(512), "floor": 0.0}
     for look in looks:
         told = watch.look(int(look["step"]), look["step"] / steps, look, marks)
@@ -66,9 +66,7 @@ def named(method: str, looks: list[dict[str, float]], steps: int) -> list[tuple[
 )
 def test_of_what_was_measured_each_failure_has_its_name(row: dict[str, Any]) -> None:
     case = CASES[row["failure"]]
-    # One of the methods takes part under the name of its objective.
-    method = next((s.partition("=")[2] for s in case.settings if s.startswith("method.name=")), case.method)
-    found = named(method, row["looks"], row["steps"])
+    found = named(case.method, row["looks"], row["steps"])
     assert found == [(one["name"], one["step"]) for one in row["warnings"]]
     assert min(step for name, step in found if name == case.named) <= STEPS
 
@@ -86,7 +84,7 @@ def test_healthy_runs_stay_clear_of_every_bound() -> None:
     """By a tenth of the bound's value: a failure that a little noise would name is not watched for."""
     for row in HEALTHY:
         start = row["looks"][0]
-        for failure in failures_of(row["method"]):
+        for failure in failures(row["method"]):
             for look in row["looks"]:
                 if failure.applies(look):
                     share = look["step"] / row["steps"]

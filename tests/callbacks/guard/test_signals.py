@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from selfsup.callbacks.guard import SIGNALS, measure
-from selfsup.callbacks.guard.failures import COMMON
 from selfsup.callbacks.guard.signals import cosine, difference, rank, ratio, std
+from selfsup.methods.failures import COMMON
 
 
 def features(n: int = 60, d: int = 7) -> torch.Tensor:

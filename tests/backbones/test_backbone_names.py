@@ -3,8 +3,8 @@
 import pytest
 from timm.models import _registry, is_model
 
+from selfsup.backbone_names import current_name, require_timm_name, timm_names
 from selfsup.backbones import small_stem  # noqa: F401  (registers its models)
-from selfsup.backbones.names import current_name, require_timm_name, timm_names
 from selfsup.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def test_a_tag_of_ones_own_stays() -> None:
 
 
 def test_a_name_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfsup.backbones.names._renamed", lambda: {"gone_net": None})
+    monkeypatch.setattr("selfsup.backbone_names._renamed", lambda: {"gone_net": None})
     with pytest.raises(UsageError, match="timm has removed 'gone_net'"):
         require_timm_name("gone_net")
 

@@ -21,7 +21,7 @@ def _sources() -> tuple[str, ...]:
     spec = find_spec("timm")
     if spec is None or spec.origin is None:
         raise UsageError("timm is not installed; run 'pip install selfsup' again")
-    folders = [Path(spec.origin).parent / "models", Path(__file__).parent]
+    folders = [Path(spec.origin).parent / "models", Path(__file__).parent / "backbones"]
     return tuple(path.read_text(encoding="utf-8") for folder in folders for path in folder.glob("*.py"))
 
 

@@ -1,14 +1,12 @@
 """From a configuration to an encoder and a method."""
 
-import logging
-import os
-import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
-from selfsup.callbacks.length import length
 from selfsup.encoder import Encoder, build_encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
@@ -53,7 +51,11 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
 
 def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Method:
     """The Lightning module of a configuration."""
-    settings = {key: value for key, value in config["method"].items() if key not in _NOT_ARGUMENTS}
+    settings = {
+        key: _bound(value, f"method.{key}")
+        for key, value in config["method"].items()
+        if key not in _NOT_ARGUMENTS
+    }
     views = ViewPlan(
         config["views"],
         config["data"]["image_size"],
@@ -75,16 +77,32 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         views=views,
         batch_size=effective_batch(config, devices),
         seed=config["seed"],
+        labelled="labels" in config["method"]["requires"],
+        auxiliary=make_auxiliary(config, encoder.dim),
         **settings,
     )
-    name = config["method"]["name"]
-    if method.whole_batch and config["trainer"]["accumulate_grad_batches"] > 1:
-        raise UsageError(
-            f"the loss of method={name}, as it is set, compares all images of a batch, so accumulating "
-            "batches would change it; raise batch_size instead of trainer.accumulate_grad_batches"
-        )
-    method.untrained = rehearse(method, name)
+    method.untrained = rehearse(method, config["method"]["name"])
     return method
+
+
+def _bound(value: Any, setting: str) -> Any:
+    """A group of settings that names a function as that function, with the other settings bound."""
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return value
+    function = load_target(value["_target_"], "method", f"{setting}._target_")
+    return partial(function, **{key: each for key, each in value.items() if key != "_target_"})
+
+
+def make_auxiliary(config: Mapping[str, Any], dim: int) -> dict[str, tuple[float, nn.Module]]:
+    """The losses beside the method's, each with its weight, for features of width ``dim``."""
+    found = {}
+    for name, settings in (config.get("auxiliary") or {}).items():
+        arguments = {
+            key: value for key, value in settings.items() if key not in ("_target_", "requires", "weight")
+        }
+        kind = load_target(settings["_target_"], "auxiliary", f"auxiliary.{name}._target_")
+        found[name] = settings["weight"], kind(dim=dim, **arguments)
+    return found
 
 
 def compile_encoders(method: Method, on_gpu: bool) -> None:
@@ -119,17 +137,6 @@ def steps_an_epoch(config: Mapping[str, Any], batches: int) -> int:
     return -(-batches // int(config["trainer"]["accumulate_grad_batches"]))
 
 
-def run_length(config: Mapping[str, Any], batches: int, images: int, devices: int) -> str:
-    """One line about how long a run of ``batches`` an epoch is (:func:`selfsup.callbacks.length.length`)."""
-    return length(
-        count_steps(config, batches),
-        steps_an_epoch(config, batches),
-        effective_batch(config, devices),
-        images,
-        by_steps=config["trainer"]["max_steps"] > 0,
-    )
-
-
 def count_devices(settings: Mapping[str, Any], on_gpu: bool) -> int:
     """Processes a node, as Lightning will start them."""
     devices = settings["devices"]
@@ -138,22 +145,3 @@ def count_devices(settings: Mapping[str, Any], on_gpu: bool) -> int:
     if devices in ("auto", -1):
         return torch.cuda.device_count() if on_gpu else 1
     return int(devices)
-
-
-def quiet() -> None:
-    """Keep Lightning's remarks about its own settings off the terminal."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-    # lightly's DINO head uses the form of weight norm that torch will drop one day.
-    warnings.filterwarnings("ignore", message=".*weight_norm.*deprecated", category=FutureWarning)
-
-
-def look_for_gpus_once() -> None:
-    """Where there is no GPU, keep torch from searching for one at every step of AdamW.
-
-    Lightning has torch ask NVML, the driver's library, which it then tries to open each time: up to a quarter
-    of a millisecond a step. Without NVML torch remembers what it found.
-    """
-    if not torch.cuda.is_available():
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"

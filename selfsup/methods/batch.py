@@ -1,0 +1,110 @@
+"""What a step is given and what it gives: the contract between a method and whoever trains it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.views import ViewPlan
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as a method sees it.
+
+    Attributes:
+        views: one tensor a view, each ``(N, 3, size, size)``, normalised.
+        index: ``(N,)`` int64, the samples' identities in the data, the same in every epoch.
+        labels: ``(N,)`` int64, where the method's configuration requires them; else None.
+        step: optimizer steps made.
+        steps: optimizer steps of the whole run.
+        generator: of this step and process, for masks and noise; on the CPU.
+        drawn: how view ``k`` of each sample was made (:meth:`selfsup.views.ViewPlan.drawn`).
+    """
+
+    views: Sequence[Tensor]
+    index: Tensor
+    labels: Tensor | None
+    step: int
+    steps: int
+    generator: torch.Generator
+    drawn: Callable[[int], Mapping[str, Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the views are."""
+        return self.views[0].device
+
+    @property
+    def images(self) -> Tensor:
+        """All views behind one another, ``(V N, 3, size, size)``; they have to be of one size."""
+        return torch.cat(list(self.views))
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its tensors on a device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        views = [view.to(device) for view in self.views]
+        return replace(self, views=views, index=self.index.to(device), labels=labels)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a method makes of a batch.
+
+    Attributes:
+        loss: a scalar, to be minimised.
+        features: pooled features of the trained encoder, ``(N, D)`` a view, with their gradient, so that
+            auxiliary losses need no second pass; empty where the method computes none.
+        scalars: worth logging.
+    """
+
+    loss: Tensor
+    features: Sequence[Tensor] = ()
+    scalars: Mapping[str, Tensor | float] = field(default_factory=dict)
+
+
+def make_batch(
+    raw: Mapping[str, Any],
+    plan: ViewPlan,
+    *,
+    step: int = 0,
+    steps: int = 1,
+    generator: torch.Generator,
+    labelled: bool = False,
+) -> Batch:
+    """The batch of what a loader gives (:class:`selfsup.data.batches.Batches`).
+
+    Args:
+        raw: ``image``, ``index``, perhaps ``epoch`` (0), ``label`` and ``size``.
+        plan: makes the views.
+        labelled: whether the method may see the labels.
+    """
+    epoch, images, index = raw.get("epoch", 0), raw["image"], raw["index"]
+    heights, widths = raw["size"].unbind(1) if "size" in raw else images.shape[-2:]
+
+    def drawn(number: int) -> dict[str, Tensor]:
+        return plan.drawn(number, index, epoch, heights, widths)
+
+    labels = raw["label"] if labelled else None
+    return Batch(plan(raw, epoch), index, labels, step, steps, generator, drawn)
+
+
+def step_generator(seed: int, micro_step: int, rank: int = 0) -> torch.Generator:
+    """Random numbers of one batch of one process alone, so that nothing need be saved to resume."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + micro_step) * 4_099 + rank)
+
+
+def by_size(views: Sequence[Tensor]) -> list[Tensor]:
+    """Consecutive views of one size as one batch, so that each size costs one forward pass."""
+    batches: list[list[Tensor]] = []
+    for view in views:
+        if batches and batches[-1][0].shape == view.shape:
+            batches[-1].append(view)
+        else:
+            batches.append([view])
+    return [torch.cat(batch) for batch in batches]

@@ -1,0 +1,138 @@
+"""Parts of methods whose state follows optimizer steps: a teacher, a centre, a layer frozen at first.
+
+A loss changes no state: it would change it once a micro-batch, in steps that are skipped, and wherever
+somebody only looks at the loss. It leaves what it saw with a part, and the part moves after the step.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfsup.methods.step import StepMeans
+from selfsup.optim import cosine, update_average
+
+
+class Part(nn.Module):
+    """Something with state, which lives in buffers, so that checkpoints hold it.
+
+    ``step`` is the number of optimizer steps made before this one, ``steps`` that of the whole run.
+    """
+
+    def before_update(self, step: int, steps: int) -> None:
+        """Called between the backward pass and the optimizer's step."""
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Called after every optimizer step that was not skipped, accumulated batches counting as one."""
+
+    def forget(self) -> None:
+        """Drop what was gathered in this step: it is over, or somebody only looked at the loss."""
+
+
+class Teacher(Part):
+    """A copy of a student that follows it as a moving average: ``teacher = m teacher + (1 - m) student``.
+
+    With a momentum of 1 it never moves: a frozen or a random teacher.
+
+    Args:
+        student: what is trained; a copy of it as it is now begins.
+        momentum: ``start`` and ``end`` of m.
+        schedule: the way between them, :func:`~selfsup.optim.cosine` or :func:`~selfsup.optim.linear`.
+        buffers: whether the student's batch-norm statistics are copied; not for a teacher that runs in
+            training mode and so gathers its own.
+
+    Attributes:
+        module: the copy. Call the teacher itself for an answer without gradients.
+
+    Example:
+        >>> student = nn.Linear(1, 1, bias=False)
+        >>> teacher = Teacher(student, {"start": 0.5, "end": 0.5})
+        >>> _ = student.weight.data.fill_(1.0), teacher.module.weight.data.fill_(0.0)
+        >>> teacher.after_step(0, 10)
+        >>> teacher.module.weight.item()
+        0.5
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        momentum: Mapping[str, float],
+        schedule: Callable[[int, int, float, float], float] = cosine,
+        buffers: bool = False,
+    ) -> None:
+        super().__init__()
+        self.module = _copy(student).requires_grad_(False)
+        self.momentum, self.schedule, self.buffers_too = momentum, schedule, buffers
+        self._student = (student,)  # in a tuple, so that it is no part of the teacher's state
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any, **settings: Any) -> Any:
+        return self.module(*inputs, **settings)
+
+    def after_step(self, step: int, steps: int) -> None:
+        momentum = self.schedule(step, steps, self.momentum["start"], self.momentum["end"])
+        update_average(self.module, self._student[0], momentum, buffers=self.buffers_too)
+
+    def copy_of(self, module: nn.Module) -> nn.Module | None:
+        """The teacher's copy of a part of the student, None of what is not in it."""
+        for name, part in self._student[0].named_modules():
+            if part is module:
+                return self.module.get_submodule(name)
+        return None
+
+
+class Centre(Part):
+    """A running mean of a teacher's outputs.
+
+    Args:
+        width: of an output.
+        momentum: of the running mean.
+
+    Attributes:
+        value: ``(width,)``.
+    """
+
+    value: Tensor
+
+    def __init__(self, width: int, momentum: float) -> None:
+        super().__init__()
+        self.momentum, self.means = momentum, StepMeans()
+        self.register_buffer("value", torch.zeros(width))
+
+    def gather(self, mean: Tensor) -> None:
+        """Take note of a micro-batch's mean output ``(width,)``, over all processes."""
+        self.means.add(mean=mean)
+
+    def after_step(self, step: int, steps: int) -> None:
+        if "mean" in self.means:
+            self.value.lerp_(self.means["mean"].to(self.value), 1 - self.momentum)
+
+    def forget(self) -> None:
+        self.means.clear()
+
+
+class FrozenAtFirst(Part):
+    """Keeps a module's parameters as they are during the first ``share`` of the run."""
+
+    def __init__(self, module: nn.Module, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self._module = (module,)
+
+    def before_update(self, step: int, steps: int) -> None:
+        if step < self.share * steps:
+            # None, not zero: an optimizer still decays and carries on a parameter whose gradient is zero.
+            for parameter in self._module[0].parameters():
+                parameter.grad = None
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """A deep copy, also of layers whose weight is computed from others (weight norm)."""
+    return deepcopy(module, {id(tensor): tensor.detach().clone() for tensor in _computed(module)})
+
+
+def _computed(module: nn.Module) -> Iterator[Tensor]:
+    for part in module.modules():
+        yield from (value for value in vars(part).values() if isinstance(value, Tensor) and not value.is_leaf)

@@ -1,0 +1,33 @@
+"""Objectives that predict one view's embedding from another's, without anything to tell it from."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup.objectives.distributed import all_reduce_mean
+from selfsup.objectives.precision import check_pair, full_precision
+
+
+@full_precision
+def byol(prediction: Tensor, target: Tensor) -> Tensor:
+    """BYOL's squared distance of unit vectors (Grill et al. 2020, arXiv:2006.07733, eq. 2), of one direction.
+
+        L = mean_n | p_n / |p_n| - t_n / |t_n| |^2 = 2 - 2 mean_n cos(p_n, t_n)
+
+    The method adds both directions.
+
+    Args:
+        prediction: (N, D) predictions from the first views.
+        target: (N, D) projections of the other views by the teacher; no gradient reaches them.
+
+    Returns:
+        Scalar, at least float32, from 0 to 4. 0 where all rows are equal.
+
+    Raises:
+        ValueError: shapes that differ, or tensors that are not floating or not finite.
+
+    >>> import torch
+    >>> byol(torch.eye(3), -torch.eye(3)).item()
+    4.0
+    """
+    check_pair(prediction, target)
+    return 2 - 2 * all_reduce_mean(F.cosine_similarity(prediction, target.detach(), dim=1).mean())

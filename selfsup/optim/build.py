@@ -1,0 +1,50 @@
+"""From an optimizer's settings (``configs/optimizer/``) to the optimizer, and to its rate at a step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfsup.errors import UsageError
+from selfsup.optim.groups import parameter_groups
+from selfsup.optim.lars import LARS
+from selfsup.optim.schedules import part, warmup_constant, warmup_cosine
+
+
+def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer ``settings["name"]`` (adamw, lars or sgd) over a module's trainable parameters.
+
+    Raises:
+        UsageError: there is none of that name, or a layer decay that the module does not take.
+    """
+    try:
+        groups = parameter_groups(module, settings["weight_decay"], settings["layer_decay"])
+    except ValueError as error:
+        raise UsageError(f"method.optimizer: {error}") from error
+    match settings["name"]:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=settings["lr"], betas=tuple(settings["betas"]), fused=True)
+        case "lars":
+            return LARS(groups, lr=settings["lr"], momentum=settings["momentum"])
+        case "sgd":
+            return torch.optim.SGD(groups, lr=settings["lr"], momentum=settings["momentum"])
+        case name:
+            raise UsageError(f"no optimizer '{name}'; choose adamw, lars or sgd")
+
+
+def learning_rate(settings: Mapping[str, Any], step: int, steps: int, peak: float) -> float:
+    """The rate of a step by ``settings["schedule"]`` (``configs/schedule/``): cosine or constant.
+
+    >>> settings = {"schedule": "cosine", "warmup": 0.1, "lr_end": 0.0}
+    >>> [learning_rate(settings, step, 100, 1.0) for step in (0, 9, 55)]
+    [0.1, 1.0, 0.5]
+    """
+    warmup = part(settings["warmup"], steps)
+    match settings["schedule"]:
+        case "cosine":
+            return warmup_cosine(step, steps, warmup, peak, peak * settings["lr_end"])
+        case "constant":
+            return warmup_constant(step, warmup, peak)
+        case name:
+            raise UsageError(f"no schedule '{name}'; choose cosine or constant")
