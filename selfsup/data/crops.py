@@ -6,7 +6,8 @@ from torch import Tensor
 
 from selfsup.data.decode import Picture, UnreadableImage
 from selfsup.data.source import ImageFiles
-from selfsup.views import ViewPlan, native
+from selfsup.views import ViewPlan
+from selfsup.views.image import native
 
 Skipped = tuple[str, str]
 

@@ -1,7 +1,7 @@
 """Views on a CPU by native.cpp, which the system's compiler turns into a library on first use.
 
 The library is kept in the user's cache folder (``XDG_CACHE_HOME``), under a name made of the source, the
-compiler's command and the processor. Its values are those of :mod:`selfsup.views.colour` to 1e-5.
+compiler's command and the processor. Its values are those of :mod:`selfsup.views.image.colour` to 1e-5.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from selfsup.views.look import Look
+from selfsup.views.image.colour_params import ColourParams
 
 _SOURCE = Path(__file__).with_name("native.cpp")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-pthread")
@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 def render(
     images: Tensor,
-    look: Look,
+    params: ColourParams,
     mean: Tensor,
     std: Tensor,
     size: int,
@@ -41,7 +41,7 @@ def render(
     Args:
         images: in [0, 255], uint8 or float, on the CPU: crops ``(N, 3, size, size)``, or with ``boxes``
             whole images ``(N, 3, H, W)``.
-        look: how each of the N looks.
+        params: of each of the N.
         mean, std: ``(3,)``, of values in [0, 1].
         boxes, mirrored: ``(N, 4)`` int64 and ``(N,)`` bool of :meth:`ViewPlan.where`.
     """
@@ -51,7 +51,7 @@ def render(
     planar, interleaved = images.stride(3) == 1, images.stride(1) == 1 and images.stride(3) == 3
     images = images if planar or interleaved else images.contiguous()
     views = torch.empty((len(images), size, size, 3))
-    table = _table(look, len(images))
+    table = _table(params, len(images))
     boxes = None if boxes is None else boxes.contiguous()
     mirrored = None if mirrored is None else mirrored.contiguous()
     mean, scale = mean.float().contiguous(), 1 / std.float().contiguous()
@@ -89,12 +89,12 @@ def planes(image: Tensor, mirror: bool) -> Tensor:
     return made
 
 
-def _table(look: Look, n: int) -> Tensor:
-    """Looks as the rows of 12 floats that native.cpp reads."""
+def _table(params: ColourParams, n: int) -> Tensor:
+    """Parameters as the rows of 12 floats that native.cpp reads."""
     table = torch.zeros(n, 12)
-    if look.jitter is not None:
-        table[:, 0:4], table[:, 4:8], table[:, 8] = look.jitter, look.order, 1
-    for column, values in ((9, look.grey), (10, look.sigma), (11, look.solarized)):
+    if params.jitter is not None:
+        table[:, 0:4], table[:, 4:8], table[:, 8] = params.jitter, params.order, 1
+    for column, values in ((9, params.grey), (10, params.sigma), (11, params.solarized)):
         if values is not None:
             table[:, column] = values
     return table

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from selfsup.views.view import View
+from selfsup.views.image.view import View
 
 DRAWS = 13
 
 
 @dataclass(frozen=True)
-class Look:
-    """How each of N views looks; ``None`` for what none of them can have.
+class ColourParams:
+    """Colour, blur and solarisation of each of N views; ``None`` for what none of them can have.
 
     Attributes:
         jitter: ``(N, 4)`` factors of brightness, contrast and saturation and hue shift in turns;
@@ -29,13 +29,13 @@ class Look:
     sigma: Tensor | None
     solarized: Tensor | None
 
-    def __getitem__(self, rows: slice) -> "Look":
+    def __getitem__(self, rows: slice) -> "ColourParams":
         parts = {name: part for name, part in vars(self).items() if part is not None}
         return replace(self, **{name: part[rows] for name, part in parts.items()})
 
 
-def draw_look(view: View, size: int, draws: Tensor) -> Look:
-    """Looks of N views of ``size`` pixels from uniform ``draws`` ``(N, DRAWS)``."""
+def draw_colour_params(view: View, size: int, draws: Tensor) -> ColourParams:
+    """Parameters of N views of ``size`` pixels from uniform ``draws`` ``(N, DRAWS)``."""
     jitter = sigma = None
     if view.jitter:
         strength = draws.new_tensor([view.brightness, view.contrast, view.saturation, view.hue])
@@ -46,7 +46,7 @@ def draw_look(view: View, size: int, draws: Tensor) -> Look:
     if view.blur:
         low, high = (end * size / view.recipe_size for end in view.sigma)
         sigma = torch.where(draws[:, 11] < view.blur, low + (high - low) * draws[:, 10], 0.0)
-    return Look(
+    return ColourParams(
         jitter=jitter,
         order=draws[:, 4:8].argsort(dim=1),
         grey=draws[:, 9] < view.grey if view.grey else None,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup.views.look import Look
+from selfsup.views.image.colour_params import ColourParams
 
 _LUMA = (0.2989, 0.587, 0.114)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -16,13 +16,13 @@ _BAND = 32  # rows of a view that are blurred by one matrix
 _CACHE = 2**20  # bytes of float views that one CPU core keeps at hand
 
 
-def render(crops: Tensor, look: Look, mean: Tensor, std: Tensor) -> Tensor:
+def render(crops: Tensor, params: ColourParams, mean: Tensor, std: Tensor) -> Tensor:
     """Normalised views ``(N, 3, H, W)`` float32, channels last, of crops in [0, 255], uint8 or float.
 
     On a CPU a few views at a time, so that they stay in its cache from one operation to the next.
 
     Args:
-        look: how each of the N looks.
+        params: of each of the N.
         mean, std: ``(3,)``, of values in [0, 1].
     """
     views = torch.empty(
@@ -32,7 +32,7 @@ def render(crops: Tensor, look: Look, mean: Tensor, std: Tensor) -> Tensor:
     mean, std = mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
     for rows in _chunks(len(crops), together):
         part = crops[rows].to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(255)
-        views[rows] = _coloured(part, look[rows]).sub_(mean).div_(std)
+        views[rows] = _coloured(part, params[rows]).sub_(mean).div_(std)
     return views
 
 
@@ -40,18 +40,18 @@ def _chunks(n: int, together: int | None) -> list[slice]:
     return [slice(i, i + together) for i in range(0, n, together)] if together else [slice(n)]
 
 
-def _coloured(images: Tensor, look: Look) -> Tensor:
+def _coloured(images: Tensor, params: ColourParams) -> Tensor:
     """The images, changed in place where that is possible."""
-    if look.jitter is not None:
-        images = _jitter(images, look.jitter, look.order)
-    if look.grey is not None:
-        which = look.grey.nonzero().squeeze(1)
+    if params.jitter is not None:
+        images = _jitter(images, params.jitter, params.order)
+    if params.grey is not None:
+        which = params.grey.nonzero().squeeze(1)
         images.index_copy_(0, which, greyscale(images[which]).expand(-1, 3, -1, -1))
-    if look.sigma is not None:
-        which = look.sigma.nonzero().squeeze(1)
-        images.index_copy_(0, which, blur(images[which], look.sigma[which]))
-    if look.solarized is not None:
-        which = look.solarized.nonzero().squeeze(1)
+    if params.sigma is not None:
+        which = params.sigma.nonzero().squeeze(1)
+        images.index_copy_(0, which, blur(images[which], params.sigma[which]))
+    if params.solarized is not None:
+        which = params.solarized.nonzero().squeeze(1)
         images.index_copy_(0, which, solarize(images[which]))
     return images
 
