@@ -35,8 +35,8 @@ from selfsup.commands import keep_freed_memory
 from selfsup.config import load_config
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import training_loader
-from selfsup.data.crops import read_crops
 from selfsup.data.order import EpochOrder
+from selfsup.data.readers.crops import read_crops
 from selfsup.views import ViewPlan
 
 DATA = Path(os.environ.get("SELFSUP_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder
-from selfsup.data_config import require_paths, require_range
+from selfsup.data.settings import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.files import require_writable
 from selfsup.precision import require_precision

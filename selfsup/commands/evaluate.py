@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder
-from selfsup.data_config import other_data, require_paths, require_range
+from selfsup.data.settings import other_data, require_paths, require_range
 from selfsup.errors import RunStopped, UsageError
 from selfsup.processes import launched, together
 from selfsup.text import shown

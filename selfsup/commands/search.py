@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.embed import check, tell_skipped
-from selfsup.data_config import require_range
+from selfsup.data.settings import require_range
 from selfsup.errors import UsageError
 from selfsup.terminal import typed
 from selfsup.text import shown

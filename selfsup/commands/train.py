@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
-from selfsup.data_config import require_paths, require_range
+from selfsup.data.settings import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
 from selfsup.processes import launched

@@ -14,7 +14,7 @@ from pyarrow import ArrowException
 from torch import Tensor
 
 from selfsup.data import Source
-from selfsup.data.values import Range
+from selfsup.data.readers.values import Range
 from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError

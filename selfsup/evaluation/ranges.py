@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selfsup.data.values import Range, in_words, range_of
+from selfsup.data.readers.values import Range, in_words, range_of
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from selfsup.data import ImageFiles, crops
+from selfsup.data import ImageFiles
+from selfsup.data.readers import crops
 from selfsup.views import ViewPlan
 from selfsup.views.image import native
 
