@@ -16,7 +16,7 @@ from selfsup import UsageError, load_encoder
 from selfsup.commands import main
 from selfsup.data.readers.decode import decode
 from selfsup.encoder import build_encoder, save_encoder, write_model_card
-from selfsup.evaluation.images import fit
+from selfsup.evaluation.features.images import fit
 from selfsup.export.formats import preprocessing
 
 LOW, HIGH = 7301, 8206

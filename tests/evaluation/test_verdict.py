@@ -10,7 +10,7 @@ from benchmarks.rows import read
 from selfsup.callbacks.guard import Bound, failures_of
 from selfsup.callbacks.guard.record import warned
 from selfsup.evaluation import print_table
-from selfsup.evaluation.verdict import SHRUNKEN, encoder_rows, judged, sign
+from selfsup.evaluation.results.verdict import SHRUNKEN, encoder_rows, judged, sign
 from selfsup.terminal import make_console
 from tests.evaluation.test_suite import judge
 from tests.evaluation.toys import ToyEncoder, coloured

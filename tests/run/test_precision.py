@@ -9,7 +9,7 @@ from timm.layers.config import set_fused_attn, use_fused_attn
 
 from selfsup.config import load_config
 from selfsup.errors import UsageError
-from selfsup.evaluation.features import Look
+from selfsup.evaluation.features.frozen import Look
 from selfsup.precision import of_passes, tell_imitation
 from selfsup.run.trainer import best_precision, check_trainer, choose_attention, trainer_settings
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup.evaluation.classifiers.heads import cosine
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Images
-from selfsup.evaluation.heads import cosine
-from selfsup.evaluation.images import batches
+from selfsup.evaluation.features.extract import Images
+from selfsup.evaluation.features.images import batches
 from selfsup.optim import parameter_groups
 from selfsup.views import ViewPlan
 
@@ -57,7 +57,7 @@ def train_whole(
         torch.manual_seed(seed)
         head = nn.Linear(encoder.dim, classes)
         nn.init.trunc_normal_(head.weight, std=2e-5)
-    device = images.look.device
+    device = images.frozen.device
     model = nn.Sequential(copy.deepcopy(encoder), head).to(device).train()
     try:
         groups = parameter_groups(model, weight_decay, layer_decay)
@@ -77,7 +77,7 @@ def train_whole(
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor * group["lr_scale"]
             (view,) = views({"image": pictures.to(device), "index": index.to(device)}, epoch)
-            scores = model(images.look.normalised(view.clamp(0, 1)))
+            scores = model(images.frozen.normalised(view.clamp(0, 1)))
             loss = F.cross_entropy(scores, place[index].to(device))
             optimizer.zero_grad()
             loss.backward()
@@ -89,4 +89,4 @@ def train_whole(
 def predictions(model: nn.Module, images: Images, samples: Tensor, batch: int = 256) -> Tensor:
     """The classes ``(n,)`` of the source's ``samples`` ``(n,)``."""
     blocks = batches(images.source, samples, images.fitting, batch, images.workers)
-    return torch.cat([images.look.through(model, pictures).argmax(1) for _, pictures in blocks])
+    return torch.cat([images.frozen.through(model, pictures).argmax(1) for _, pictures in blocks])

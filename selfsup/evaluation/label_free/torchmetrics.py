@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from selfsup.evaluation.classifiers.neighbours import knn
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.lidar import GroupMoments, group_moments, lidar
-from selfsup.evaluation.moments import Moments, moments
-from selfsup.evaluation.neighbours import knn
-from selfsup.evaluation.spectra import (
+from selfsup.evaluation.features.moments import Moments, moments
+from selfsup.evaluation.label_free.lidar import GroupMoments, group_moments, lidar
+from selfsup.evaluation.label_free.spectra import (
     FIRST,
     LAST,
     alpha_req,
@@ -24,7 +24,7 @@ from selfsup.evaluation.spectra import (
     rankme,
     stable_rank,
 )
-from selfsup.evaluation.uniformity import alignment_sums, uniformity
+from selfsup.evaluation.label_free.uniformity import alignment_sums, uniformity
 
 
 class _OfMoments(Metric):

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.lidar import numbered
-from selfsup.evaluation.moments import double_device, real_matrix
+from selfsup.evaluation.features.extract import Features, evenly
+from selfsup.evaluation.features.moments import double_device, real_matrix
+from selfsup.evaluation.label_free.lidar import numbered
+from selfsup.evaluation.registry import Count, Positive
+from selfsup.evaluation.score import Score
 
 BLOCK = 2048
 ALMOST_NOTHING = -1 + 2.0**-53  # opposite points and a large t leave no more than this of exp(x) - 1
@@ -146,3 +149,17 @@ def repeated(features: Tensor) -> str | None:
     if not twice:
         return None
     return f"{twice} of {len(features)} features repeat another: images that occur twice, or collapse"
+
+
+def score(train: Features, test: Features, *, t: Positive, samples: Count) -> Score:
+    """:func:`uniformity` of evenly spaced training samples."""
+    some = train.x[evenly(len(train), samples)]
+    return Score(
+        value=uniformity(some, t),
+        settings={"t": t, "samples": len(some)},
+        citation="Wang and Isola 2020, arXiv:2005.10242",
+        flags=[flag for flag in [repeated(some)] if flag],
+        n_train=len(some),
+        n_test=0,
+        higher_is_better=False,
+    )

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsup.evaluation.classifiers.probes import logits
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.probes import logits
 
 STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 SINGLE = 0.03

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup.evaluation.classifiers.topk import GROUP, Rounded, above, products
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.largest import GROUP, Rounded, above, products
 from selfsup.precision import multiplies_bf16
 
 QUERY_BLOCK, BANK_BLOCK = 1024, 16384

@@ -6,15 +6,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsup.evaluation.classifiers.probes import spanned, split_labels, standardise
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.moments import add_products, symmetric
-from selfsup.evaluation.probes import spanned, split_labels, standardise
+from selfsup.evaluation.features.extract import Features
+from selfsup.evaluation.features.moments import add_products, symmetric
+from selfsup.evaluation.registry import Fraction, Positives
+from selfsup.evaluation.score import Score, absent, accuracy, edge
 
 BLOCK = 4096
 
 
 class RidgeProbe(NamedTuple):
-    """What :func:`ridge_probe` found; fields as of :class:`selfsup.evaluation.probes.Probe`."""
+    """What :func:`ridge_probe` found; fields as of :class:`selfsup.evaluation.classifiers.probes.Probe`."""
 
     predictions: Tensor
     strength: float
@@ -122,3 +125,23 @@ def _classes(x: Tensor, weights: Tensor) -> Tensor:
     flat = weights.view(-1, weights.shape[2])
     scores = torch.addmm(flat[:, -1:], flat[:, :-1], x.float().t())
     return scores.view(*weights.shape[:2], -1).argmax(1)
+
+
+def score(train: Features, test: Features, *, strengths: Positives, holdout: Fraction, seed: int) -> Score:
+    """Accuracy of least squares on one-hot labels, its strength selected on a hold-out of the training."""
+    assert train.labels is not None
+    assert test.labels is not None
+    probe = ridge_probe(train.x, train.labels, test.x, strengths, holdout, seed)
+    return accuracy(
+        probe.predictions,
+        test.labels,
+        split=f"hold-out of {probe.samples} training samples",
+        seed=seed,
+        settings={
+            "classifier": "ridge on one-hot labels, standardised features, refitted to the whole split",
+            "strength": probe.strength,
+            "holdout_accuracy": {f"{strength:g}": value for strength, value in probe.holdout.items()},
+        },
+        citation="Hoerl and Kennard 1970, Technometrics 12:55; as in big_vision's few-shot evaluation",
+        flags=absent(train.labels, test.labels) + edge(probe.strength, probe.holdout, "strongest penalty"),
+    )

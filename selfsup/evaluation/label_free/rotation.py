@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup.evaluation.classifiers.probes import logistic, logits, standardise
 from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.intervals import student
-from selfsup.evaluation.probes import logistic, logits, standardise
+from selfsup.evaluation.score import Score
 
 TURNS = 4
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
@@ -83,3 +85,19 @@ def rotation(features: Tensor, seed: int = 0) -> Rotation:
     low, high = student(shares.tolist())
     interval = (max(low, 0.0), min(high, 1.0))
     return Rotation(shares.mean().item(), interval, best[2], len(parts[0]), fifth)
+
+
+def score(train: Features, test: Features, *, seed: int) -> Score:
+    """:func:`rotation` of training images, split by image."""
+    found = rotation(train.parts["turns"].x.transpose(0, 1), seed)
+    return Score(
+        value=found.accuracy,
+        interval=found.interval,
+        split=f"{found.judged} of the training images, beside those fitted and those judged",
+        settings={"strength": found.strength},
+        seed=seed,
+        citation="Reed et al. 2021, arXiv:2009.07724",
+        n_train=found.fitted,
+        n_test=found.judged,
+        accuracy=True,
+    )

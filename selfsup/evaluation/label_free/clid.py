@@ -6,9 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsup.evaluation.classifiers.neighbours import knn
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.neighbours import knn
-from selfsup.evaluation.uniformity import distinct, on_sphere
+from selfsup.evaluation.features.extract import Features, evenly
+from selfsup.evaluation.label_free.uniformity import distinct, on_sphere, repeated
+from selfsup.evaluation.registry import Count, named
+from selfsup.evaluation.score import Score
 
 FEWEST = 20
 DISCARDED = 0.1
@@ -122,3 +125,25 @@ def clid_scores(found: Sequence[Clid]) -> list[float]:
     deviation, mean = torch.std_mean(columns, dim=0, correction=0)
     scaled = (columns - mean) / deviation.where(deviation > 0, torch.ones_like(deviation))
     return [round(score, 12) for score in scaled.sum(dim=1).tolist()]
+
+
+@named(lambda **settings: ["clid-learnability", "clid-dimension"])
+def score(train: Features, test: Features, *, samples: Count, seed: int) -> dict[str, Score]:
+    """Both halves of :func:`clid`, which means something beside other encoders only."""
+    some = train.x[evenly(len(train), samples)]
+    found = clid(some, seed=seed)
+    flags = [flag for flag in [repeated(some)] if flag]
+    values = {"clid-learnability": found.learnability, "clid-dimension": found.dimension}
+    return {
+        name: Score(
+            value=value,
+            settings={"clusters": found.clusters, "samples": found.samples},
+            seed=seed,
+            citation="Lu et al. 2022, arXiv:2206.01251",
+            flags=list(flags),
+            n_train=found.samples,
+            n_test=0,
+            title=name.replace("clid-", "CLID "),
+        )
+        for name, value in values.items()
+    }

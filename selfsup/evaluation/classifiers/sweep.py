@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsup.evaluation.classifiers.heads import BLOCK, Input, Training, predict, train_heads
+from selfsup.evaluation.classifiers.probes import split_labels
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.heads import BLOCK, Input, Training, predict, train_heads
-from selfsup.evaluation.probes import split_labels
 from selfsup.evaluation.score import Score, absent, accuracy, edge
 
 

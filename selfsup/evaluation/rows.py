@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsup.evaluation.features import Features, Look, Pixels
-from selfsup.evaluation.images import Fitting, described, fitting
+from selfsup.evaluation.features.extract import Features
+from selfsup.evaluation.features.frozen import FrozenEncoder, Pixels
+from selfsup.evaluation.features.images import Fitting, described, fitting
 
 PRINCIPAL_ROWS = 8192
 
@@ -21,7 +22,7 @@ class Judged:
     Attributes:
         name: what the row is called.
         role: ``"encoder"``, ``"untrained"``, ``"pixels"`` or ``"pca"``.
-        look: how it sees images.
+        frozen: the encoder with its preprocessing, or the pixels.
         fitting: how images are made to fit it.
         encoder: None where there is none.
         fingerprint: the encoder's identity, or None.
@@ -30,7 +31,7 @@ class Judged:
 
     name: str
     role: str
-    look: Look
+    frozen: FrozenEncoder
     fitting: Fitting
     encoder: Any = None
     fingerprint: str | None = None
@@ -40,8 +41,8 @@ class Judged:
         """What is done to an image before it is seen."""
         return {
             **described(self.fitting),
-            "mean": [round(value, 6) for value in self.look.mean.flatten().tolist()],
-            "std": [round(value, 6) for value in self.look.std.flatten().tolist()],
+            "mean": [round(value, 6) for value in self.frozen.mean.flatten().tolist()],
+            "std": [round(value, 6) for value in self.frozen.std.flatten().tolist()],
         }
 
 
@@ -72,8 +73,8 @@ def judged_rows(
 
 def _of(name: str, role: str, encoder: Any, precision: str, device: str | torch.device) -> Judged:
     fingerprint = encoder.fingerprint()
-    look = Look(encoder.to(device), encoder.mean, encoder.std, precision)
-    return Judged(name, role, look, fitting(encoder), encoder, fingerprint)
+    frozen = FrozenEncoder(encoder.to(device), encoder.mean, encoder.std, precision)
+    return Judged(name, role, frozen, fitting(encoder), encoder, fingerprint)
 
 
 def _recipe(encoder: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from selfsup.evaluation.columns import print_columns
+from selfsup.evaluation.results.columns import print_columns
 from selfsup.text import shown
 
 

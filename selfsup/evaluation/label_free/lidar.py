@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.moments import Moments, double_device, moments, real_matrix
+from selfsup.evaluation.features.extract import Features
+from selfsup.evaluation.features.moments import Moments, double_device, moments, real_matrix
+from selfsup.evaluation.label_free.spectra import rounded
+from selfsup.evaluation.registry import Positive
+from selfsup.evaluation.score import Score
 
 
 @dataclass(frozen=True)
@@ -153,3 +157,20 @@ def too_few_images(images: int, width: int) -> str | None:
     if images > width:
         return None
     return f"{images} images bound LiDAR to {images - 1}; take more than the width, {width}"
+
+
+def score(train: Features, test: Features, *, delta: Positive) -> Score:
+    """:func:`lidar` of views of training images, which are drawn for it."""
+    views = train.parts["views"].x
+    images, count, width = views.shape
+    features, groups = views.flatten(0, 1), torch.arange(images).repeat_interleave(count)
+    return Score(
+        value=lidar(features, groups, delta),
+        settings={"delta": delta, "images": images, "views": count, "width": width},
+        citation="Thilak et al. 2024, arXiv:2312.04000",
+        flags=[flag for flag in (too_few_images(images, width), rounded(features)) if flag],
+        n_train=images,
+        n_test=0,
+        top=float(min(width, images - 1)),
+        title="LiDAR",
+    )

@@ -18,8 +18,9 @@ from selfsup.data.readers.values import Range
 from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
-from selfsup.evaluation.features import Look, evaluating
-from selfsup.evaluation.images import batches, fitting
+from selfsup.evaluation.features.extract import evaluating
+from selfsup.evaluation.features.frozen import FrozenEncoder
+from selfsup.evaluation.features.images import batches, fitting
 from selfsup.files import written_whole
 from selfsup.text import as_text
 
@@ -48,7 +49,7 @@ def embed(
         None; ``x``, float32 ``(B, D)``.
     """
     with evaluating(encoder):
-        look = Look(encoder, encoder.mean, encoder.std, precision)
+        frozen = FrozenEncoder(encoder, encoder.mean, encoder.std, precision)
         for split, source in sources.items():
             rows = torch.arange(len(source))
             count, to = worker_count(workers, source), fitting(encoder)
@@ -59,7 +60,7 @@ def embed(
                     "names": [source.name(i) for i in index.tolist()],
                     "labels": labels,
                     "classes": _named(source.classes, labels),
-                    "x": look(images),
+                    "x": frozen(images),
                 }
 
 

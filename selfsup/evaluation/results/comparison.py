@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsup.evaluation.clid import Clid, clid_scores
 from selfsup.evaluation.intervals import NORMAL_QUANTILE, student
+from selfsup.evaluation.label_free.clid import Clid, clid_scores
 from selfsup.evaluation.score import unpack
 
 FEWEST = 3  # encoders, below which a rank correlation says nothing

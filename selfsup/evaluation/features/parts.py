@@ -1,12 +1,12 @@
 """What a protocol can ask for beside pooled features, in ``needs`` of its configuration.
 
 Each function here, or anywhere else, maps a batch to what is kept of it:
-``(look, images, index, **settings) -> (B, ...)`` of uint8 images ``(B, 3, S, S)`` of the samples ``index``; a
-NoScore says that the encoder has no such thing. In a configuration::
+``(frozen, images, index, **settings) -> (B, ...)`` of uint8 images ``(B, 3, S, S)`` of the samples ``index``;
+a NoScore says that the encoder has no such thing. In a configuration::
 
     needs:
       tokens:
-        _target_: selfsup.evaluation.parts.tokens
+        _target_: selfsup.evaluation.features.parts.tokens
         images: 10000  # of so many evenly spaced images of each split; all if left out
         splits: [train, test]  # or one of them; both if left out
 
@@ -19,21 +19,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsup.evaluation.drawn import whole_views
+from selfsup.errors import UsageError
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Look, Pixels
+from selfsup.evaluation.features.frozen import FrozenEncoder, Pixels
 from selfsup.views import ViewPlan
 
 
-def blocks(look: Look, images: Tensor, index: Tensor, count: int = 4) -> Tensor:
+def blocks(frozen: FrozenEncoder, images: Tensor, index: Tensor, count: int = 4) -> Tensor:
     """The last ``count`` blocks' class token and averaged patches, after the last norm: ``(B, count, 2, D)``.
 
     ``(B, count, 1, D)`` of an encoder without a class token. A network without blocks of one width gives its
     last feature map, averaged: ``(B, 1, 1, D)``.
     """
-    encoder = _encoder(look)
+    encoder = _encoder(frozen)
     if not encoder.has_tokens:
-        return look.through(lambda inputs: _map(encoder, inputs).mean((2, 3)), images)[:, None, None]
+        return frozen.through(lambda inputs: _map(encoder, inputs).mean((2, 3)), images)[:, None, None]
     last = min(count, len(encoder.model.blocks))
 
     def run(inputs: Tensor) -> Tensor:
@@ -55,19 +55,19 @@ def blocks(look: Look, images: Tensor, index: Tensor, count: int = 4) -> Tensor:
             dim=1,
         )
 
-    return look.through(run, images)
+    return frozen.through(run, images)
 
 
-def tokens(look: Look, images: Tensor, index: Tensor) -> Tensor:
+def tokens(frozen: FrozenEncoder, images: Tensor, index: Tensor) -> Tensor:
     """All tokens after the last norm, ``(B, L, D)``; of a convolutional network its last map's places."""
-    encoder = _encoder(look)
+    encoder = _encoder(frozen)
     if encoder.has_tokens:
-        return look.through(encoder.sequence, images)
-    return look.through(lambda inputs: _map(encoder, inputs).flatten(2).transpose(1, 2), images)
+        return frozen.through(encoder.sequence, images)
+    return frozen.through(lambda inputs: _map(encoder, inputs).flatten(2).transpose(1, 2), images)
 
 
 def views(
-    look: Look,
+    frozen: FrozenEncoder,
     images: Tensor,
     index: Tensor,
     plan: Mapping[str, Mapping[str, Any]],
@@ -84,19 +84,38 @@ def views(
     """
     size = images.shape[-1]
     maker = ViewPlan(whole_views(plan, size, count), size, (0.0,) * 3, (1.0,) * 3, seed)
-    made = maker({"image": images.to(look.device), "index": index.to(look.device)}, 0)
-    return torch.stack([look(view.clamp(0, 1)) for view in made], dim=1)
+    made = maker({"image": images.to(frozen.device), "index": index.to(frozen.device)}, 0)
+    return torch.stack([frozen(view.clamp(0, 1)) for view in made], dim=1)
 
 
-def turns(look: Look, images: Tensor, index: Tensor) -> Tensor:
+def whole_views(plan: Mapping[str, Mapping[str, Any]], size: int, count: int) -> dict[str, dict[str, Any]]:
+    """The kinds of views that have the encoder's size, ``count`` views in all, as evenly as can be.
+
+    Args:
+        plan: kinds by name.
+        size: pixels a side that the encoder sees.
+        count: how many views.
+
+    Raises:
+        UsageError: no kind has that size.
+    """
+    kinds = {name: dict(kind) for name, kind in plan.items() if kind["count"] and kind["size"] in (1, size)}
+    if not kinds:
+        raise UsageError(f"no kind of view has the encoder's size of {size} px; give one size=1.0")
+    for number, kind in enumerate(kinds.values()):
+        kind["count"] = count // len(kinds) + (number < count % len(kinds))
+    return {name: kind for name, kind in kinds.items() if kind["count"]}
+
+
+def turns(frozen: FrozenEncoder, images: Tensor, index: Tensor) -> Tensor:
     """Pooled features of each image turned by 0, 90, 180 and 270 degrees, ``(B, 4, D)``."""
-    return torch.stack([look(images.rot90(quarter, (2, 3))) for quarter in range(4)], dim=1)
+    return torch.stack([frozen(images.rot90(quarter, (2, 3))) for quarter in range(4)], dim=1)
 
 
-def _encoder(look: Look) -> Any:
-    if isinstance(look, Pixels):
+def _encoder(frozen: FrozenEncoder) -> Any:
+    if isinstance(frozen, Pixels):
         raise NoScore("raw pixels have no encoder to look into")
-    return look.encoder
+    return frozen.encoder
 
 
 def _map(encoder: Any, inputs: Tensor) -> Tensor:

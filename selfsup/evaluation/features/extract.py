@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from selfsup.data import Source
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.images import Fitting, batches, fit, side
-from selfsup.evaluation.processes import gathered, shard
-from selfsup.precision import of_passes
-
-PIXELS_SIDE = 32
+from selfsup.evaluation.features.frozen import FrozenEncoder, Pixels
+from selfsup.evaluation.features.images import Fitting, batches, side
+from selfsup.evaluation.features.processes import gathered, shard
 
 
 class Part(NamedTuple):
@@ -36,14 +34,14 @@ class Images(NamedTuple):
         source: the images; only those of ``Features.index`` can be read.
         fitting: how they are made to fit the encoder.
         encoder: in evaluation mode, not to be changed (deepcopy it); None for the raw pixels.
-        look: how the encoder sees uint8 images.
+        frozen: the same with its preprocessing, for uint8 images.
         workers: processes that decode.
     """
 
     source: Source
     fitting: Fitting
     encoder: Any
-    look: "Look"
+    frozen: FrozenEncoder
     workers: int = 0
 
     @property
@@ -78,71 +76,20 @@ class Features:
         return len(self.x)
 
 
-class Look:
-    """How an encoder sees images: normalised, in its precision, without gradients.
-
-    ``look(images)`` gives pooled features ``(B, D)`` in float32 on the CPU, of ``images``
-    ``(B, 3, S, S)`` that are uint8, or float in [0, 1].
-
-    Args:
-        encoder: maps normalised ``(B, 3, S, S)`` to ``(B, D)``; runs on the device it is on.
-        mean, std: of RGB values in [0, 1]; those the encoder was trained with.
-        precision: ``"float32"``, ``"bfloat16"`` by autocast, or ``"auto"``, of these what is faster here.
-
-    Attributes:
-        precision: the one that is taken.
-    """
-
-    def __init__(
-        self, encoder: nn.Module, mean: Sequence[float], std: Sequence[float], precision: str = "float32"
-    ) -> None:
-        self.encoder = encoder
-        self.device = next((value.device for value in encoder.parameters()), torch.device("cpu"))
-        self.mean, self.std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (mean, std))
-        self.precision = of_passes(precision, self.device)
-        self.dtype = torch.bfloat16 if self.precision == "bfloat16" else None
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return self.through(self.encoder, images)
-
-    @torch.inference_mode()
-    def through(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """``function`` of the normalised images, float32 on the CPU."""
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            return function(self.normalised(images)).float().cpu()
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """What the encoder is given: float ``(B, 3, S, S)`` on its device."""
-        unit = 1.0 if images.is_floating_point() else 255.0
-        inputs = images.to(self.device).float().sub(self.mean * unit).div_(self.std * unit)
-        return inputs.contiguous(memory_format=torch.channels_last)
-
-
-class Pixels(Look):
-    """The look without an encoder: pixels in [0, 1] at no more than 32 a side, ``(B, 3 * side²)``."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.Identity(), (0.0,) * 3, (1.0,) * 3)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        small = fit(images, min(images.shape[-1], PIXELS_SIDE)).float()
-        return (small if images.is_floating_point() else small.div_(255)).flatten(1)
-
-
-# Of a batch: (look, uint8 images (B, 3, S, S), index (B,)) -> (B, ...)
-Extractor = Callable[[Look, Tensor, Tensor], Tensor]
+# Of a batch: (frozen, uint8 images (B, 3, S, S), index (B,)) -> (B, ...)
+Extractor = Callable[[FrozenEncoder, Tensor, Tensor], Tensor]
 
 
 class Job(NamedTuple):
     """One thing to extract of every image, or of ``images`` evenly spaced ones.
 
     Attributes:
-        look: of the encoder.
-        extractor: a function of :mod:`selfsup.evaluation.parts`, its settings bound.
+        frozen: the encoder.
+        extractor: a function of :mod:`selfsup.evaluation.features.parts`, its settings bound.
         images: how many, None for all.
     """
 
-    look: Look
+    frozen: FrozenEncoder
     extractor: Extractor
     images: int | None = None
 
@@ -155,9 +102,9 @@ class Extracted(NamedTuple):
     reason: str | None = None
 
 
-def pooled(look: Look, images: Tensor, index: Tensor) -> Tensor:
+def pooled(frozen: FrozenEncoder, images: Tensor, index: Tensor) -> Tensor:
     """The encoder's pooled features ``(B, D)``."""
-    return look(images)
+    return frozen(images)
 
 
 def extract(
@@ -172,7 +119,7 @@ def extract(
 ) -> Features:
     """Pooled features of every image, in the source's order, without augmentation.
 
-    Images are fitted to the size (:func:`~selfsup.evaluation.images.fit`), scaled to [0, 1] and
+    Images are fitted to the size (:func:`~selfsup.evaluation.features.images.fit`), scaled to [0, 1] and
     normalised. The encoder runs in evaluation mode on the device its weights are on, and is given back in the
     mode it was in. Processes of an initialised ``torch.distributed`` share the images, and each returns
     the features of all.
@@ -183,12 +130,12 @@ def extract(
         image_size: S, pixels a side; or the preprocessing of an encoder that came with its own.
         mean, std: of RGB values in [0, 1]; those the encoder was trained with.
         batch_size: images a pass.
-        precision: of the encoder's inner products, as for :class:`Look`.
+        precision: of the encoder's inner products, as for :class:`FrozenEncoder`.
             Features are float32 either way, but bfloat16 leaves rounding noise in them.
         workers: processes that decode, for a source that decodes on demand.
     """
     with evaluating(encoder):
-        job = Job(Look(encoder, mean, std, precision), pooled)
+        job = Job(FrozenEncoder(encoder, mean, std, precision), pooled)
         (found,), skipped = extract_each([job], source, image_size, batch_size, workers)
     return features_of(found, source, skipped)
 
@@ -236,7 +183,7 @@ def extract_each(
                 continue
             some, rows = (images, index) if chosen.all() else (images[chosen], index[chosen])
             try:
-                found[i].append(job.extractor(job.look, some, rows))
+                found[i].append(job.extractor(job.frozen, some, rows))
                 taken[i].append(rows)
             except NoScore as why:
                 reasons[i] = str(why)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from selfsup.config import load_config
-from selfsup.errors import UsageError
 from selfsup.evaluation.registry import Protocol
 
 FALLBACK = "simclr"
@@ -36,22 +35,3 @@ def fallback(data: Mapping[str, Any]) -> Kinds:
     """SimCLR's kinds of views, as the data's configuration has them."""
     kinds: Kinds = load_config("train", [f"views={FALLBACK}"], data)["views"]
     return kinds
-
-
-def whole_views(plan: Kinds, size: int, count: int) -> dict[str, dict[str, Any]]:
-    """The kinds of views that have the encoder's size, ``count`` views in all, as evenly as can be.
-
-    Args:
-        plan: kinds by name.
-        size: pixels a side that the encoder sees.
-        count: how many views.
-
-    Raises:
-        UsageError: no kind has that size.
-    """
-    kinds = {name: dict(kind) for name, kind in plan.items() if kind["count"] and kind["size"] in (1, size)}
-    if not kinds:
-        raise UsageError(f"no kind of view has the encoder's size of {size} px; give one size=1.0")
-    for number, kind in enumerate(kinds.values()):
-        kind["count"] = count // len(kinds) + (number < count % len(kinds))
-    return {name: kind for name, kind in kinds.items() if kind["count"]}

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup.evaluation.classifiers.lbfgs import minimise
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.lbfgs import minimise
 
 STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))
 PATIENCE = 2

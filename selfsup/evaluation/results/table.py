@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from selfsup.evaluation.columns import print_columns
-from selfsup.evaluation.comparison_table import print_comparison
-from selfsup.evaluation.verdict import control_row, encoder_rows, judged, sign
+from selfsup.evaluation.results.columns import print_columns
+from selfsup.evaluation.results.comparison_table import print_comparison
+from selfsup.evaluation.results.verdict import control_row, encoder_rows, judged, sign
 from selfsup.terminal import make_console, say
 from selfsup.text import printable, shown
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from selfsup.data import Source
-from selfsup.evaluation.features import Extracted
+from selfsup.evaluation.features.extract import Extracted
 from selfsup.text import shown
 
 FORMAT = 2  # part of every name: one more wherever extraction comes to give other numbers

@@ -1,99 +1,22 @@
 """What the eigenvalues of features' second moment say without labels."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.moments import Moments, batch_moments, double_device, real_matrix
+from selfsup.evaluation.features.extract import Features
+from selfsup.evaluation.features.moments import Moments
+from selfsup.evaluation.label_free.spectrum import Spectrum, spectrum
+from selfsup.evaluation.registry import Positive, named
+from selfsup.evaluation.score import Score
 
 SAMPLES_PER_DIMENSION = 10
 FIRST, LAST = 11, 100  # of the eigenvalues that alpha_req fits
 FEWEST = 10  # of them that make a line
 STRAIGHT = 0.95  # R² from which a spectrum passes for a power law
-ROUNDING = torch.finfo(torch.float64).eps
-
-
-class Spectrum:
-    """Eigenvalues of the second moment of features, with their mean and without it.
-
-    Each is decomposed when it is first asked for, and once: all scores of one Spectrum share it.
-
-    Args:
-        gram: ``Z^T Z`` of features Z ``(N, D)``, or ``Z Z^T``, which has the same eigenvalues.
-        scatter: the same of the centred features.
-        samples, width: N and D.
-        cancelled: squared length that centring took out of ``scatter``, which sets its rounding.
-    """
-
-    def __init__(self, gram: Tensor, scatter: Tensor, samples: int, width: int, cancelled: float) -> None:
-        self.samples, self.width = samples, width
-        self._gram, self._scatter, self._cancelled = gram, scatter, cancelled
-
-    @cached_property
-    def raw(self) -> Tensor:
-        """Eigenvalues of ``sum z z^T``, float64 ``(min(N, D),)``, descending, none below 0."""
-        return self._eigenvalues(self._gram, 0.0)
-
-    @cached_property
-    def centred(self) -> Tensor:
-        """Eigenvalues of ``sum (z - mean)(z - mean)^T``: N times the covariance's; as :attr:`raw`."""
-        return self._eigenvalues(self._scatter, 8 * ROUNDING * self._cancelled)
-
-    def singular_values(self, centre: bool = False) -> Tensor:
-        """Singular values of the features, or of the centred features: ``(min(N, D),)``, descending."""
-        return (self.centred if centre else self.raw).sqrt()
-
-    def _eigenvalues(self, matrix: Tensor, noise: float) -> Tensor:
-        values = torch.linalg.eigvalsh(matrix).flip(0)[: min(self.samples, self.width)]
-        # What is below the rounding of the sums is zero; its root would count as a dimension.
-        floor = max(noise, 4 * ROUNDING * float(values[0]))
-        return values.where(values > floor, torch.zeros_like(values))
-
-
-def spectrum(features: Tensor | Moments | Spectrum) -> Spectrum:
-    """The spectrum of features ``(N, D)`` or of their moments; a spectrum is returned as it is.
-
-    Pass one to several scores and they share the work. Memory is the square of the smaller side.
-
-    Raises:
-        NoScore: there are no features, or some are not finite.
-
-    Example:
-        >>> found = spectrum(torch.eye(4))
-        >>> found.raw
-        tensor([1., 1., 1., 1.], dtype=torch.float64)
-        >>> round(rankme(found), 3), round(stable_rank(found), 3)
-        (4.0, 4.0)
-    """
-    if isinstance(features, Spectrum):
-        return features
-    if isinstance(features, Tensor):
-        features = real_matrix(features)
-        if len(features) < features.shape[1]:
-            return _of_few(features)
-        features = batch_moments(features)
-    samples = int(features.count)
-    if samples == 0:
-        raise NoScore("there are no features")
-    cancelled = float(features.total.dot(features.mean))
-    return Spectrum(features.gram, features.scatter, samples, len(features.total), cancelled)
-
-
-def _of_few(features: Tensor) -> Spectrum:
-    """Of fewer samples than dimensions: products of samples make the smaller matrix."""
-    samples, width = features.shape
-    if samples == 0:
-        raise NoScore("there are no features")
-    rows = features.to(double_device(features), torch.float64)
-    mean = rows.mean(dim=0)
-    if not rows.isfinite().all():
-        raise NoScore("the features are not finite")
-    away = rows - mean
-    return Spectrum(rows @ rows.t(), away @ away.t(), samples, width, samples * float(mean.dot(mean)))
 
 
 def rankme(features: Tensor | Moments | Spectrum, centre: bool = False, eps: float = 1e-7) -> float:
@@ -291,3 +214,41 @@ def no_power_law(fit: PowerLaw) -> str | None:
     if fit.r2 >= STRAIGHT:
         return None
     return f"the spectrum is no power law (R² {fit.r2:.2f}), so that its exponent means little"
+
+
+# By score: its heading, its source, whether it is out of the width, whether the table shows it.
+ABOUT = {
+    "rankme": ("RankMe", "Garrido et al. 2023, arXiv:2210.02885", True, True),
+    "rankme-centred": ("RankMe, centred", "Garrido et al. 2023, arXiv:2210.02885", True, False),
+    "alpha-req": ("alpha-ReQ", "Agrawal et al. 2022, NeurIPS", False, True),
+    "nesum": ("NESum", "He and Ozay 2022, ICML", False, False),
+    "participation-ratio": ("PR", "Gao et al. 2017, bioRxiv 214262", False, True),
+    "stable-rank": ("stable rank", "Rudelson and Vershynin 2007, arXiv:math/0503442", False, False),
+}
+
+
+@named(lambda **settings: list(ABOUT))
+def score(train: Features, test: Features, *, eps: Positive) -> dict[str, Score]:
+    """Each of :func:`panel`, with what speaks against it."""
+    shared, width = spectrum(train.x), train.x.shape[1]
+    flags = [flag for flag in (too_few(train.x), rounded(train.x)) if flag]
+    scores = {}
+    for name, value in panel(shared, eps).items():
+        title, citation, of_width, shown = ABOUT[name]
+        scores[name] = Score(
+            value=None if isinstance(value, str) else value,
+            reason=value if isinstance(value, str) else None,
+            settings={"width": width} | ({"eps": eps} if of_width else {}),
+            citation=citation,
+            flags=list(flags),
+            n_test=0,
+            top=float(width) if of_width else None,
+            higher_is_better=None if name == "alpha-req" else True,
+            title=title,
+            shown=shown,
+        )
+    if scores["alpha-req"].value is not None:
+        fit = alpha_req(shared)
+        scores["alpha-req"].settings |= {"r2": fit.r2, "first": fit.first, "last": fit.last}
+        scores["alpha-req"].flags += [flag for flag in [no_power_law(fit)] if flag]
+    return scores
