@@ -13,7 +13,7 @@ from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
 from selfsup.targets import load_target
 from selfsup.views import ViewPlan
-from selfsup.views.native import cxx
+from selfsup.views.image.native import cxx
 
 PATCH_SIZES, FEWEST_PATCHES = (16, 8, 4, 2), 6
 LARGEST_FOR_SMALL_STEM = 64

@@ -343,5 +343,9 @@ def _groups_of(config: Mapping[str, Any]) -> list[str]:
         settings = config.get(group)
         if isinstance(settings, Mapping) and "name" in settings:
             chosen[group] = str(settings["name"])
+    if isinstance(auxiliary := config.get("auxiliary"), Mapping):
+        known = [name for name in auxiliary if name in options("auxiliary")]
+        chosen["auxiliary"] = f"[{','.join(known)}]"
     folders = (path.name for path in config_root().iterdir() if path.is_dir())
-    return [f"{group}={chosen[group]}" for group in folders if chosen.get(group) in options(group)]
+    names = [group for group in folders if group in _MANY or chosen.get(group) in options(group)]
+    return [f"{_INSIDE.get(group, group)}={chosen[group]}" for group in names if group in chosen]

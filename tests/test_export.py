@@ -16,7 +16,7 @@ from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.data import load_data, subset
 from selfsup.errors import UsageError
-from selfsup.evaluation.images import batches
+from selfsup.evaluation.features.images import batches
 from selfsup.export import FORMATS, Preprocessed, export, formats
 
 DATA = Path(os.environ.get("SELFSUP_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from selfsup.commands import COMMANDS, config_name, main
-from selfsup.config import _compose, config_root, load_config, options, require_types
+from selfsup.config import _compose, _sort_overrides, config_root, load_config, options, require_types
 from selfsup.errors import UsageError
 from selfsup.nodes import default_at, leaves
 from selfsup.ranges import parsed
 from selfsup.run.folder import new_folder
-from selfsup.run.resume import read_config, resumed
+from selfsup.run.resume import resumed
+from selfsup.runs import read_config
 
 INF, NAN = math.inf, math.nan
 GROUPS = [
@@ -34,7 +35,7 @@ def compositions() -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("chosen", compositions(), ids=" ".join)
 def test_every_number_has_a_range_which_its_default_lies_in(chosen: tuple[str, ...]) -> None:
-    config, ranges = _compose(chosen[0], list(chosen[1:]))
+    config, ranges = _compose(chosen[0], _sort_overrides(chosen[1:])[0])
     for key in leaves(config):
         default = default_at(config, key)
         numbers = default if isinstance(default, list) else [default]

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
+from selfsup.data.slices import Slice, looks_like_splits, parse_splits, path_and_slice
 from selfsup.errors import UsageError
-from selfsup.slices import Slice, looks_like_splits, parse_splits, path_and_slice
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ def test_paths_are_no_splits():
 
 
 def test_the_grammar_needs_no_torch():
-    code = "import sys, selfsup.slices, selfsup.config; sys.exit('torch' in sys.modules)"
+    code = "import sys, selfsup.data.slices, selfsup.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

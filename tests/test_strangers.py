@@ -28,10 +28,10 @@ from safetensors.torch import save_file
 
 from selfsup import load_encoder
 from selfsup.callbacks.checkpoint_files import checkpoint_path, damage, read_checkpoint
-from selfsup.data.arrays import arrays
-from selfsup.data.decode import Picture, UnreadableImage
-from selfsup.data.parquet import parquet
-from selfsup.data.shards import shards
+from selfsup.data.readers.decode import Picture, UnreadableImage
+from selfsup.data.sources.arrays import arrays
+from selfsup.data.sources.parquet import parquet
+from selfsup.data.sources.shards import shards
 from selfsup.encoder import build_encoder, save_encoder
 from selfsup.errors import UsageError
 

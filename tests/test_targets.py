@@ -9,7 +9,7 @@ import yaml
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.data import load_data
-from selfsup.data_config import data_config
+from selfsup.data.settings import data_config
 from selfsup.errors import UsageError
 from selfsup.targets import load_target, our_targets, typed
 

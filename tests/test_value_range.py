@@ -14,9 +14,9 @@ from PIL import Image
 
 from selfsup import UsageError, load_encoder
 from selfsup.commands import main
-from selfsup.data.decode import decode
+from selfsup.data.readers.decode import decode
 from selfsup.encoder import build_encoder, save_encoder, write_model_card
-from selfsup.evaluation.images import fit
+from selfsup.evaluation.features.images import fit
 from selfsup.export.formats import preprocessing
 
 LOW, HIGH = 7301, 8206

@@ -21,10 +21,10 @@ from selfsup.build import make_encoder
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.evaluation import Features, extract, pixels
-from selfsup.evaluation.fewshot import SINGLE, STRENGTHS, ridge
-from selfsup.evaluation.images import fitting
-from selfsup.evaluation.judged import principal_components
-from selfsup.evaluation.probes import logits, standardise, stratified
+from selfsup.evaluation.classifiers.fewshot import SINGLE, STRENGTHS, ridge
+from selfsup.evaluation.classifiers.probes import logits, standardise, stratified
+from selfsup.evaluation.features.images import fitting
+from selfsup.evaluation.rows import principal_components
 
 SHOTS, DRAWS, HELD = (1, 2, 5, 25), 10, 0.4
 

@@ -61,7 +61,7 @@ def knn() -> dict[str, Any]:
     from sklearn.neighbors import NearestNeighbors
 
     from selfsup.evaluation import neighbours
-    from selfsup.evaluation.neighbours import knn as vote
+    from selfsup.evaluation.classifiers.neighbours import knn as vote
 
     (bank, labels), (queries, _) = features(BANK, 0), features(QUERIES, 1)
     k = 200
@@ -126,8 +126,8 @@ def knn_million() -> dict[str, Any]:
 def ridge() -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
-    from selfsup.evaluation.probes import standardise
-    from selfsup.evaluation.ridge import ridge_probe
+    from selfsup.evaluation.classifiers.probes import standardise
+    from selfsup.evaluation.classifiers.ridge import ridge_probe
 
     (x, y), (test, truth) = features(BANK, 0), features(QUERIES, 1)
     strengths = [10.0**power for power in range(1, -6, -1)]
@@ -146,8 +146,8 @@ def ridge() -> dict[str, Any]:
 
 def linear() -> dict[str, Any]:
     from selfsup.config import load_config
-    from selfsup.evaluation.heads import Input, Training, cosine, train_heads
-    from selfsup.evaluation.probes import whiten
+    from selfsup.evaluation.classifiers.heads import Input, Training, cosine, train_heads
+    from selfsup.evaluation.classifiers.probes import whiten
 
     settings = load_config("evaluate", ["encoder=x", "protocols=linear"])["protocols"]["linear"]
     x, y = features(BANK, 0)
@@ -167,7 +167,7 @@ def cifar10() -> dict[str, Any]:
     from selfsup.data import load_data
     from selfsup.encoder import build_encoder
     from selfsup.evaluation import extract
-    from selfsup.evaluation.probes import standardise
+    from selfsup.evaluation.classifiers.probes import standardise
     from selfsup.evaluation.registry import protocols, records
 
     folder = Path(os.environ.get("SELFSUP_DATA", Path(__file__).parents[3] / "shared" / "data"))

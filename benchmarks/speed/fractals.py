@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.rows import keep
 from selfsup.data import fractals
-from selfsup.data.decode import decode
+from selfsup.data.readers.decode import decode
 
 COUNT = 100
 

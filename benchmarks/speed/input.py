@@ -38,7 +38,7 @@ from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.data import ImageFiles, load_data
 from selfsup.data.batches import make_order, training_loader
-from selfsup.data.crops import read_crops
+from selfsup.data.readers.crops import read_crops
 from selfsup.run.trainer import trainer_settings
 from selfsup.runtime import keep_freed_memory, quiet
 from selfsup.views import ViewPlan

@@ -34,8 +34,8 @@ from benchmarks.rows import keep
 from selfsup.config import load_config
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import training_loader
-from selfsup.data.crops import read_crops
 from selfsup.data.order import EpochOrder
+from selfsup.data.readers.crops import read_crops
 from selfsup.runtime import keep_freed_memory
 from selfsup.views import ViewPlan
 

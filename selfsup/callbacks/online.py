@@ -17,7 +17,7 @@ from selfsup.data import Source
 from selfsup.data.source import subset
 from selfsup.encoder import Encoder, save_encoder
 from selfsup.evaluation import Features, NoScore, extract, knn, panel
-from selfsup.evaluation.images import fitting
+from selfsup.evaluation.features.images import fitting
 from selfsup.tables import rows_until, write_rows
 from selfsup.terminal import say
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder
-from selfsup.data_config import require_paths, require_range
+from selfsup.data.settings import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.files import require_writable
 from selfsup.precision import require_precision
@@ -31,8 +31,8 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.commands.devices import find_device
     from selfsup.data.load import chosen_ranged
     from selfsup.encoder import load_encoder
-    from selfsup.evaluation.embeddings import embed, write_embeddings
-    from selfsup.evaluation.ranges import differing
+    from selfsup.evaluation.features.embeddings import embed, write_embeddings
+    from selfsup.evaluation.features.ranges import differing
 
     encoder = load_encoder(name).to(find_device(config["device"]))
     sources = dict(zip(("train", "test"), chosen_ranged(config["data"], encoder.range), strict=True))

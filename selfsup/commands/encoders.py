@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selfsup.backbone_names import require_timm_name, timm_names
-from selfsup.encoder_files import CONFIG, WEIGHTS, require_files
+from selfsup.encoder.files import CONFIG, WEIGHTS, require_files
 from selfsup.errors import UsageError
 from selfsup.processes import launched
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder
-from selfsup.data_config import other_data, require_paths, require_range
+from selfsup.data.settings import other_data, require_paths, require_range
 from selfsup.errors import RunStopped, UsageError
 from selfsup.processes import launched, together
 from selfsup.text import shown
@@ -27,7 +27,7 @@ def run(config: Mapping[str, Any]) -> None:
     name = next(iter(named.values())) if len(named) == 1 else "comparison"
 
     from selfsup.commands.devices import find_device
-    from selfsup.evaluation.results import require_place
+    from selfsup.evaluation.results.files import require_place
 
     place = launched()
     require_place(out, name, str(data["name"]))
@@ -39,8 +39,8 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.data import load_data
     from selfsup.encoder import load_encoder
     from selfsup.evaluation import SETTINGS, Cache, default_folder, evaluate, print_table, write_results
-    from selfsup.evaluation.classes import same_classes
-    from selfsup.evaluation.ranges import differing, range_for
+    from selfsup.evaluation.features.ranges import differing, range_for
+    from selfsup.evaluation.results.classes import same_classes
 
     encoders = {called: load_encoder(name) for called, name in named.items()}
     cache = None

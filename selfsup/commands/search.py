@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.embed import check, tell_skipped
-from selfsup.data_config import require_range
+from selfsup.data.settings import require_range
 from selfsup.errors import UsageError
 from selfsup.terminal import typed
 from selfsup.text import shown
@@ -35,9 +35,9 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.data.load import chosen_ranged
     from selfsup.data.source import ranged
     from selfsup.encoder import load_encoder
-    from selfsup.evaluation.embeddings import embed, read_embeddings
-    from selfsup.evaluation.neighbours import neighbours
-    from selfsup.evaluation.ranges import differing, range_for
+    from selfsup.evaluation.classifiers.neighbours import neighbours
+    from selfsup.evaluation.features.embeddings import embed, read_embeddings
+    from selfsup.evaluation.features.ranges import differing, range_for
 
     encoder = load_encoder(name).to(find_device(config["device"]))
     settings: dict[str, Any] = {"batch_size": config["batch_size"], "precision": config["precision"]}

@@ -6,7 +6,7 @@ from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
 from selfsup.config import options
-from selfsup.data_config import require_paths, require_range
+from selfsup.data.settings import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.hints import near
 from selfsup.precision import require_precision

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from selfsup.data.crops import read_crops
 from selfsup.data.order import EpochOrder, Key, ShardOrder
+from selfsup.data.readers.crops import read_crops
 from selfsup.data.workers import begin_worker
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from selfsup.data.readers.values import range_of
 from selfsup.data.select import choose
+from selfsup.data.slices import path_and_slice
 from selfsup.data.source import Source, in_memory, ranged
 from selfsup.data.tried import SHRINK, Tried, describe, settle, try_images
-from selfsup.data.values import range_of
 from selfsup.errors import UsageError
-from selfsup.slices import path_and_slice
 from selfsup.targets import load_target
 
 FEW = 16  # images that show whether a range fits

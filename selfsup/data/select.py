@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from selfsup.data.compose import concat, shuffled
-from selfsup.data.paths import did_you_mean
+from selfsup.data.readers.paths import did_you_mean
+from selfsup.data.slices import Slice, parse_splits
 from selfsup.data.source import Source, subset
 from selfsup.errors import UsageError
 from selfsup.hints import near
-from selfsup.slices import Slice, parse_splits
 
 Splits = Mapping[str, Source]
 
@@ -23,7 +23,7 @@ def choose(splits: Splits, config: Mapping[str, Any]) -> tuple[Source, Source]:
 
     Args:
         splits: sources by name, among them "train" and "test".
-        config: ``train`` and ``test`` (expressions of `selfsup.slices`), ``indices``, ``per_class``,
+        config: ``train`` and ``test`` (expressions of `selfsup.data.slices`), ``indices``, ``per_class``,
             ``imbalance`` and ``subset_seed``; each may be absent or None. The last four choose among the
             training images.
 

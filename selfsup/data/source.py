@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from selfsup.data.decisions import Decisions
-from selfsup.data.decode import Picture, UnreadableImage
-from selfsup.data.values import Range, byte_table
+from selfsup.data.readers.decode import Picture, UnreadableImage
+from selfsup.data.readers.values import Range, byte_table
 
 __all__ = ["ImageArray", "ImageFiles", "Items", "Source", "UnreadableImage", "in_memory", "ranged", "subset"]
 
@@ -86,7 +86,7 @@ class ImageFiles:
         names: what a person calls each image; the paths if None.
 
     Attributes:
-        range: the stored values that become black and white (`selfsup.data.decode.Picture`), None for those
+        range: the stored values that become black and white (`readers.decode.Picture`), None for those
             of their type.
     """
 
@@ -196,7 +196,7 @@ def subset(source: Source, rows: Tensor) -> Source:
 
 
 def ranged(source: Source, range: Range | None) -> Source:
-    """The images with these stored values as black and white (`selfsup.data.decode.Picture`).
+    """The images with these stored values as black and white (`readers.decode.Picture`).
 
     Args:
         source: without a range of its own.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from selfsup.data.decode import UnreadableImage
+from selfsup.data.readers.decode import UnreadableImage
+from selfsup.data.readers.values import BYTES, Range, Stored, Tally
 from selfsup.data.source import Source
-from selfsup.data.values import BYTES, Range, Stored, Tally
 from selfsup.errors import UsageError
 
 PROBES = 200
@@ -79,7 +79,7 @@ def settle(setting: Range | str | None, tried: Sequence[Tried], as_before: bool 
     """The range that a data set is read with.
 
     Args:
-        setting: as `selfsup.data.values.range_of` gives it; "auto" measures it on the first source.
+        setting: as `selfsup.data.readers.values.range_of` gives it; "auto" measures it on the first source.
         tried: without a range; of "auto" with no image shrunk.
         as_before: whether to go on reading what was read before, whatever its values are.
 

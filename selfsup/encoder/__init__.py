@@ -15,10 +15,25 @@ Example:
     torch.Size([2, 512])
 """
 
-from selfsup.encoder.folder import add_to_card, check_saveable, load_encoder, save_encoder
-from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, take
-from selfsup.encoder.model_card import model_card, write_model_card
-from selfsup.encoder.positions import fix_positions, sincos_positions
+from typing import TYPE_CHECKING
+
+from selfsup.lazy import exports
+
+if TYPE_CHECKING:
+    from selfsup.encoder.card_text import model_card, write_model_card
+    from selfsup.encoder.folder import add_to_card, check_saveable, load_encoder, save_encoder
+    from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, take
+    from selfsup.encoder.positions import fix_positions, sincos_positions
+else:  # the files of an encoder are checked before torch is imported
+    __getattr__ = exports(
+        __name__,
+        {
+            "folder": ["add_to_card", "check_saveable", "load_encoder", "save_encoder"],
+            "model": ["IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "build_encoder", "take"],
+            "card_text": ["model_card", "write_model_card"],
+            "positions": ["fix_positions", "sincos_positions"],
+        },
+    )
 
 __all__ = [
     "IMAGENET_MEAN",

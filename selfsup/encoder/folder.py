@@ -13,12 +13,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from selfsup.encoder.described import describe
+from selfsup.encoder.files import CARD, CONFIG, read_card, read_config, weights_file
 from selfsup.encoder.limits import Bounded
 from selfsup.encoder.model import Encoder, build_encoder, named_now
 from selfsup.encoder.resizing import OURS
 from selfsup.encoder.values import noted_range, range_notes
 from selfsup.encoder.weights import fill, read_weights
-from selfsup.encoder_files import CARD, CONFIG, read_card, read_config, weights_file
 from selfsup.errors import UsageError
 from selfsup.files import part_of, sync_folder, write_text, written_whole
 
@@ -123,7 +123,7 @@ def load_encoder(path: str | Path) -> Encoder:
     classifier, which is left out, as safetensors or as ``pytorch_model.bin``. Its features are those of
     ``timm.create_model("local-dir:...", pretrained=True, num_classes=0)``, its preprocessing is what its
     configuration says (:attr:`Encoder.resizing`). Nothing in it is run; links are followed as far as
-    :mod:`selfsup.encoder_files` says.
+    :mod:`selfsup.encoder.files` says.
 
     A timm name with a tag (``timm:resnet18.a1_in1k``) brings its published weights; a bare one
     (``timm:resnet18``) has random weights.

@@ -1,14 +1,27 @@
 """What judges a saved encoder, ours or anybody's: features, probes, neighbours, spectra."""
 
-from selfsup.evaluation.cache import Cache, default_folder
-from selfsup.evaluation.clid import Clid, clid, clid_scores, intrinsic_dimension
-from selfsup.evaluation.comparison import compare, paired, spearman
+from selfsup.evaluation.classifiers.fewshot import NShot, nshot
+from selfsup.evaluation.classifiers.neighbours import knn, neighbours
+from selfsup.evaluation.classifiers.probes import linear_probe, logistic
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Features, Part, extract, pixels
-from selfsup.evaluation.fewshot import NShot, nshot
+from selfsup.evaluation.features.cache import Cache, default_folder
+from selfsup.evaluation.features.extract import Features, Part, extract, pixels
+from selfsup.evaluation.features.moments import Moments, moments
 from selfsup.evaluation.intervals import student, wilson
-from selfsup.evaluation.lidar import GroupMoments, group_moments, lidar
-from selfsup.evaluation.metrics import (
+from selfsup.evaluation.label_free.clid import Clid, clid, clid_scores, intrinsic_dimension
+from selfsup.evaluation.label_free.lidar import GroupMoments, group_moments, lidar
+from selfsup.evaluation.label_free.rotation import Rotation, rotation
+from selfsup.evaluation.label_free.spectra import (
+    PowerLaw,
+    alpha_req,
+    nesum,
+    panel,
+    participation_ratio,
+    rankme,
+    stable_rank,
+)
+from selfsup.evaluation.label_free.spectrum import Spectrum, spectrum
+from selfsup.evaluation.label_free.torchmetrics import (
     KNN,
     Alignment,
     AlphaReq,
@@ -19,26 +32,12 @@ from selfsup.evaluation.metrics import (
     StableRank,
     Uniformity,
 )
-from selfsup.evaluation.moments import Moments, moments
-from selfsup.evaluation.neighbours import knn, neighbours
-from selfsup.evaluation.probes import linear_probe, logistic
-from selfsup.evaluation.results import write_results
-from selfsup.evaluation.rotation import Rotation, rotation
+from selfsup.evaluation.label_free.uniformity import alignment, uniformity
+from selfsup.evaluation.results.comparison import compare, paired, spearman
+from selfsup.evaluation.results.files import write_results
+from selfsup.evaluation.results.table import print_table
 from selfsup.evaluation.score import Score, accuracy
-from selfsup.evaluation.spectra import (
-    PowerLaw,
-    Spectrum,
-    alpha_req,
-    nesum,
-    panel,
-    participation_ratio,
-    rankme,
-    spectrum,
-    stable_rank,
-)
 from selfsup.evaluation.suite import SETTINGS, evaluate
-from selfsup.evaluation.table import print_table
-from selfsup.evaluation.uniformity import alignment, uniformity
 
 __all__ = [
     "KNN",

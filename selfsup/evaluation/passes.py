@@ -10,8 +10,8 @@ from selfsup.data import Source
 from selfsup.data.source import in_memory
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
-from selfsup.evaluation.cache import Cache, Skipped, entry_name, identity, keep, load
-from selfsup.evaluation.features import (
+from selfsup.evaluation.features.cache import Cache, Skipped, entry_name, identity, keep, load
+from selfsup.evaluation.features.extract import (
     Extracted,
     Features,
     Images,
@@ -21,11 +21,11 @@ from selfsup.evaluation.features import (
     pooled,
     with_parts,
 )
-from selfsup.evaluation.judged import Judged
-from selfsup.evaluation.processes import gathered, processes
+from selfsup.evaluation.features.processes import gathered, processes
 from selfsup.evaluation.registry import Protocol, load_function
+from selfsup.evaluation.rows import Judged
 
-POOLED = {"_target_": "selfsup.evaluation.features.pooled"}
+POOLED = {"_target_": "selfsup.evaluation.features.extract.pooled"}
 SPLITS = ("train", "test")
 FRAME = ("_target_", "images", "splits")  # what is read here of a part's configuration
 
@@ -81,7 +81,7 @@ def see(
         for place, i in enumerate(mine):
             own = whole[place * len(specs) : (place + 1) * len(specs)]
             features = features_of(own[0][0], source, own[0][1])
-            features.images = Images(ready, to, rows[i].encoder, rows[i].look, workers)
+            features.images = Images(ready, to, rows[i].encoder, rows[i].frozen, workers)
             seen[i] = Seen(features, {name: each for name, (each, _) in zip(specs, own, strict=True)})
     return [each for each in seen if each is not None]
 
@@ -103,7 +103,7 @@ def _entry(row: Judged, spec: dict[str, Any], images: str | None, source: Source
             "timm": version("timm"),  # may change what a recipe means
             "images": images,
             "preprocessing": row.preprocessing(),
-            "precision": str(row.look.dtype),
+            "precision": str(row.frozen.dtype),
             "part": key(spec),
         }
     )
@@ -140,7 +140,9 @@ def check_needs(chosen: Iterable[Protocol]) -> None:
         for name, spec in protocol.needs.items():
             where = f"protocols.{protocol.name}.needs.{name}"
             if "_target_" not in spec:
-                raise UsageError(f"{where} has no _target_; name a function of selfsup.evaluation.parts")
+                raise UsageError(
+                    f"{where} has no _target_; name a function of selfsup.evaluation.features.parts"
+                )
             load_function(spec["_target_"], f"{where}._target_")
             if spec.get("images") is not None and spec["images"] < 1:
                 raise UsageError(f"{where}.images must be at least 1, not {spec['images']}")
@@ -149,4 +151,4 @@ def check_needs(chosen: Iterable[Protocol]) -> None:
 def _job(row: Judged, spec: dict[str, Any]) -> Job:
     settings = {name: value for name, value in spec.items() if name not in FRAME}
     function = pooled if spec is POOLED else load_function(spec["_target_"], "_target_")
-    return Job(row.look, partial(function, **settings), spec.get("images"))
+    return Job(row.frozen, partial(function, **settings), spec.get("images"))

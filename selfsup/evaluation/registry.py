@@ -1,6 +1,6 @@
 """Protocols by name: configured, checked, run, and the record that is left of each.
 
-A protocol is a function ``(train, test, **settings)`` of two :class:`~selfsup.evaluation.features.Features`
+A protocol is a function ``(train, test, **settings)`` of two :class:`~selfsup.evaluation.Features`
 that returns a :class:`~selfsup.evaluation.score.Score`, or several by name (:func:`named`). Its
 configuration, ``configs/protocols/NAME.yaml``, names the function in ``_target_`` and holds its settings; two
 more keys are read here: ``labels`` (whether it needs them) and ``needs`` (what must be extracted beside
@@ -16,7 +16,7 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from selfsup.errors import UsageError
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Features
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.score import Score, pack
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,7 +78,7 @@ class Protocol:
         name: its configuration's name, and its score's where the function returns one.
         function: of the training and the test features and the settings.
         labels: whether it needs labels.
-        needs: parts to extract by name (:mod:`selfsup.evaluation.parts`).
+        needs: parts to extract by name (:mod:`selfsup.evaluation.features.parts`).
         settings: keyword arguments of the function.
     """
 

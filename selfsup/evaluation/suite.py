@@ -13,14 +13,14 @@ from selfsup.config import load_config
 from selfsup.data import Source
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
-from selfsup.evaluation.cache import Cache
-from selfsup.evaluation.comparison import compare
-from selfsup.evaluation.drawn import choose_views
-from selfsup.evaluation.features import Features, evaluating, one_channel
-from selfsup.evaluation.judged import Judged, judged_rows, principal_components
+from selfsup.evaluation.features.cache import Cache
+from selfsup.evaluation.features.extract import Features, evaluating, one_channel
 from selfsup.evaluation.passes import Seen, check_needs, see
 from selfsup.evaluation.registry import Protocol, records
 from selfsup.evaluation.registry import protocols as protocols_of
+from selfsup.evaluation.results.comparison import compare
+from selfsup.evaluation.rows import Judged, judged_rows, principal_components
+from selfsup.evaluation.view_choice import choose_views
 from selfsup.precision import require_precision
 
 # The settings of `evaluate` that a configuration holds under the same names.
@@ -157,7 +157,7 @@ def _with_principal(
 def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen) -> dict[str, Any]:
     """One line of the results."""
     scores: dict[str, dict[str, Any]] = {}
-    precision = row.look.precision
+    precision = row.frozen.precision
     for protocol in chosen:
         new = records(protocol, train.of(protocol), test.of(protocol))
         if precision != "float32" and row.fingerprint is not None and not protocol.labels:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from selfsup.evaluation.images import Fitting, fit
+from selfsup.evaluation.features.images import Fitting, fit
 
 TOLERANCE = 1e-4  # of the largest feature, and of 1
 

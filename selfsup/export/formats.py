@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from selfsup.encoder import Encoder, save_encoder, write_model_card
 from selfsup.errors import UsageError
-from selfsup.evaluation.images import described, fitting
+from selfsup.evaluation.features.images import described, fitting
 from selfsup.export.check import TOLERANCE, difference, photographs
 from selfsup.files import part_of, written_whole
 

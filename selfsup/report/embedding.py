@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup.evaluation.neighbours import neighbours
-from selfsup.evaluation.spectra import spectrum
+from selfsup.evaluation.classifiers.neighbours import neighbours
+from selfsup.evaluation.label_free.spectrum import spectrum
 from selfsup.report.gallery import Gallery
 from selfsup.report.pictures import data_uri, sheet
 

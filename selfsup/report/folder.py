@@ -10,8 +10,7 @@ from selfsup.callbacks.checkpoint_files import newest_intact
 from selfsup.data.decisions import decisions_of
 from selfsup.errors import UsageError
 from selfsup.files import read_json
-from selfsup.run.resume import read_config
-from selfsup.run.stranger import require_own
+from selfsup.runs import read_config, require_own
 from selfsup.shapes import LARGEST, NUMBER, TEXT, TRUTH, WHOLE, Each, Needed, fault, without_null
 from selfsup.tables import read_rows
 from selfsup.text import shown

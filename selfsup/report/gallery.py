@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.data import Source, subset
 from selfsup.encoder import Encoder
-from selfsup.evaluation.features import Job, Look, evaluating, evenly, extract_each, pooled
-from selfsup.evaluation.images import Fitting, batches, fit, fitting, side
+from selfsup.evaluation.features.extract import Job, evaluating, evenly, extract_each, pooled
+from selfsup.evaluation.features.frozen import FrozenEncoder
+from selfsup.evaluation.features.images import Fitting, batches, fit, fitting, side
 
 LARGEST_TILE = 64  # pixels a side of the small pictures
 
@@ -57,11 +58,11 @@ def make_gallery(encoder: Encoder, source: Source, images: int, gflops: float, w
     control = encoder.untrained().to(next(encoder.parameters()).device)
     tile = min(encoder.input_size, LARGEST_TILE)
     with evaluating(encoder, control):
-        look = Look(encoder, encoder.mean, encoder.std)
+        frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
         jobs = [
-            Job(look, pooled),
-            Job(Look(control, encoder.mean, encoder.std), pooled),
-            Job(look, lambda _, batch, __: fit(batch, tile)),
+            Job(frozen, pooled),
+            Job(FrozenEncoder(control, encoder.mean, encoder.std), pooled),
+            Job(frozen, lambda _, batch, __: fit(batch, tile)),
         ]
         (own, other, small), _ = extract_each(jobs, some, fitting(encoder), 128, workers)
     kept = own.samples

@@ -8,9 +8,10 @@ from torch import Tensor
 from selfsup.data import Source
 from selfsup.encoder import Encoder
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Look, evaluating
-from selfsup.evaluation.images import fitting
-from selfsup.evaluation.parts import tokens
+from selfsup.evaluation.features.extract import evaluating
+from selfsup.evaluation.features.frozen import FrozenEncoder
+from selfsup.evaluation.features.images import fitting
+from selfsup.evaluation.features.parts import tokens
 from selfsup.report.embedding import principal
 from selfsup.report.gallery import sample
 from selfsup.report.pictures import enlarged, figure, over
@@ -31,9 +32,9 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
         return None
     side = max(SIDE, encoder.input_size)
     with evaluating(encoder):
-        look = Look(encoder, encoder.mean, encoder.std)
+        frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
         rows = [{"title": "The image", "figures": _figures(enlarged(images, side), "test image")}]
-        weights = attention(encoder, look.normalised(images)) if encoder.has_tokens else None
+        weights = attention(encoder, frozen.normalised(images)) if encoder.has_tokens else None
         if weights is not None:
             low, high = (end[:, None, None] for end in weights.flatten(1).aminmax(dim=1))
             heat = (weights - low) / (high - low).clamp(min=1e-12)
@@ -45,7 +46,7 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
                 }
             )
         try:
-            patches = tokens(look, images, torch.tensor(where))[:, encoder.prefix :]
+            patches = tokens(frozen, images, torch.tensor(where))[:, encoder.prefix :]
         except NoScore:
             patches = torch.empty(0)
     grid = round(patches.shape[1] ** 0.5) if patches.ndim == 3 else 0

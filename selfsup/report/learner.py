@@ -11,7 +11,7 @@ from selfsup.data import Source
 from selfsup.data.batches import Batches
 from selfsup.encoder.limits import Bounded
 from selfsup.errors import UsageError
-from selfsup.evaluation.features import evenly
+from selfsup.evaluation.features.extract import evenly
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch
 from selfsup.report.folder import Run

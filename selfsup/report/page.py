@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from selfsup import __version__
 from selfsup.backbone_names import backbone_name
-from selfsup.evaluation.verdict import SIGNS
+from selfsup.evaluation.results.verdict import SIGNS
 from selfsup.report.curves import charts, curves
 from selfsup.report.folder import Run
 from selfsup.report.scores import scores_table

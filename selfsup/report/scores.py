@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfsup.evaluation.verdict import is_accuracy, row_role
+from selfsup.evaluation.results.verdict import is_accuracy, row_role
 from selfsup.report.folder import Run
 
 _ROLES = {

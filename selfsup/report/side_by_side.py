@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from selfsup.evaluation.comparison import difference
-from selfsup.evaluation.verdict import control_row, encoder_rows, is_accuracy, scores_of
+from selfsup.evaluation.results.comparison import difference
+from selfsup.evaluation.results.verdict import control_row, encoder_rows, is_accuracy, scores_of
 from selfsup.report.folder import Run
 
 Row = Mapping[str, Any]

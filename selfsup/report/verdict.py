@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from selfsup.evaluation.verdict import (
+from selfsup.evaluation.results.verdict import (
     COARSE,
     CONTROLS,
     USES,

@@ -1,18 +1,14 @@
-"""Going on with a run, and repeating one: what may change, and what is told about it."""
+"""Resuming and repeating runs: allowed changes."""
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf.errors import OmegaConfBaseException
-
 from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint, step_of
-from selfsup.config import defaults, options, require_types
+from selfsup.config import defaults, options
 from selfsup.errors import UsageError
-from selfsup.files import read_text
-from selfsup.run.stranger import parse, require_complete, require_groups, require_own, without_fetching
-from selfsup.targets import may_call
+from selfsup.runs import leaves, read_config
 
 _MAY_CHANGE = (
     "compile",
@@ -84,48 +80,6 @@ def in_one_measure(config: dict[str, Any], given: Iterable[str]) -> dict[str, An
     return config
 
 
-def read_config(folder: Path, word: str) -> dict[str, Any]:
-    """The settings in a run's folder, which may be a stranger's: nothing in them is called that is not ours.
-
-    Nor do they say where something is fetched or written to.
-
-    Args:
-        folder: of the run.
-        word: ``resume``, ``from`` or ``report``, which begins the sentence. A report shows settings of
-            another version, too.
-
-    Raises:
-        UsageError: it is no run's folder, a link leads out of it, or its ``config.yaml`` is damaged, is not
-            whole, or names code of another package.
-    """
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UsageError(f"{word}: '{folder}' is no run's folder (it has no config.yaml)")
-    require_own(folder)
-    try:
-        config = parse(read_text(path))
-    except (OSError, ValueError) as error:
-        said = f"cannot be read ({error})" if isinstance(error, OSError | UnicodeError) else error
-        raise UsageError(f"{word}: '{path}' {said}") from error
-    for key, value in leaves(config).items():
-        group = "method" if key.startswith("method.") else "data"
-        if key.rpartition(".")[2] == "_target_" and not may_call(value, group):
-            raise UsageError(
-                f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
-                "give its settings by hand in a new run if you trust it"
-            )
-    try:
-        require_types("train", config)
-        require_groups(config)
-        if word != "report":
-            require_complete(config)
-    except (UsageError, OmegaConfBaseException) as error:
-        raise UsageError(f"{word}: '{path}' is no configuration of a run: {error}") from error
-    overrides = config.get("overrides")
-    config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
-    return {**config, "data": without_fetching(config["data"])}
-
-
 def _keys(overrides: Iterable[str]) -> list[str]:
     return [override.partition("=")[0] for override in overrides]
 
@@ -174,20 +128,6 @@ def _logger(before: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
         raise UsageError(f"that run has no logger that there is, but '{name}'; choose one with logger=")
     settings = {**defaults("train", [f"logger={name}"])["logger"], **found}
     return {**settings, "private": True} if "private" in settings else settings
-
-
-def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """All values by dotted key.
-
-    Example:
-        >>> leaves({"a": {"b": 1}, "c": [2]})
-        {'a.b': 1, 'c': [2]}
-    """
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        inside = isinstance(value, Mapping)
-        found |= leaves(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
-    return found
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

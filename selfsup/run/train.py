@@ -41,8 +41,9 @@ from selfsup.run.environment import FILE, differences, environment, recorded, re
 from selfsup.run.folder import CONFIG, DECIDED, new_folder, point_latest, remove_unused
 from selfsup.run.hand_over import hand_over, try_hand_over
 from selfsup.run.launch import agreed
-from selfsup.run.resume import changes, find_position, read_config
+from selfsup.run.resume import changes, find_position
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
+from selfsup.runs import read_config
 from selfsup.runtime import look_for_gpus_once, quiet
 from selfsup.terminal import make_console, say
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from selfsup.errors import UsageError
-from selfsup.views import colour, geometry, look, native
 from selfsup.views.draws import uniform
-from selfsup.views.look import Look, draw_look
-from selfsup.views.view import View
+from selfsup.views.image import colour, colour_params, geometry, native
+from selfsup.views.image.colour_params import ColourParams, draw_colour_params
+from selfsup.views.image.view import View
 
 
 class ViewPlan:
@@ -98,16 +98,16 @@ class ViewPlan:
         sides = torch.stack(
             [torch.zeros_like(index) + side for side in (height, width, height, width)], dim=1
         )
-        look = self.look(number, index, epoch)
+        colours = self.colours(number, index, epoch)
         none = torch.zeros_like(mirror)
         neutral = torch.tensor([1.0, 1.0, 1.0, 0.0], device=index.device).expand(len(index), -1)
         return {
             "box": box / sides,
             "mirror": mirror,
-            "jitter": neutral if look.jitter is None else look.jitter,
-            "grey": none if look.grey is None else look.grey,
-            "sigma": none.float() if look.sigma is None else look.sigma,
-            "solarized": none if look.solarized is None else look.solarized,
+            "jitter": neutral if colours.jitter is None else colours.jitter,
+            "grey": none if colours.grey is None else colours.grey,
+            "sigma": none.float() if colours.sigma is None else colours.sigma,
+            "solarized": none if colours.solarized is None else colours.solarized,
         }
 
     def places(self, index: Tensor, epoch: int) -> Callable[[int, int, int], list[tuple[list[int], bool]]]:
@@ -149,13 +149,13 @@ class ViewPlan:
         places = [self.where(number, index, epoch, height, width) for number in range(len(self))]
         return [self._finish(number, images, index, epoch, *place) for number, place in enumerate(places)]
 
-    def look(self, number: int, index: Tensor, epoch: int) -> Look:
-        """How view ``number`` of each sample looks."""
-        draws = uniform(self.seed, epoch, index, number, look.DRAWS, first=geometry.DRAWS)
-        return draw_look(self.views[number], self.sizes[number], draws)
+    def colours(self, number: int, index: Tensor, epoch: int) -> ColourParams:
+        """Colour, blur and solarisation of view ``number`` of each sample."""
+        draws = uniform(self.seed, epoch, index, number, colour_params.DRAWS, first=geometry.DRAWS)
+        return draw_colour_params(self.views[number], self.sizes[number], draws)
 
     def _finish(self, number: int, images: Tensor, index: Tensor, epoch: int, *place: Tensor) -> Tensor:
-        drawn = self.look(number, index, epoch)
+        drawn = self.colours(number, index, epoch)
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
         if self.natively(images.device.type):
             return native.render(images, drawn, mean, std, self.sizes[number], *place)

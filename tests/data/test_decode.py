@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsup.data import decode as module
-from selfsup.data.decode import Picture, UnreadableImage, decode
+from selfsup.data.readers import decode as module
+from selfsup.data.readers.decode import Picture, UnreadableImage, decode
 
 from .images import encoded, noise, pixels
 
@@ -155,7 +155,8 @@ def test_what_is_no_image(tmp_path):
 
 def test_no_warning_of_a_picture_that_is_large_and_read(tmp_path):
     Image.new("1", (9_500, 9_500)).save(tmp_path / "large.png")
-    lines = "from selfsup.data.decode import Picture\nprint(Picture('large.png', 'large').pixels(8).shape[0])"
+    lines = "from selfsup.data.readers.decode import Picture\n"
+    lines += "print(Picture('large.png', 'large').pixels(8).shape[0])"
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("3\n", "")
 
@@ -239,7 +240,7 @@ def test_a_picture_of_100_megapixels_needs_little_memory(tmp_path):
     """A JPEG is decoded an eighth as large; a PNG needs what PIL needs to hold it, and no copy of that."""
     code = """
 import resource, sys, warnings
-from selfsup.data.decode import Picture
+from selfsup.data.readers.decode import Picture
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 before = peak()
 print(Picture(sys.argv[1], "large").pixels(30).shape[1], peak() - before)

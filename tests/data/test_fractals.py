@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from selfsup.data import fractals
-from selfsup.data.fractals import LARGEST, attractor, random_system
+from selfsup.data.sources.fractals import LARGEST, attractor, random_system
 from selfsup.errors import UsageError
 
 SYSTEMS = [random_system(np.random.default_rng(seed)) for seed in range(200)]

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from selfsup.data import imagenet, imagenet100
-from selfsup.data.imagenet import LISTED
+from selfsup.data.sources.imagenet import LISTED
 from selfsup.errors import UsageError
 
 from .images import write

@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfsup.data.labels import class_order, label_text, one_hot
+from selfsup.data.readers.labels import class_order, label_text, one_hot
 
 
 @pytest.mark.parametrize(

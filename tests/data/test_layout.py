@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from selfsup.data import folder as read_folder
-from selfsup.data.layout import Judge
-from selfsup.data.nodes import Layout
-from selfsup.data.parallel import counted, keys_of, pairs_of
-from selfsup.data.roles import role
-from selfsup.data.tree import find_images
+from selfsup.data.readers.layout import Judge
+from selfsup.data.readers.nodes import Layout
+from selfsup.data.readers.parallel import counted, keys_of, pairs_of
+from selfsup.data.readers.roles import role
+from selfsup.data.readers.tree import find_images
 from selfsup.errors import UsageError
 
 from .images import noise, write

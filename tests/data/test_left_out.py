@@ -8,7 +8,7 @@ import pytest
 from selfsup.commands import main
 from selfsup.data import folder as read_folder
 from selfsup.data.decisions import decisions_of
-from selfsup.data.kinds import image_endings, is_image_name, unread_picture
+from selfsup.data.readers.kinds import image_endings, is_image_name, unread_picture
 from selfsup.errors import UsageError
 from selfsup.files import read_json
 
@@ -48,7 +48,7 @@ def test_every_ending_that_pillow_decodes_is_an_image(tmp_path: Path) -> None:
 
 
 def test_an_ending_that_this_pillow_cannot_decode_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from selfsup.data import kinds
+    from selfsup.data.readers import kinds
 
     monkeypatch.setattr(kinds.features, "check", lambda codec: codec != "webp")
     for cached in (kinds.image_endings, kinds._as_set):

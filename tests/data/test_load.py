@@ -5,7 +5,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from selfsup.data import ImageArray, load_data
-from selfsup.data.decode import Picture
+from selfsup.data.readers.decode import Picture
 from selfsup.errors import UsageError
 
 from .images import encoded, noise, write, write_parquet

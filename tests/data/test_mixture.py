@@ -2,7 +2,7 @@ import pytest
 
 from selfsup.config import load_config
 from selfsup.data import load_data
-from selfsup.data_config import require_paths
+from selfsup.data.settings import require_paths
 from selfsup.errors import UsageError
 
 from .images import NAMES, encoded, noise, write, write_parquet

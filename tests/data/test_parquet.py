@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfsup.data import ImageFiles, UnreadableImage, load_data, parquet
-from selfsup.data import parquet_files as files_module
-from selfsup.data.parquet import ParquetImages
+from selfsup.data.readers import parquet_files as files_module
 from selfsup.data.source import in_memory
+from selfsup.data.sources.parquet import ParquetImages
 from selfsup.errors import UsageError
 
 from .images import NAMES, encoded, noise, pixels, write_parquet
@@ -222,7 +222,7 @@ def test_mistakes_are_told_in_a_sentence(tmp_path):
 
 
 def test_strange_metadata_is_no_trouble():
-    from selfsup.data.parquet_labels import _class_names
+    from selfsup.data.readers.parquet_labels import _class_names
 
     for metadata in (
         None,

@@ -1,8 +1,8 @@
 import pytest
 
 from selfsup.data import parquet_folder
-from selfsup.data.parquet_folder import split_files
 from selfsup.data.select import choose
+from selfsup.data.sources.parquet_folder import split_files
 from selfsup.errors import UsageError
 
 from .images import NAMES, encoded, noise, pixels, write_parquet

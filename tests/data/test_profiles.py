@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from selfsup.data.decode import Picture, decode
+from selfsup.data.readers.decode import Picture, decode
 
 from .images import encoded, noise, pixels
 
@@ -84,7 +84,7 @@ def test_parts_strips_and_smaller_jpegs_have_the_same_colours(monkeypatch):
         assert np.abs(tensor.numpy() - expected).max() < 3
     noisy = encoded(noise(1, 40, 30), icc_profile=P3)
     small = decode(noisy, "small")
-    monkeypatch.setattr("selfsup.data.rgb.LARGE", 100)
+    monkeypatch.setattr("selfsup.data.readers.rgb.LARGE", 100)
     assert torch.equal(decode(noisy, "large"), small)
 
 

@@ -14,7 +14,7 @@ from selfsup.data.load import chosen_ranged, load_data
 from selfsup.data.source import ranged, subset
 from selfsup.data.tried import settle, try_images
 from selfsup.errors import UsageError
-from selfsup.evaluation.cache import identity
+from selfsup.evaluation.features.cache import identity
 
 from .images import encoded, noise, write_parquet
 from .test_load import config

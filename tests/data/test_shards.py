@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import webdataset
 
-from selfsup.data import tar_index
 from selfsup.data.batches import make_order
 from selfsup.data.order import EpochOrder, ShardOrder
-from selfsup.data.shards import ShardImages, expand_braces, find_shards, shards
-from selfsup.data.tar_index import index_shards
+from selfsup.data.readers import tar_index
+from selfsup.data.readers.tar_index import index_shards
+from selfsup.data.sources.shards import ShardImages, expand_braces, find_shards, shards
 from selfsup.errors import UsageError
 
 from .images import encoded, noise, pixels
@@ -182,7 +182,7 @@ def test_many_shards_are_indexed_alike_by_several_processes(
     folder = write_shards(tmp_path / "shards")
     paths = [str(path) for path in sorted(folder.glob("*.tar"))]
     alone = index_shards(paths, "label", tmp_path / "one")
-    monkeypatch.setattr("selfsup.data.tar_index.AT_ONCE", 2)
+    monkeypatch.setattr("selfsup.data.readers.tar_index.AT_ONCE", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     for one, other in zip(alone, index_shards(paths, "label", tmp_path / "two"), strict=True):
         assert np.array_equal(one, other)

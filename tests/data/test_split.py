@@ -3,7 +3,7 @@ import hashlib
 import pytest
 import torch
 
-from selfsup.data.split import held_out_count, hold_out
+from selfsup.data.holdout import held_out_count, hold_out
 from selfsup.errors import UsageError
 
 LABELS = torch.tensor([0] * 50 + [1] * 30 + [2] * 7 + [3])

@@ -4,11 +4,11 @@ import pickle
 import numpy as np
 import pytest
 
-from selfsup.data import tree as tree_module
-from selfsup.data.names import Below, FileNames
-from selfsup.data.split import hashes
-from selfsup.data.tree import find_images
-from selfsup.data.tree_index import index_file
+from selfsup.data.holdout import hashes
+from selfsup.data.readers import tree as tree_module
+from selfsup.data.readers.names import Below, FileNames
+from selfsup.data.readers.tree import find_images
+from selfsup.data.readers.tree_index import index_file
 
 NAMES = ["a.jpg", "", "täg.png", "line\nbreak.jpg", os.fsdecode(b"\xff.png")]
 
@@ -136,7 +136,7 @@ def test_a_damaged_index_is_made_anew(top, damage):
 
 def test_an_index_of_another_format_is_left_unread(top, monkeypatch):
     before = keys(find_images(top))
-    monkeypatch.setattr("selfsup.data.tree_index.FORMAT", 2)
+    monkeypatch.setattr("selfsup.data.readers.tree_index.FORMAT", 2)
     seen = listed(monkeypatch)
     assert keys(find_images(top)) == before
     assert seen

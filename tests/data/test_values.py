@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsup.data.decode import Picture, UnreadableImage, decode
-from selfsup.data.values import Kind, Stored, Tally, in_words, range_of
+from selfsup.data.readers.decode import Picture, UnreadableImage, decode
+from selfsup.data.readers.values import Kind, Stored, Tally, in_words, range_of
 from selfsup.errors import UsageError
 
 from .images import encoded

@@ -6,13 +6,13 @@ import torch
 
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.evaluation import evaluate
-from selfsup.evaluation.cache import Cache, default_folder, identity, load, save, trim
-from selfsup.evaluation.features import Extracted
+from selfsup.evaluation.features.cache import Cache, default_folder, identity, load, save, trim
+from selfsup.evaluation.features.extract import Extracted
 from tests.evaluation.toys import OnDemand, ToyEncoder, coloured
 
 PROTOCOLS = {
     "ridge": {
-        "_target_": "selfsup.evaluation.protocols.ridge.score",
+        "_target_": "selfsup.evaluation.classifiers.ridge.score",
         "strengths": [1.0, 0.01],
         "holdout": 0.2,
         "seed": 0,

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from selfsup.evaluation import NoScore, clid, clid_scores, intrinsic_dimension
-from selfsup.evaluation.clid import Clid
+from selfsup.evaluation.label_free.clid import Clid
 
 from .toys import clusters, gaussian
 

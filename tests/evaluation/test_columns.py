@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from selfsup.evaluation.columns import print_columns, shortened
+from selfsup.evaluation.results.columns import print_columns, shortened
 
 NAMES = [f"barlow-imagenet100-vit_small-20261129-18491{i}-a-rather-long-run-of-seed-{i}" for i in range(3)]
 CELLS = {f"score {i}": [Text(f"{i}{j}.0 [11.1, 22.2]") for j in range(3)] for i in range(7)}

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from selfsup.config import load_config
 from selfsup.evaluation import compare, evaluate, paired, print_table, spearman
-from selfsup.evaluation.comparison_table import print_comparison
+from selfsup.evaluation.results.comparison_table import print_comparison
 from selfsup.evaluation.score import pack
 from tests.evaluation.toys import ToyEncoder, coloured
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from selfsup.evaluation import extract, pixels
-from selfsup.evaluation.features import one_channel
-from selfsup.evaluation.images import fit
+from selfsup.evaluation.features.extract import one_channel
+from selfsup.evaluation.features.images import fit
 from tests.evaluation.toys import OnDemand, ToyEncoder, coloured
 
 

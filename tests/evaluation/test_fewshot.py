@@ -3,8 +3,8 @@ import torch
 from sklearn.linear_model import Ridge
 
 from selfsup.evaluation import NoScore, nshot
-from selfsup.evaluation.fewshot import ridge
-from selfsup.evaluation.probes import logits
+from selfsup.evaluation.classifiers.fewshot import ridge
+from selfsup.evaluation.classifiers.probes import logits
 from tests.evaluation.toys import clusters, gaussian
 
 

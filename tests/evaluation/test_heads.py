@@ -3,12 +3,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 
+from selfsup.evaluation.classifiers.heads import Input, Training, cosine, deal, predict, train_heads
+from selfsup.evaluation.classifiers.probes import linear_probe, spanned, standardise, stratified, whiten
+from selfsup.evaluation.classifiers.ridge import ridge_probe
+from selfsup.evaluation.classifiers.sweep import sweep
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.heads import Input, Training, cosine, deal, predict, train_heads
-from selfsup.evaluation.probes import linear_probe, spanned, standardise, stratified, whiten
-from selfsup.evaluation.ridge import ridge_probe
 from selfsup.evaluation.score import edge
-from selfsup.evaluation.sweep import sweep
 from selfsup.optim import LARS
 from tests.evaluation.toys import clusters
 

@@ -6,8 +6,9 @@ import torch
 from selfsup.config import load_config
 from selfsup.errors import UsageError
 from selfsup.evaluation import Features, evaluate, lidar, rankme
-from selfsup.evaluation.drawn import choose_views, whole_views
+from selfsup.evaluation.features.parts import whole_views
 from selfsup.evaluation.registry import protocols, records
+from selfsup.evaluation.view_choice import choose_views
 
 from .toys import ToyEncoder, coloured, gaussian
 
@@ -56,11 +57,11 @@ def test_all_of_them_in_one_evaluation():
 
 
 def test_the_spectral_scores_share_one_gram_matrix(monkeypatch):
-    from selfsup.evaluation import spectra
+    from selfsup.evaluation.label_free import spectrum
 
     calls = []
-    whole = spectra.batch_moments
-    monkeypatch.setattr(spectra, "batch_moments", lambda z: calls.append(1) or whole(z))
+    whole = spectrum.batch_moments
+    monkeypatch.setattr(spectrum, "batch_moments", lambda z: calls.append(1) or whole(z))
     (protocol,) = protocols(configured(names="spectra"))
     features = Features(gaussian(300, 24), None, torch.arange(300))
     scores = records(protocol, features, features)
@@ -129,16 +130,16 @@ def test_a_plan_gives_as_many_views_of_the_encoders_size_as_are_asked():
 
 def test_lidar_of_an_evaluation_is_the_functions():
     """The part's rows are grouped by image: three images whose views are drawn by hand give the same."""
-    from selfsup.evaluation.features import Look
-    from selfsup.evaluation.parts import views
+    from selfsup.evaluation.features.frozen import FrozenEncoder
+    from selfsup.evaluation.features.parts import views
 
     source = coloured(40, classes=40)
     encoder = ToyEncoder().eval()
-    look = Look(encoder, encoder.mean, encoder.std)
+    frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
     plan = load_config("train", ["method=simclr"])["views"]
-    from selfsup.evaluation.images import fit
+    from selfsup.evaluation.features.images import fit
 
-    drawn = views(look, fit(source.images, 8), torch.arange(40), plan, 4)
+    drawn = views(frozen, fit(source.images, 8), torch.arange(40), plan, 4)
     expected = lidar(drawn.flatten(0, 1), torch.arange(40).repeat_interleave(4))
     settings = configured(*LIDAR, names="lidar")
     found = evaluate(encoder, source, coloured(20), data(), protocols=settings, controls=False)

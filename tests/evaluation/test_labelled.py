@@ -9,18 +9,13 @@ import torch.nn.functional as F
 
 from selfsup.config import load_config
 from selfsup.encoder import build_encoder
-from selfsup.evaluation.features import Features, Images, Look, Part
-from selfsup.evaluation.finetuning import train_whole
-from selfsup.evaluation.heads import Training
-from selfsup.evaluation.probes import stratified
-from selfsup.evaluation.protocols import (
-    attentive,
-    dinov2_linear,
-    ijepa_linear,
-    label_fraction,
-    mae_linear,
-    ridge,
-)
+from selfsup.evaluation.classifiers import ridge
+from selfsup.evaluation.classifiers.finetuning import train_whole
+from selfsup.evaluation.classifiers.heads import Training
+from selfsup.evaluation.classifiers.probes import stratified
+from selfsup.evaluation.features.extract import Features, Images, Part
+from selfsup.evaluation.features.frozen import FrozenEncoder
+from selfsup.evaluation.protocols import attentive, dinov2_linear, ijepa_linear, label_fraction, mae_linear
 from tests.evaluation.test_heads import by_autograd
 from tests.evaluation.toys import clusters, coloured
 
@@ -146,7 +141,7 @@ def test_layers_are_tuned_at_decayed_rates_and_the_encoder_stays():
     model_args = {"patch_size": 4, "embed_dim": 16, "depth": 3, "num_heads": 2}
     encoder = build_encoder("vit_tiny_patch16_224", 12, model_args, seed=0)
     source, before = coloured(20), copy.deepcopy(encoder.state_dict())
-    images = Images(source, 12, encoder, Look(encoder, encoder.mean, encoder.std))
+    images = Images(source, 12, encoder, FrozenEncoder(encoder, encoder.mean, encoder.std))
     plan = load_config("evaluate", ["encoder=x", "protocols=finetune"])["protocols"]["finetune"]["plan"]
     settings = {"plan": plan, "epochs": 1, "batch": 20, "rate": 1e-3, "weight_decay": 0.0, "seed": 0}
     tuned = train_whole(images, encoder, torch.arange(20), source.labels, 4, layer_decay=0.5, **settings)

@@ -1,6 +1,6 @@
 import torch
 
-from selfsup.evaluation.lbfgs import minimise
+from selfsup.evaluation.classifiers.lbfgs import minimise
 
 
 def test_a_quadratic_is_solved():

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from selfsup.evaluation import NoScore, lidar
-from selfsup.evaluation.lidar import group_moments, too_few_images
+from selfsup.evaluation.label_free.lidar import group_moments, too_few_images
 
 from .toys import gaussian, views
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from selfsup.evaluation import NoScore, moments
-from selfsup.evaluation.moments import ROWS, batch_moments
+from selfsup.evaluation.features.moments import ROWS, batch_moments
 
 from .toys import gaussian
 

@@ -1,19 +1,18 @@
-import sys
-
 import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
 from selfsup.evaluation import NoScore, knn, neighbours
-from selfsup.evaluation.largest import GROUP, Rounded, above
-from selfsup.evaluation.neighbours import _spread
+from selfsup.evaluation.classifiers.neighbours import _spread
+from selfsup.evaluation.classifiers.topk import GROUP, Rounded, above
 from tests.evaluation.toys import clusters
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    module = sys.modules["selfsup.evaluation.neighbours"]
+    import selfsup.evaluation.classifiers.neighbours as module
+
     monkeypatch.setattr(module, "QUERY_BLOCK", 7)
     monkeypatch.setattr(module, "BANK_BLOCK", 13)
 
@@ -51,7 +50,8 @@ def test_the_same_neighbours_as_scikit_learn(rounding, small_blocks):
 @pytest.fixture(params=[True, False], ids=["bf16", "float32"])
 def rounding(request, monkeypatch):
     """The search as on a CPU that multiplies bf16 faster, and as on others."""
-    module = sys.modules["selfsup.evaluation.neighbours"]
+    import selfsup.evaluation.classifiers.neighbours as module
+
     monkeypatch.setattr(module, "multiplies_bf16", lambda: request.param)
 
 

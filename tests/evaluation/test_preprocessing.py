@@ -16,8 +16,8 @@ from selfsup import UsageError, build_encoder, load_encoder, save_encoder
 from selfsup.data import ImageFiles
 from selfsup.encoder.resizing import INTERPOLATIONS, Resizing
 from selfsup.evaluation import Cache, evaluate, extract
-from selfsup.evaluation.embeddings import embed
-from selfsup.evaluation.images import batches, fit, fitting
+from selfsup.evaluation.features.embeddings import embed
+from selfsup.evaluation.features.images import batches, fit, fitting
 from selfsup.export import photographs
 from selfsup.export.formats import preprocessing
 from selfsup.report.gallery import make_gallery

@@ -3,7 +3,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from selfsup.evaluation import NoScore, linear_probe, logistic
-from selfsup.evaluation.probes import logits, standardise, stratified
+from selfsup.evaluation.classifiers.probes import logits, standardise, stratified
 from tests.evaluation.toys import clusters
 
 

@@ -8,8 +8,8 @@ import torch
 from selfsup.config import load_config
 from selfsup.encoder import build_encoder
 from selfsup.evaluation import evaluate
-from selfsup.evaluation.features import Look
-from selfsup.evaluation.parts import blocks, tokens
+from selfsup.evaluation.features.frozen import FrozenEncoder
+from selfsup.evaluation.features.parts import blocks, tokens
 from tests.evaluation.toys import ToyEncoder, coloured
 
 VIT = {"patch_size": 4, "embed_dim": 16, "depth": 3, "num_heads": 2}
@@ -45,27 +45,28 @@ def judge(encoder, **settings):
 
 def test_blocks_are_class_tokens_and_averaged_patches_after_the_last_norm(vit):
     images = coloured(5).images
-    look = Look(vit, vit.mean, vit.std)
-    got = blocks(look, images, torch.arange(5), count=2)
+    frozen = FrozenEncoder(vit, vit.mean, vit.std)
+    got = blocks(frozen, images, torch.arange(5), count=2)
     assert got.shape == (5, 2, 2, 16)
     with torch.no_grad():
         model, stream, outputs = vit.model, None, []
-        stream = model.norm_pre(model._pos_embed(model.patch_embed(look.normalised(images))))
+        stream = model.norm_pre(model._pos_embed(model.patch_embed(frozen.normalised(images))))
         for block in model.blocks:
             stream = block(stream)
             outputs.append(model.norm(stream))
     for place, output in enumerate(outputs[-2:]):
         torch.testing.assert_close(got[:, place, 0], output[:, 0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(got[:, place, 1], output[:, 1:].mean(1), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(tokens(look, images, torch.arange(5)), outputs[-1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(tokens(frozen, images, torch.arange(5)), outputs[-1], atol=1e-5, rtol=1e-4)
 
 
 def test_a_convolutional_network_gives_its_last_map():
     encoder = build_encoder("resnet10_small", 12, seed=0).eval()
-    look, images, index = Look(encoder, encoder.mean, encoder.std), coloured(3).images, torch.arange(3)
-    got = blocks(look, images, index)
-    torch.testing.assert_close(got[:, 0, 0], look(images), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(tokens(look, images, index).mean(1), look(images), atol=1e-5, rtol=1e-4)
+    frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
+    images, index = coloured(3).images, torch.arange(3)
+    got = blocks(frozen, images, index)
+    torch.testing.assert_close(got[:, 0, 0], frozen(images), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(tokens(frozen, images, index).mean(1), frozen(images), atol=1e-5, rtol=1e-4)
 
 
 def test_every_protocol_scores_a_transformer_and_leaves_it_as_it_was(vit):

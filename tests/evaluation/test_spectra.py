@@ -15,7 +15,7 @@ from selfsup.evaluation import (
     spectrum,
     stable_rank,
 )
-from selfsup.evaluation.spectra import no_power_law, rounded, too_few
+from selfsup.evaluation.label_free.spectra import no_power_law, rounded, too_few
 
 from .toys import SPECTRA, gaussian
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from selfsup.evaluation import NoScore, alignment, uniformity
-from selfsup.evaluation.uniformity import BLOCK, distinct, pairs_within, repeated
+from selfsup.evaluation.label_free.uniformity import BLOCK, distinct, pairs_within, repeated
 
 from .toys import gaussian, views
 

@@ -9,7 +9,7 @@ import torch
 from benchmarks.rows import read
 from selfsup.callbacks.guard.record import warned
 from selfsup.evaluation import print_table
-from selfsup.evaluation.verdict import SHRUNKEN, encoder_rows, judged, sign
+from selfsup.evaluation.results.verdict import SHRUNKEN, encoder_rows, judged, sign
 from selfsup.methods.failures import COMMON, Bound
 from selfsup.terminal import make_console
 from tests.evaluation.test_suite import judge

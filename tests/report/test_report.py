@@ -17,7 +17,7 @@ from selfsup.commands import main
 from selfsup.data import ImageArray, load_data, subset
 from selfsup.errors import UsageError
 from selfsup.evaluation import extract
-from selfsup.evaluation.features import evenly
+from selfsup.evaluation.features.extract import evenly
 from selfsup.report import write_report
 
 SMALL = ("backbone.model_args.depth=1", "backbone.model_args.embed_dim=24", "backbone.model_args.num_heads=2")

@@ -86,7 +86,7 @@ def test_a_signal_before_the_first_step_begins_nothing(
 def test_a_signal_while_an_image_is_decoded_is_not_taken_for_a_broken_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from selfsup.data import decode
+    from selfsup.data.readers import decode
 
     for index in range(128):
         Image.new("RGB", (8, 8), (2 * index, 0, 0)).save(tmp_path / f"{index}.png")

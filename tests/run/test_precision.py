@@ -9,7 +9,7 @@ from timm.layers.config import set_fused_attn, use_fused_attn
 
 from selfsup.config import load_config
 from selfsup.errors import UsageError
-from selfsup.evaluation.features import Look
+from selfsup.evaluation.features.frozen import FrozenEncoder
 from selfsup.precision import of_passes, tell_imitation
 from selfsup.run.trainer import best_precision, check_trainer, choose_attention, trainer_settings
 
@@ -33,7 +33,7 @@ def test_a_cpu_computes_bf16_only_where_that_is_faster(
     assert best_precision("cpu") == precision
     passes = {"bf16-mixed": "bfloat16", "32-true": "float32"}[precision]
     assert of_passes("auto", CPU) == passes
-    assert Look(torch.nn.Identity(), (0.5,) * 3, (0.5,) * 3, "auto").precision == passes
+    assert FrozenEncoder(torch.nn.Identity(), (0.5,) * 3, (0.5,) * 3, "auto").precision == passes
     assert of_passes("float32", CPU) == "float32"
     assert of_passes("bfloat16", CPU) == "bfloat16"
 

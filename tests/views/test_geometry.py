@@ -6,7 +6,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
 from selfsup.views.draws import uniform
-from selfsup.views.geometry import DRAWS, crop_resize, random_boxes
+from selfsup.views.image.geometry import DRAWS, crop_resize, random_boxes
 
 RATIO = (3 / 4, 4 / 3)
 

@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from selfsup.data import ImageFiles, crops
-from selfsup.views import ViewPlan, native
+from selfsup.data import ImageFiles
+from selfsup.data.readers import crops
+from selfsup.views import ViewPlan
+from selfsup.views.image import native
 
 from .test_parity import RECIPE, skip_without_compiler
 

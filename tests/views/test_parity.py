@@ -9,7 +9,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from selfsup.views import ViewPlan, native
+from selfsup.views import ViewPlan
+from selfsup.views.image import native
 
 RECIPE: dict[str, Any] = {
     "count": 2,
@@ -41,20 +42,20 @@ def torchvisions(plan: ViewPlan, number: int, image: torch.Tensor, index: int, e
     """The view of one image, by torchvision, of the plan's parameters; not normalised."""
     one = torch.tensor([index])
     box, mirror = plan.where(number, one, epoch, *image.shape[1:])
-    look, size = plan.look(number, one, epoch), plan.sizes[number]
+    colours, size = plan.colours(number, one, epoch), plan.sizes[number]
     view = F.resized_crop(image.float() / 255, *box[0].tolist(), size=[size, size], antialias=True)
     view = F.horizontal_flip(view) if mirror else view
-    if look.jitter is not None:
-        for operation in look.order[0].tolist():
-            view = JITTER[operation](view, look.jitter[0, operation].item())
-    if look.grey is not None and look.grey[0]:
+    if colours.jitter is not None:
+        for operation in colours.order[0].tolist():
+            view = JITTER[operation](view, colours.jitter[0, operation].item())
+    if colours.grey is not None and colours.grey[0]:
         view = F.rgb_to_grayscale(view, num_output_channels=3)
-    if look.sigma is not None and look.sigma[0]:
-        sigma = look.sigma[0].item()
+    if colours.sigma is not None and colours.sigma[0]:
+        sigma = colours.sigma[0].item()
         # torchvision is told a kernel's size, ours ends at three sigmas
-        kernel = 2 * min(size - 1, int((3 * look.sigma[0]).ceil())) + 1
+        kernel = 2 * min(size - 1, int((3 * colours.sigma[0]).ceil())) + 1
         view = F.gaussian_blur(view, [kernel, kernel], [sigma, sigma])
-    if look.solarized is not None and look.solarized[0]:
+    if colours.solarized is not None and colours.solarized[0]:
         view = F.solarize(view, 0.5)
     return view
 

@@ -70,16 +70,16 @@ def test_each_thing_happens_with_its_probability_and_independently(probability: 
 def test_parameters_of_the_jitter_and_the_blur() -> None:
     strengths = {"jitter": 1.0, "brightness": 0.4, "contrast": 0.3, "saturation": 0.2, "hue": 0.1}
     plan = plan_of({**strengths, "blur": 1.0, "sigma": [0.1, 2.0], "size": 112}, image_size=224)
-    look = plan.look(0, INDEX, 0)
-    assert (look.grey, look.solarized) == (None, None)
+    colours = plan.colours(0, INDEX, 0)
+    assert (colours.grey, colours.solarized) == (None, None)
     ranges = [(0.6, 1.4), (0.7, 1.3), (0.8, 1.2), (-0.1, 0.1), (0.05, 1.0)]  # half the pixels: half the sigma
-    for values, (low, high) in zip([*look.jitter.unbind(1), look.sigma], ranges, strict=True):
+    for values, (low, high) in zip([*colours.jitter.unbind(1), colours.sigma], ranges, strict=True):
         share = (values - low) / (high - low)
         assert -1e-6 < share.min() < 0.01
         assert 0.99 < share.max() < 1 + 1e-6
         assert abs(share.mean() - 0.5) < SIGMAS * (1 / 12 / N) ** 0.5
         assert abs(share.var() - 1 / 12) < SIGMAS * (1 / 180 / N) ** 0.5
-    orders, counts = look.order.unique(dim=0, return_counts=True)
+    orders, counts = colours.order.unique(dim=0, return_counts=True)
     assert len(orders) == 24
     assert (orders.sort(dim=1).values == torch.arange(4)).all()
     assert ((counts - N / 24) ** 2 / (N / 24)).sum() < chi2.isf(1e-6, 23)
@@ -88,8 +88,8 @@ def test_parameters_of_the_jitter_and_the_blur() -> None:
 def test_the_blur_of_a_view_of_the_recipes_size_is_the_recipes() -> None:
     crops = {"blur": 1.0, "sigma": [2.0, 2.0], "size": 96}
     for recipe_size, sigma in ((96, 2.0), (224, 2.0 * 96 / 224), (48, 4.0)):
-        look = plan_of({**crops, "recipe_size": recipe_size}, image_size=224).look(0, INDEX, 0)
-        torch.testing.assert_close(look.sigma, torch.full((N,), sigma))
+        colours = plan_of({**crops, "recipe_size": recipe_size}, image_size=224).colours(0, INDEX, 0)
+        torch.testing.assert_close(colours.sigma, torch.full((N,), sigma))
 
 
 def test_a_strength_above_one_makes_no_negative_factor() -> None:

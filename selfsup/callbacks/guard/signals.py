@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.spectra import rankme
+from selfsup.evaluation.label_free.spectra import rankme
 
 # What is written to `metrics.csv` as guard/NAME, and what it is. `embedding` is what the objective compares
 # (after projector or predictor), `backbone` the pooled features of the encoder that is handed over.

@@ -1,1 +1,1 @@
-"""One protocol a file; each is chosen and configured by ``configs/protocols/NAME.yaml``."""
+"""A protocol a file, but for those of one score: `score` is beside that, in label_free/ or classifiers/."""

@@ -2,10 +2,10 @@
 
 import torch
 
-from selfsup.evaluation.features import Features
+from selfsup.evaluation.features.extract import Features
+from selfsup.evaluation.label_free.uniformity import alignment
 from selfsup.evaluation.registry import Positive
 from selfsup.evaluation.score import Score
-from selfsup.evaluation.uniformity import alignment
 
 
 def score(train: Features, test: Features, *, alpha: Positive) -> Score:

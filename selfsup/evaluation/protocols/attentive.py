@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup.evaluation.classifiers.heads import cosine
+from selfsup.evaluation.classifiers.probes import stratified
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import cosine
-from selfsup.evaluation.probes import stratified
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.registry import Count, Decays, Fraction, Positives
 from selfsup.evaluation.score import Score, absent, accuracy, edge
 

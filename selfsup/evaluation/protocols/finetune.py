@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from selfsup.evaluation.classifiers.finetuning import predictions, train_whole
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Features
-from selfsup.evaluation.finetuning import predictions, train_whole
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.registry import Above, AtMost, Count, Decay, Positive
 from selfsup.evaluation.score import Score, absent, accuracy
 

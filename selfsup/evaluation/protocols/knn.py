@@ -1,8 +1,8 @@
 """Weighted nearest neighbours, as DINO reports them."""
 
+from selfsup.evaluation.classifiers.neighbours import knn_each
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Features
-from selfsup.evaluation.neighbours import knn_each
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.registry import Counts, Positive
 from selfsup.evaluation.score import Score, absent, accuracy
 

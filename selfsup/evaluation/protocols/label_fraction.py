@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from selfsup.evaluation.features import Features
-from selfsup.evaluation.finetuning import predictions, train_whole
+from selfsup.evaluation.classifiers.finetuning import predictions, train_whole
+from selfsup.evaluation.classifiers.ridge import ridge_probe
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.intervals import student, wilson
 from selfsup.evaluation.registry import (
     Above,
@@ -20,7 +21,6 @@ from selfsup.evaluation.registry import (
     Positives,
     named,
 )
-from selfsup.evaluation.ridge import ridge_probe
 from selfsup.evaluation.score import Score, absent
 
 CITATION = "the 1 % and 10 % of Chen et al. 2020, arXiv:2002.05709, with a frozen encoder"

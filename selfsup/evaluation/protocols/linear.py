@@ -1,11 +1,11 @@
 """The linear probe: softmax regression by SGD, every rate and decay at once."""
 
-from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Input, Training, cosine
-from selfsup.evaluation.probes import whiten
+from selfsup.evaluation.classifiers.heads import Input, Training, cosine
+from selfsup.evaluation.classifiers.probes import whiten
+from selfsup.evaluation.classifiers.sweep import sweep, swept
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.registry import Count, Decays, Fraction, Positives
 from selfsup.evaluation.score import Score
-from selfsup.evaluation.sweep import sweep, swept
 
 
 def score(

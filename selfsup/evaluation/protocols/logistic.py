@@ -1,7 +1,7 @@
 """Multinomial logistic regression, fitted until it converges."""
 
-from selfsup.evaluation.features import Features
-from selfsup.evaluation.probes import linear_probe
+from selfsup.evaluation.classifiers.probes import linear_probe
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.registry import Fraction, Positives
 from selfsup.evaluation.score import Score, absent, accuracy, edge
 

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from selfsup.evaluation.features import Features
-from selfsup.evaluation.heads import Input, Training, cosine
+from selfsup.evaluation.classifiers.heads import Input, Training, cosine
+from selfsup.evaluation.classifiers.sweep import sweep, swept
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.registry import AtLeast, Count, Fraction, Positives
 from selfsup.evaluation.score import Score
-from selfsup.evaluation.sweep import sweep, swept
 
 
 def score(

@@ -1,8 +1,8 @@
 """Accuracy with a few labelled samples a class."""
 
+from selfsup.evaluation.classifiers.fewshot import nshot
 from selfsup.evaluation.errors import NoScore
-from selfsup.evaluation.features import Features
-from selfsup.evaluation.fewshot import nshot
+from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.intervals import student
 from selfsup.evaluation.registry import Count, Counts, Positive, Positives, named
 from selfsup.evaluation.score import NOTHING_SELECTED, Score, absent

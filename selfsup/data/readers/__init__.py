@@ -1,0 +1,1 @@
+"""How files are found, understood and decoded: folders, archives, tables, pictures."""

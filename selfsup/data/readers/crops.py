@@ -1,0 +1,58 @@
+"""From the encoded images of a batch to the crops that its views are made of."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup.data.readers.decode import Picture, UnreadableImage
+from selfsup.data.source import ImageFiles
+from selfsup.views import ViewPlan
+from selfsup.views.image import native
+
+Skipped = tuple[str, str]
+
+
+def read_crops(
+    source: ImageFiles, indices: list[int], plan: ViewPlan, epoch: int
+) -> tuple[dict[int, tuple[list[Tensor], Tensor]], list[Skipped]]:
+    """Crops and size (height, width) of the images that can be read, by index; (name, reason) of the others.
+
+    Each image is decoded once for all its views, and a JPEG no larger than the views need. The crops
+    are uint8 ``(3, size, size)`` and lie where ``plan.crop`` puts them.
+    """
+    place = plan.places(torch.tensor(indices), epoch)
+    crops: dict[int, tuple[list[Tensor], Tensor]] = {}
+    skipped: list[Skipped] = []
+    for row, i in enumerate(indices):
+        try:
+            picture = source.picture(i)
+            height, width = picture.height, picture.width
+            crops[i] = _crops(picture, place(row, height, width), plan), torch.tensor([height, width])
+        except UnreadableImage as error:
+            skipped.append((error.name, error.reason))
+    return crops, skipped
+
+
+def _crops(picture: Picture, places: list[tuple[list[int], bool]], plan: ViewPlan) -> list[Tensor]:
+    # Every view has to find as many pixels as it needs.
+    shrink = min(min(box[2:]) / size for (box, _), size in zip(places, plan.sizes, strict=True))
+    image, boxes = picture.around([box for box, _ in places], shrink)
+    finish = native.planes if plan.natively() else planes
+    return [
+        finish(crop_resize(image, box, size), mirror)
+        for box, (_, mirror), size in zip(boxes, places, plan.sizes, strict=True)
+    ]
+
+
+def crop_resize(image: Tensor, box: list[int], size: int) -> Tensor:
+    """The antialiased crop, uint8 ``(C, size, size)``, of one image ``(C, H, W)`` by torch's uint8 kernel."""
+    top, left, height, width = box
+    part = image[None, :, top : top + height, left : left + width]
+    # Of a part that lies scattered in memory the kernel takes twice as long as copying it together costs.
+    part = part.contiguous(memory_format=torch.channels_last)
+    return F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
+
+
+def planes(image: Tensor, mirror: bool) -> Tensor:
+    """The first three channels of an image ``(C, H, W)``, mirrored or not."""
+    return image[:3].flip(-1) if mirror else image[:3]

@@ -1,0 +1,101 @@
+"""Opening an image without decoding it, within bounds of memory whatever its header claims."""
+
+import io
+import logging
+import os
+import re
+import struct
+import warnings
+from pathlib import Path
+from typing import IO
+
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
+
+from selfsup.data.readers.tiff import Page, first_page
+
+LARGEST_JPEG = 2**30  # pixels of a JPEG, which is decoded smaller where it has more than others may have
+_PIXELS_A_BYTE = 512  # of a JPEG at most: a block of 64 takes a bit
+
+# PIL warns of half the size that it refuses, once in each loading process, without saying which image; such
+# pictures are read as any other, and those that it refuses are named. So are the TIFFs of many bands,
+# of which it complains on the terminal.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
+
+
+def opened(file: str | Path | bytes) -> IO[bytes]:
+    """The file's bytes as a stream."""
+    return io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb")
+
+
+def open_image(file: str | Path | bytes) -> tuple[ImageFile.ImageFile | None, Page | None, int]:
+    """The image as Pillow opens it, the first page of a TIFF, and how many times smaller it has to come out.
+
+    The image is None for a TIFF that Pillow does not know.
+
+    Raises:
+        ValueError: it is too large, or a TIFF of a sort that is not read.
+        UnidentifiedImageError, OSError, struct.error: it is no image, or damaged.
+    """
+    try:
+        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file))
+    except Image.DecompressionBombError as error:
+        return _huge(file, int(re.findall(r"\d+", str(error))[0]), error)
+    except UnidentifiedImageError:
+        with opened(file) as stream:
+            page = first_page(stream)
+        if page is None:
+            raise
+        if reason := page.refusal():
+            raise ValueError(reason) from None
+        if page.width * page.height > _most():
+            raise ValueError(_too_large(page.width * page.height)) from None
+        return None, page, 1
+    return image, _page(file) if image.format == "TIFF" else None, 1
+
+
+def _page(file: str | Path | bytes) -> Page | None:
+    """The first page of a TIFF that Pillow has opened; None where Pillow alone makes sense of its header."""
+    try:
+        with opened(file) as stream:
+            return first_page(stream)
+    except (ValueError, struct.error):
+        return None
+
+
+def _huge(file: str | Path | bytes, pixels: int, error: Exception) -> tuple[ImageFile.ImageFile, None, int]:
+    """A JPEG of more pixels than other images may have, to be decoded smaller."""
+    with opened(file) as stream:
+        length, _ = stream.seek(0, io.SEEK_END), stream.seek(0)
+        jpeg = stream.read(3) == b"\xff\xd8\xff"
+    if not jpeg or pixels > LARGEST_JPEG:
+        raise ValueError(_too_large(pixels)) from error
+    if pixels > _PIXELS_A_BYTE * length:
+        raise ValueError(
+            f"its header claims {_mega(pixels)} megapixels, which {length} bytes cannot hold"
+        ) from error
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file))
+    if image.info.get("progressive"):  # whose coefficients would all be kept in memory
+        image.close()
+        raise ValueError(f"{_too_large(pixels)}, or save it as a baseline JPEG") from error
+    shrink = 1
+    while pixels > shrink**2 * _most() / 2:
+        shrink *= 2
+    return image, None, shrink
+
+
+def _most() -> float:
+    """Pixels that an image may have."""
+    return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
+
+
+def _mega(pixels: float) -> str:
+    return f"{pixels / 1e6:,.0f}"
+
+
+def _too_large(pixels: int) -> str:
+    return (
+        f"it has {_mega(pixels)} megapixels, more than the {_mega(_most())} that are read; cut it into "
+        "tiles, as by 'magick FILE -crop 1024x1024 +repage tile-%05d.png', or shrink it, as by "
+        "'magick FILE -resize 10% small.png'"
+    )

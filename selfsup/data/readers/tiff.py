@@ -1,0 +1,239 @@
+"""The header of a TIFF: what its pages hold, whether Pillow makes the right pixels of them, and if not, why.
+
+TIFF Revision 6.0 (Adobe 1992), with GeoTIFF's and GDAL's tags.
+"""
+
+import io
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+
+from selfsup.data.readers.values import Kind, kind_of
+
+_MOST_PAGES = 10_000
+_TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 18: "Q"}
+_PACKINGS = (
+    1,
+    5,
+    8,
+    32946,
+    32773,
+    34925,
+    50000,
+)  # none, LZW, deflate by two numbers, PackBits, LZMA, Zstandard
+_OTHERS = {6: "JPEG", 7: "JPEG", 34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}
+_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}  # bands that a photometry accounts for
+_GREY, _RGB, _WHITE_IS_ZERO = (0, 1), 2, 0
+_GEOGRAPHIC = (33550, 34264, 34735, 42112, 42113)  # of GeoTIFF and GDAL
+_READ = {254, *range(256, 300), 317, *range(322, 326), 338, 339, *_GEOGRAPHIC}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a TIFF says of its first page.
+
+    Attributes:
+        order: "<" or ">", of bytes.
+        tags: values by the number of their tag.
+        length: bytes of the file.
+    """
+
+    order: str
+    tags: dict[int, tuple[Any, ...]]
+    length: int
+
+    def one(self, tag: int, default: int = 0) -> int:
+        """The first value of a tag."""
+        return int(self.tags[tag][0]) if self.tags.get(tag) else default
+
+    @property
+    def width(self) -> int:
+        return self.one(256)
+
+    @property
+    def height(self) -> int:
+        return self.one(257)
+
+    @property
+    def bits(self) -> int:
+        """Of each band; 0 where they differ."""
+        return self.one(258, 1) if len(set(self.tags.get(258, (1,)))) == 1 else 0
+
+    @property
+    def bands(self) -> int:
+        return self.one(277, 1)
+
+    @property
+    def photometry(self) -> int:
+        return self.one(262, 1)
+
+    @property
+    def further(self) -> int:
+        """Bands that are no part of the colours."""
+        return self.bands - _COLOURS.get(self.photometry, self.bands)
+
+    @property
+    def turn(self) -> int:
+        """Orientation, as EXIF numbers it."""
+        return self.one(274, 1)
+
+    @property
+    def number(self) -> str:
+        """The type of a number: u unsigned, i signed, f float; "" for others."""
+        return {1: "u", 2: "i", 3: "f", 4: "u"}.get(self.one(339, 1), "")
+
+    @property
+    def plain(self) -> bool:
+        """Whether Pillow gives exactly these pixels: unsigned, of 1, 2, 4 or 8 bits, all of them colours."""
+        known = self.number == "u" and self.bits in (1, 2, 4, 8)
+        if self.bits == 8 and self.inverted and not self.packed_otherwise:
+            return False  # Pillow inverts, and a range is one of the numbers as they are stored
+        return known and (self.further == 0 or self.photometry not in (*_GREY, _RGB))
+
+    @property
+    def packed_otherwise(self) -> bool:
+        """Whether the bytes are packed by something that knows of pixels, such as JPEG."""
+        return self.one(259, 1) not in _PACKINGS
+
+    @property
+    def maybe_transparent(self) -> bool:
+        """Whether the band behind the colours is declared to be transparency, by a file that is no map.
+
+        GDAL declares the fourth of four bands so, whatever it is.
+        """
+        declared = self.one(338, 2 if self.photometry == _RGB else 0) in (1, 2)
+        return self.further == 1 and declared and not any(tag in self.tags for tag in _GEOGRAPHIC)
+
+    @property
+    def premultiplied(self) -> bool:
+        return self.one(338) == 1
+
+    @property
+    def inverted(self) -> bool:
+        return self.photometry == _WHITE_IS_ZERO
+
+    @property
+    def kind(self) -> Kind:
+        """Of the numbers; a file may say that it uses fewer bits than it has room for (MaxSampleValue)."""
+        most = self.one(281)
+        declared = most.bit_length() if most & (most + 1) == 0 else 0
+        bits = declared if self.number == "u" and 8 < declared < self.bits else self.bits
+        return kind_of(self.dtype, bits)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers once unpacked, in this machine's order."""
+        return np.dtype(f"{self.number}{1 << max(0, math.ceil(self.bits / 8) - 1).bit_length()}")
+
+    def called(self) -> str:
+        """Such as "13 bands of uint16"."""
+        number = {"u": "uint", "i": "int", "f": "float"}.get(self.number, "other numbers of ")
+        return f"{self.bands} band{'s' * (self.bands > 1)} of {number}{self.bits}"
+
+    def used(self) -> int:
+        """How many bands are read: 1 or 3; 0 where it is not known which."""
+        if self.photometry == _RGB and self.bands >= 3:
+            return 3
+        return {1: 1, 2: 1, 3: 3, 4: 3}.get(self.bands, 0) if self.photometry in _GREY else 0
+
+    def left_out(self) -> str:
+        """What is made of more bands than colours, in words; "" where there are none."""
+        if self.plain or self.bands in (1, 3):
+            return ""
+        which = "first three as red, green and blue" if self.used() == 3 else "first as grey"
+        return f"{self.called()}, of which the {which} is used".replace("blue is", "blue are")
+
+    def refusal(self) -> str | None:
+        """Why its numbers cannot be read, or None."""
+        whole = self.bits in (8, 16, 32, 64) if self.number != "f" else self.bits in (16, 32, 64)
+        compression, predictor = self.one(259, 1), self.one(317, 1)
+        if not (self.number and (whole or (self.number == "u" and 0 < self.bits < 32))):
+            return f"a TIFF of {self.called()}, which is not read"
+        if not self.used():
+            if self.photometry in _GREY:
+                return (
+                    f"a TIFF of {self.called()}; only 1 to 4 bands, or red, green and blue and others, "
+                    "are read"
+                )
+            return f"a TIFF of {self.called()} as photometry {self.photometry}, which is read of 8 bits alone"
+        if self.packed_otherwise:
+            packing = _OTHERS.get(compression, f"method {compression}")
+            return (
+                f"a TIFF of {self.called()} compressed by {packing}; only LZW, deflate and the like are read"
+            )
+        if self.one(266, 1) != 1 or predictor not in (1, 2, 3) or (predictor > 1 and not whole):
+            return f"a TIFF of {self.called()} whose bits are in an order that is not read"
+        return None
+
+
+def first_page(file: IO[bytes]) -> Page | None:
+    """What the file's first page is, or None if it is no TIFF. Nothing but the header is read.
+
+    Raises:
+        ValueError, struct.error: the header is damaged.
+    """
+    found = next(_directories(file, _READ), None)
+    return None if found is None else Page(*found)
+
+
+def count_pages(file: IO[bytes]) -> int:
+    """Pages, without smaller copies and masks of them; of 10,000 at most."""
+    directories = _directories(file, {254})
+    return max(1, sum(not int((tags.get(254) or (0,))[0]) & 5 for _, tags, _ in directories))
+
+
+def _directories(file: IO[bytes], wanted: set[int]) -> Iterator[tuple[str, dict[int, tuple[Any, ...]], int]]:
+    """Order, tags and length, page by page; circles end."""
+    length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 8:
+        return
+    version = struct.unpack_from(order + "H", head, 2)[0]
+    if version not in (42, 43) or len(head) < (8 if version == 42 else 16):
+        return
+    big = version == 43
+    at = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+    seen: set[int] = set()
+    while at and at not in seen and len(seen) < _MOST_PAGES:
+        seen.add(at)
+        tags, at = _directory(file, order, big, at, length, wanted)
+        yield order, tags, length
+
+
+def _directory(
+    file: IO[bytes], order: str, big: bool, at: int, length: int, wanted: set[int]
+) -> tuple[dict[int, tuple[Any, ...]], int]:
+    """The wanted tags of one directory, and where the next one is."""
+    count, size, long = ("Q", 20, "Q") if big else ("H", 12, "I")
+    entries = struct.unpack(order + count, bytes_at(file, at, struct.calcsize("=" + count), length))[0]
+    content = bytes_at(file, None, entries * size, length)
+    tags: dict[int, tuple[Any, ...]] = {}
+    for start in range(0, len(content), size):
+        tag, kind, values = struct.unpack_from(order + "HH" + long, content, start)
+        if tag not in wanted or kind not in _TYPES:
+            continue
+        here = start + struct.calcsize("=HH" + long)
+        taken = values * struct.calcsize("=" + _TYPES[kind])
+        raw = content[here : here + taken]
+        if taken > struct.calcsize("=" + long):
+            back = file.tell()
+            raw = bytes_at(file, struct.unpack_from(order + long, content, here)[0], taken, length)
+            file.seek(back)
+        tags[tag] = struct.unpack(f"{order}{values}{_TYPES[kind]}", raw)
+    end = file.read(struct.calcsize("=" + long))  # the last directory of a cut file may lack it
+    return tags, struct.unpack(order + long, end)[0] if len(end) == struct.calcsize("=" + long) else 0
+
+
+def bytes_at(file: IO[bytes], at: int | None, count: int, length: int) -> bytes:
+    """So many bytes, which a damaged header may say are more than the file has."""
+    at = file.tell() if at is None else at
+    if at + count > length:
+        raise ValueError("its header points outside of it")
+    file.seek(at)
+    return file.read(count)

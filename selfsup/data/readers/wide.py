@@ -1,0 +1,95 @@
+"""Numbers of more than 8 bits in files other than TIFF: PNG, PGM, PPM, JPEG 2000, and what Pillow opens."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from selfsup.data.readers.values import FLOATS, WORDS, Kind, Stored
+
+_SIZ = b"\xff\x4f\xff\x51"  # where the codestream of JPEG 2000 begins to say what it holds
+_HEADER = 2**16  # bytes within which it is looked for
+
+
+def packing_of(image: ImageFile.ImageFile) -> Any:
+    """How the numbers of an image that was opened and not loaded are laid out, in Pillow's words."""
+    return image.tile[0].args if image.tile else None
+
+
+def read_wide(image: ImageFile.ImageFile, how: Any, file: str | Path | bytes) -> Stored | None:
+    """The numbers of an image that Pillow has opened, of more than 8 bits, as the file has them; None of 8.
+
+    Args:
+        how: they are laid out (:func:`packing_of`).
+        file: a path, or its bytes.
+
+    Raises:
+        ValueError: Pillow would give wrong numbers.
+        OSError: the file is damaged.
+    """
+    if image.format == "PNG" and how in ("RGB;16B", "RGBA;16B", "LA;16B"):
+        return _colour_png(file, str(how))
+    if image.format == "PPM" and isinstance(how, tuple) and len(how) == 2 and int(how[1]) > 255:
+        return _ppm(image, int(how[1]))
+    if image.format == "JPEG2000" and (bits := _bits_of_jpeg2000(file)) > 8:
+        if not image.mode.startswith("I"):
+            raise ValueError(
+                f"a JPEG 2000 of {bits} bits in several bands; only one band of more than 8 is read"
+            )
+        image.load()
+        kind = Kind(f"{bits}-bit", 0, 2**bits - 1)
+        return Stored(np.asarray(image).astype(np.uint16) >> max(0, 16 - bits), kind)
+    if image.mode.startswith("I") or image.mode == "F":
+        image.load()
+        values = np.asarray(image)
+        values = values.astype(values.dtype.newbyteorder("="))
+        return Stored(values, FLOATS if image.mode == "F" else WORDS)
+    return None
+
+
+def _colour_png(file: str | Path | bytes, how: str) -> Stored:
+    """Pillow keeps the upper byte of each number; told of other formats of a pixel, it gives all bytes."""
+    if how == "LA;16B":
+        four = _bytes_as(file, "RGBA", "RGBA").astype(np.uint16)
+        return Stored(four[..., 0] << 8 | four[..., 1], WORDS, alpha=four[..., 2] << 8 | four[..., 3])
+    mode = how.partition(";")[0]
+    upper, lower = (_bytes_as(file, mode, f"{mode};16{order}") for order in "BL")
+    whole = upper.astype(np.uint16) << 8 | lower
+    return Stored(whole[..., :3], WORDS, alpha=whole[..., 3] if mode == "RGBA" else None)
+
+
+def _bytes_as(file: str | Path | bytes, mode: str, how: str) -> np.ndarray:
+    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)) as image:
+        image._mode = mode
+        image.tile = [tile._replace(args=how) for tile in image.tile]
+        image.info.pop("transparency", None)
+        image.load()
+        return np.array(image)
+
+
+def _ppm(image: Any, most: int) -> Stored:
+    """Pillow scales to 16 bits what is grey, and to 8 what is coloured."""
+    kind = Kind(f"{most.bit_length()}-bit", 0, most)
+    tile, bands = image.tile[0], 1 if image.mode.startswith("I") else 3
+    if tile.codec_name == "ppm":
+        image.fp.seek(tile.offset)
+        content = image.fp.read(2 * image.width * image.height * bands)
+        values = np.frombuffer(content, ">u2").astype(np.uint16).reshape(image.height, image.width, bands)
+        return Stored(values if bands == 3 else values[..., 0], kind)
+    if bands == 3:
+        raise ValueError("a PPM in text of more than 8 bits; write it in binary (P6)")
+    image.load()
+    return Stored(np.rint(np.asarray(image) * (most / 65535)).astype(np.uint16), kind)
+
+
+def _bits_of_jpeg2000(file: str | Path | bytes) -> int:
+    if isinstance(file, bytes):
+        head = file[:_HEADER]
+    else:
+        with open(file, "rb") as opened:
+            head = opened.read(_HEADER)
+    at = head.find(_SIZ)
+    return (head[at + 42] & 127) + 1 if 0 <= at < len(head) - 42 else 8

@@ -1,0 +1,126 @@
+"""Settings of data, checked before torch is imported: paths, splits, one among several sources."""
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsup.config import load_config
+from selfsup.data.slices import looks_like_splits, parse_splits, path_and_slice
+from selfsup.errors import UsageError
+
+_LARGEST = sys.float_info.max  # end of a range
+# Settings of data that may name files, and those that a mixture's sources have in common.
+_PATHS = ("root", "train", "test", "files", "indices", "images", "labels_file", "classes")
+_OF_MIXTURES = (
+    "image_size",
+    "mean",
+    "std",
+    "workers",
+    "max_unreadable",
+    "in_memory",
+    "mirror",
+    "colour",
+    "range",
+)
+
+
+def require_paths(data: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless a data configuration names files that are there, and splits that can be read.
+
+    A pattern (``train-*.parquet``) and the root of a data set that is to be downloaded need not be there.
+    """
+    for key in _PATHS:
+        value = data.get(key)
+        if value is None or (key == "root" and data.get("download")):
+            continue
+        path, end = path_and_slice(str(value))
+        if key in ("train", "test") and looks_like_splits(path):
+            parse_splits(path, f"data.{key}")
+            continue  # should it be the name of a file after all, the source looks for it
+        parse_splits(f"{key}{end}", f"data.{key}")
+        if any(mark in path for mark in "*?[{"):
+            continue
+        if not Path(path).expanduser().exists():
+            raise UsageError(f"data.{key}: there is no '{path}'{_sibling(Path(path).expanduser())}")
+    for name, settings in (data.get("sources") or {}).items():
+        require_paths(data_config(name, settings))
+
+
+def data_config(name: str, settings: Any) -> dict[str, Any]:
+    """The configuration of a mixture's source: that of ``data=NAME`` with other settings.
+
+    Two sources of one kind have names of their own, and the kind in ``data``.
+
+    Raises:
+        UsageError: if there is no such data, or no such setting of a source.
+
+    >>> data_config("digits", {"train": "train[:50%]", "weight": 2})["train"]
+    'train[:50%]'
+    """
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"data.sources.{name} holds settings, such as weight=1, not '{settings}'")
+    rest = {key: value for key, value in settings.items() if key != "weight"}
+    if common := [key for key in rest if key in _OF_MIXTURES]:
+        raise UsageError(
+            f"data.sources.{name}.{common[0]} belongs to the whole mixture; set data.{common[0]}"
+        )
+    return other_data(f"data.sources.{name}", rest, name)
+
+
+def other_data(where: str, settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The configuration that ``settings`` make of ``data=KIND``, or of the kind in their ``data``.
+
+    Raises:
+        UsageError: which begins with ``where``, if there is no such data, or no such setting of it.
+
+    >>> other_data("bank", {"data": "digits", "train": "train[:50%]"}, "folder")["name"]
+    'digits'
+    """
+    values = {f"data.{key}": value for key, value in _flat(settings) if key != "data"}
+    try:
+        chosen = f"data={settings.get('data', kind)}"
+        return dict(load_config("evaluate", ["encoder=none", chosen], values=values)["data"])
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def require_range(data: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless ``data.range`` is a range (:func:`range_of`)."""
+    range_of(data.get("range"))
+
+
+def range_of(setting: Any, where: str = "data.range") -> tuple[float, float] | str | None:
+    """A range as a configuration gives it: two numbers, "auto", or None.
+
+    Raises:
+        UsageError: it is none of these, or not from low to high.
+
+    >>> range_of([0, 4095])
+    (0, 4095)
+    """
+    if setting is None or setting == "auto":
+        return setting
+    pair = tuple(setting) if isinstance(setting, list | tuple) else ()
+    numbers = [each for each in pair if isinstance(each, int | float) and not isinstance(each, bool)]
+    if len(pair) != 2 or len(numbers) != 2 or not all(-_LARGEST <= each <= _LARGEST for each in numbers):
+        raise UsageError(f"{where} is two numbers such as [0,4095], auto, or null, not {setting}")
+    low, high = numbers
+    if not low < high:
+        raise UsageError(f"{where} goes from low to high, such as [0,4095], and not from {low} to {high}")
+    return low, high
+
+
+def _sibling(path: Path) -> str:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean '{path.parent / close[0]}'?" if close else ""

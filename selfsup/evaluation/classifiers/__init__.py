@@ -1,0 +1,1 @@
+"""What is fitted to features, or to an encoder, with labels."""

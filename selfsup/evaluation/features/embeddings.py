@@ -1,0 +1,147 @@
+"""Features of images as a Parquet file: written a batch at a time, read back for search."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pyarrow import ArrowException
+from torch import Tensor
+
+from selfsup.data import Source
+from selfsup.data.readers.values import Range
+from selfsup.data.workers import worker_count
+from selfsup.encoder import Encoder
+from selfsup.errors import UsageError
+from selfsup.evaluation.features.extract import evaluating
+from selfsup.evaluation.features.frozen import FrozenEncoder
+from selfsup.evaluation.features.images import batches, fitting
+from selfsup.files import written_whole
+from selfsup.text import as_text
+
+FINGERPRINT, RANGE = b"selfsup.encoder", b"selfsup.range"
+
+
+def embed(
+    encoder: Encoder,
+    sources: Mapping[str, Source],
+    batch_size: int = 256,
+    workers: int | str = 0,
+    precision: str = "float32",
+    skipped: list[tuple[str, str]] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Features of every readable image, a batch at a time.
+
+    Args:
+        encoder: on the device it is to run on.
+        sources: splits by name.
+        batch_size, precision: as for :func:`selfsup.evaluation.extract`.
+        workers: as ``data.workers``: a number of processes that decode, or "auto".
+        skipped: gets the ``(name, reason)`` of images that cannot be read.
+
+    Yields:
+        ``split``; ``names``, a list; ``labels``, int64 ``(B,)`` or None; ``classes``, their names, a list or
+        None; ``x``, float32 ``(B, D)``.
+    """
+    with evaluating(encoder):
+        frozen = FrozenEncoder(encoder, encoder.mean, encoder.std, precision)
+        for split, source in sources.items():
+            rows = torch.arange(len(source))
+            count, to = worker_count(workers, source), fitting(encoder)
+            for index, images in batches(source, rows, to, batch_size, count, skipped):
+                labels = None if source.labels is None else source.labels[index]
+                yield {
+                    "split": split,
+                    "names": [source.name(i) for i in index.tolist()],
+                    "labels": labels,
+                    "classes": _named(source.classes, labels),
+                    "x": frozen(images),
+                }
+
+
+def _named(classes: list[str] | None, labels: Tensor | None) -> list[str] | None:
+    return None if classes is None or labels is None else [classes[i] for i in labels.tolist()]
+
+
+def write_embeddings(
+    path: str | Path, encoder: Encoder, blocks: Iterator[dict[str, Any]], range: Range | None = None
+) -> int:
+    """Write blocks of :func:`embed` to a Parquet file; returns the number of images.
+
+    Columns: ``name`` and ``split`` (text), ``label`` (int64, null without labels), ``class`` (its name, null
+    where there is none), ``features`` (a list of D float32). Bytes of a name that are no UTF-8 are written as
+    ``\\xNN``. The schema's metadata holds the encoder's fingerprint, and the ``range`` of values that the
+    images were read with. Memory is that of a batch; the file has its name when all of it is there.
+
+    Raises:
+        UsageError: the file exists.
+        OSError: the disk is full, or refuses otherwise.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise UsageError(f"'{path}' exists and is not overwritten; name another file with out=")
+    schema = pa.schema(
+        [
+            ("name", pa.string()),
+            ("split", pa.string()),
+            ("label", pa.int64()),
+            ("class", pa.string()),
+            ("features", pa.list_(pa.float32(), encoder.dim)),
+        ],
+        metadata={FINGERPRINT: encoder.fingerprint().encode(), RANGE: json.dumps(range).encode()},
+    )
+    count = 0
+    whole = written_whole(path, overwrite=False, make_folders=True)
+    with whole as file, pq.ParquetWriter(file, schema) as writer:
+        for block in blocks:
+            rows = len(block["names"])
+            labels = [None] * rows if block["labels"] is None else block["labels"].tolist()
+            named: list[str | None] = block["classes"] or [None] * rows
+            flat = pa.array(block["x"].float().flatten().numpy())
+            columns = [
+                pa.array([as_text(name) for name in block["names"]], pa.string()),
+                pa.array([block["split"]] * rows, pa.string()),
+                pa.array(labels, pa.int64()),
+                pa.array([name and as_text(name) for name in named], pa.string()),
+                pa.FixedSizeListArray.from_arrays(flat, encoder.dim),
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+            count += rows
+    return count
+
+
+def read_embeddings(
+    path: str | Path, encoder: Encoder, range: Range | None = None
+) -> tuple[list[str], Tensor]:
+    """Names and features ``(N, D)`` of a file of :func:`write_embeddings`.
+
+    Args:
+        range: of values that images to compare with are read with.
+
+    Raises:
+        UsageError: it is no such file, another encoder's, or of images that were read with another range.
+    """
+    try:
+        with open(path, "rb") as file:  # whose name may be no text
+            table = pq.read_table(file, columns=["name", "features"])
+    except (OSError, ArrowException) as error:
+        raise UsageError(
+            f"'{path}' holds no features ({str(error).splitlines()[0]}); write it by embed"
+        ) from error
+    if (table.schema.metadata or {}).get(FINGERPRINT) != encoder.fingerprint().encode():
+        raise UsageError(f"the features in '{path}' are another encoder's; write them anew by embed")
+    written = (table.schema.metadata or {}).get(RANGE, b"null").decode(errors="replace")
+    if written != json.dumps(range):
+        raise UsageError(
+            f"the features in '{path}' are of images read with data.range={written.replace(' ', '')}, and "
+            f"not {json.dumps(range).replace(' ', '')}; pass that range, or write them again by embed"
+        )
+    if table.schema.types != [pa.string(), pa.list_(pa.float32(), encoder.dim)] or table["name"].null_count:
+        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it by embed")
+    flat = np.array(table["features"].combine_chunks().flatten())
+    return table["name"].to_pylist(), torch.from_numpy(flat).view(-1, encoder.dim)

@@ -1,0 +1,127 @@
+"""What a protocol can ask for beside pooled features, in ``needs`` of its configuration.
+
+Each function here, or anywhere else, maps a batch to what is kept of it:
+``(frozen, images, index, **settings) -> (B, ...)`` of uint8 images ``(B, 3, S, S)`` of the samples ``index``;
+a NoScore says that the encoder has no such thing. In a configuration::
+
+    needs:
+      tokens:
+        _target_: selfsup.evaluation.features.parts.tokens
+        images: 10000  # of so many evenly spaced images of each split; all if left out
+        splits: [train, test]  # or one of them; both if left out
+
+Any other key is a setting of the function. The protocol finds the result in ``train.parts["tokens"]``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.errors import UsageError
+from selfsup.evaluation.errors import NoScore
+from selfsup.evaluation.features.frozen import FrozenEncoder, Pixels
+from selfsup.views import ViewPlan
+
+
+def blocks(frozen: FrozenEncoder, images: Tensor, index: Tensor, count: int = 4) -> Tensor:
+    """The last ``count`` blocks' class token and averaged patches, after the last norm: ``(B, count, 2, D)``.
+
+    ``(B, count, 1, D)`` of an encoder without a class token. A network without blocks of one width gives its
+    last feature map, averaged: ``(B, 1, 1, D)``.
+    """
+    encoder = _encoder(frozen)
+    if not encoder.has_tokens:
+        return frozen.through(lambda inputs: _map(encoder, inputs).mean((2, 3)), images)[:, None, None]
+    last = min(count, len(encoder.model.blocks))
+
+    def run(inputs: Tensor) -> Tensor:
+        outputs = encoder.model.forward_intermediates(
+            inputs,
+            indices=last,
+            norm=True,
+            output_fmt="NLC",
+            return_prefix_tokens=True,
+            intermediates_only=True,
+        )
+        # Without prefix tokens timm gives the patches alone, not a pair.
+        pairs = [output if isinstance(output, tuple) else (output, None) for output in outputs]
+        return torch.stack(
+            [
+                torch.stack([*([prefix[:, 0]] if encoder.prefix else []), patches.mean(1)], dim=1)
+                for patches, prefix in pairs
+            ],
+            dim=1,
+        )
+
+    return frozen.through(run, images)
+
+
+def tokens(frozen: FrozenEncoder, images: Tensor, index: Tensor) -> Tensor:
+    """All tokens after the last norm, ``(B, L, D)``; of a convolutional network its last map's places."""
+    encoder = _encoder(frozen)
+    if encoder.has_tokens:
+        return frozen.through(encoder.sequence, images)
+    return frozen.through(lambda inputs: _map(encoder, inputs).flatten(2).transpose(1, 2), images)
+
+
+def views(
+    frozen: FrozenEncoder,
+    images: Tensor,
+    index: Tensor,
+    plan: Mapping[str, Mapping[str, Any]],
+    count: int,
+    seed: int = 0,
+) -> Tensor:
+    """Pooled features of ``count`` augmented views of each image, ``(B, count, D)``.
+
+    Args:
+        plan: kinds of views by name, each a mapping of :class:`selfsup.views.plan.View`'s attributes;
+            those of the encoder's size are drawn equally often.
+        count: views an image.
+        seed: of the draws, which depend on it and the sample's index alone.
+    """
+    size = images.shape[-1]
+    maker = ViewPlan(whole_views(plan, size, count), size, (0.0,) * 3, (1.0,) * 3, seed)
+    made = maker({"image": images.to(frozen.device), "index": index.to(frozen.device)}, 0)
+    return torch.stack([frozen(view.clamp(0, 1)) for view in made], dim=1)
+
+
+def whole_views(plan: Mapping[str, Mapping[str, Any]], size: int, count: int) -> dict[str, dict[str, Any]]:
+    """The kinds of views that have the encoder's size, ``count`` views in all, as evenly as can be.
+
+    Args:
+        plan: kinds by name.
+        size: pixels a side that the encoder sees.
+        count: how many views.
+
+    Raises:
+        UsageError: no kind has that size.
+    """
+    kinds = {name: dict(kind) for name, kind in plan.items() if kind["count"] and kind["size"] in (1, size)}
+    if not kinds:
+        raise UsageError(f"no kind of view has the encoder's size of {size} px; give one size=1.0")
+    for number, kind in enumerate(kinds.values()):
+        kind["count"] = count // len(kinds) + (number < count % len(kinds))
+    return {name: kind for name, kind in kinds.items() if kind["count"]}
+
+
+def turns(frozen: FrozenEncoder, images: Tensor, index: Tensor) -> Tensor:
+    """Pooled features of each image turned by 0, 90, 180 and 270 degrees, ``(B, 4, D)``."""
+    return torch.stack([frozen(images.rot90(quarter, (2, 3))) for quarter in range(4)], dim=1)
+
+
+def _encoder(frozen: FrozenEncoder) -> Any:
+    if isinstance(frozen, Pixels):
+        raise NoScore("raw pixels have no encoder to look into")
+    return frozen.encoder
+
+
+def _map(encoder: Any, inputs: Tensor) -> Tensor:
+    features: Tensor = encoder.model.forward_features(inputs)
+    if features.ndim == 4 and features.shape[1] == encoder.dim:
+        return features
+    if features.ndim == 4 and features.shape[3] == encoder.dim:
+        return features.permute(0, 3, 1, 2)
+    raise NoScore(f"a {type(encoder.model).__name__} gives neither tokens nor a feature map of its width")

@@ -1,0 +1,37 @@
+"""Which views are drawn of images for the scores that compare views."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from selfsup.config import load_config
+from selfsup.evaluation.registry import Protocol
+
+FALLBACK = "simclr"
+Kinds = Mapping[str, Mapping[str, Any]]
+
+
+def choose_views(chosen: Iterable[Protocol], encoders: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Fill in, in place, the plan of views that protocols need and their configuration leaves open.
+
+    It is what the encoders' cards say they were trained with, where that is the same for all, else SimCLR's
+    for this data: all rows of a table see the same views.
+
+    Raises:
+        UsageError: ``data`` lacks what SimCLR's views are made of.
+    """
+    for protocol in chosen:
+        for spec in protocol.needs.values():
+            if "plan" in spec and spec["plan"] is None:
+                spec["plan"] = trained_with(encoders.values()) or fallback(data)
+
+
+def trained_with(encoders: Iterable[Any]) -> Kinds | None:
+    """The kinds of views in the encoders' cards, if all say the same."""
+    plans = [encoder.card.get("config", {}).get("views") for encoder in encoders]
+    return plans[0] if plans and all(plan and plan == plans[0] for plan in plans) else None
+
+
+def fallback(data: Mapping[str, Any]) -> Kinds:
+    """SimCLR's kinds of views, as the data's configuration has them."""
+    kinds: Kinds = load_config("train", [f"views={FALLBACK}"], data)["views"]
+    return kinds

@@ -1,0 +1,206 @@
+"""Reading a run's folder, which may be a stranger's: it is data, and of a run, or is refused."""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf.errors import OmegaConfBaseException
+
+from selfsup.config import config_root, defaults, options, require_types
+from selfsup.errors import UsageError
+from selfsup.files import read_text
+from selfsup.targets import may_call
+from selfsup.text import shown
+
+GROUPS = ("method", "backbone", "data", "views", "trainer")  # that decide what is learned, and how
+_ALSO = ("batch_size", "seed")
+_LARGEST_CONFIG = 2**20  # bytes
+_MOST_VALUES, _DEEPEST, _LARGEST_INT = 10_000, 32, 2**63
+_MOST_FILES = 100_000
+_PLAIN = (str, int, float, bool, type(None))
+_BACKBONE = ("name", "small", "tokens", "positions", "pretrained", "model_args")
+_FETCHES = "download"  # a setting by which a data set is fetched into a folder
+_OF_LOGGERS = "wandb"  # a folder whose links are made by its own program, and followed by none of ours
+_TABLES = (".csv", ".json", ".yaml", ".html")
+
+
+def read_config(folder: Path, word: str) -> dict[str, Any]:
+    """The settings in a run's folder, which may be a stranger's: nothing in them is called that is not ours.
+
+    Nor do they say where something is fetched or written to.
+
+    Args:
+        folder: of the run.
+        word: ``resume``, ``from`` or ``report``, which begins the sentence. A report shows settings of
+            another version, too.
+
+    Raises:
+        UsageError: it is no run's folder, a link leads out of it, or its ``config.yaml`` is damaged, is not
+            whole, or names code of another package.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{word}: '{folder}' is no run's folder (it has no config.yaml)")
+    require_own(folder)
+    try:
+        config = parse(read_text(path))
+    except (OSError, ValueError) as error:
+        said = f"cannot be read ({error})" if isinstance(error, OSError | UnicodeError) else error
+        raise UsageError(f"{word}: '{path}' {said}") from error
+    for key, value in leaves(config).items():
+        group = "method" if key.startswith("method.") else "data"
+        if key.rpartition(".")[2] == "_target_" and not may_call(value, group):
+            raise UsageError(
+                f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
+                "give its settings by hand in a new run if you trust it"
+            )
+    try:
+        require_types("train", config)
+        require_groups(config)
+        if word != "report":
+            require_complete(config)
+    except (UsageError, OmegaConfBaseException) as error:
+        raise UsageError(f"{word}: '{path}' is no configuration of a run: {error}") from error
+    overrides = config.get("overrides")
+    config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
+    return {**config, "data": without_fetching(config["data"])}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All values by dotted key.
+
+    Example:
+        >>> leaves({"a": {"b": 1}, "c": [2]})
+        {'a.b': 1, 'c': [2]}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        inside = isinstance(value, Mapping)
+        found |= leaves(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
+    return found
+
+
+def require_own(folder: Path) -> None:
+    """Raise a UsageError unless all that is opened in a run's folder lies in it.
+
+    A link leads out of it, or stands for a file that would be written through it; a pipe or a device is
+    waited for without end. ``folder`` itself may be a link: the user named it.
+    """
+    home, waiting, left = folder.resolve(), deque([folder]), _MOST_FILES
+    while waiting:
+        here = waiting.popleft()
+        for entry in os.scandir(here):
+            left -= 1
+            if left < 0:
+                raise UsageError(f"'{folder}' holds more files than any run; name the run's own folder")
+            mode, path = entry.stat(follow_symlinks=False).st_mode, here / entry.name
+            if stat.S_ISLNK(mode):
+                inside = path.resolve().is_relative_to(home) and path.is_dir()
+                kind = None if inside else "a link, which is not followed out of a run's folder"
+            elif stat.S_ISDIR(mode):
+                table = here == folder and path.suffix in _TABLES
+                kind = "a folder, where a run has a file" if table else None
+                if kind is None and not (here == folder and entry.name == _OF_LOGGERS):
+                    waiting.append(path)
+            else:
+                kind = None if stat.S_ISREG(mode) else "no plain file"
+            if kind is not None:
+                raise UsageError(f"'{path}' is {kind}; replace it by what it stands for, or remove it")
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The mapping in a YAML text: nothing but texts, numbers, true, false and null, in lists and mappings.
+
+    Raises:
+        ValueError: it is damaged, or holds something else; in a few words that follow "it".
+
+    >>> parse("lr: 0.1")
+    {'lr': 0.1}
+    """
+    if len(text) > _LARGEST_CONFIG:
+        raise ValueError("is larger than any configuration of ours")
+    try:
+        found = yaml.safe_load(text)
+    # Beside its own errors it raises those of Python's types, for a date or a number that cannot be.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"is damaged ({reason})") from error
+    if not isinstance(found, dict):
+        raise ValueError("is no configuration of a run")
+    _require_plain(found)
+    return found
+
+
+def _require_plain(config: Mapping[Any, Any]) -> None:
+    """Aliases make a YAML file of a few lines a tree of 2^40 values, or one that contains itself."""
+    waiting: deque[tuple[Any, int]] = deque([(config, 0)])
+    left = _MOST_VALUES
+    while waiting:
+        value, depth = waiting.popleft()
+        left -= 1
+        if left < 0 or depth > _DEEPEST:
+            raise ValueError("has more values than any configuration of ours")
+        if isinstance(value, Mapping):
+            for key in value:
+                if not isinstance(key, str) or not key:
+                    raise ValueError(f"has the key {key!r}, which is no name")
+            waiting.extend((inside, depth + 1) for inside in value.values())
+        elif isinstance(value, list):
+            waiting.extend((inside, depth + 1) for inside in value)
+        elif not isinstance(value, _PLAIN):
+            raise ValueError(f"holds a {type(value).__name__}, which is no setting")
+        elif isinstance(value, int) and abs(value) >= _LARGEST_INT:
+            raise ValueError("holds a whole number that is beyond any setting")
+
+
+def require_groups(config: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless all that decides what is learned is there, so that no default of today is."""
+    for key in (*GROUPS, *_ALSO):
+        if config.get(key) is None or (key in GROUPS and not config[key]):
+            raise UsageError(f"it has no {key}, and today's default may be another")
+    for key in GROUPS:
+        if not isinstance(config[key], Mapping):
+            raise UsageError(f"{key} is a group of settings, not '{shown(config[key], 40)}'")
+    for key in ("method", "backbone", "data"):
+        if not isinstance(config[key].get("name"), str):
+            raise UsageError(f"{key}.name is no text")
+
+
+def require_complete(config: Mapping[str, Any]) -> None:
+    """Raise a UsageError where a group lacks a setting that the run cannot have been made without."""
+    method = config["method"]["name"]
+    known = defaults("train", [f"method={method}"] if method in options("method") else [])
+    needed = {f"{group}.{key}" for group in ("guard", "online") if group in config for key in known[group]}
+    needed |= _keys(known["method"], "method.") if method in options("method") else set()
+    needed |= {f"backbone.{key}" for key in _BACKBONE} | {f"data.{key}" for key in _of_all_data()}
+    needed |= {"method._target_", "method.requires", "data.source._target_"}
+    views = next(iter(known["views"].values()))
+    needed |= {f"views.{kind}.{key}" for kind in config["views"] for key in views}
+    missing = sorted(needed - _keys(config))
+    if missing:
+        raise UsageError(f"it has no {missing[0]}, and may be of another version")
+
+
+def _keys(config: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """Dotted keys of all settings and groups."""
+    found = {f"{prefix}{key}" for key in config}
+    return found.union(*(_keys(v, f"{prefix}{k}.") for k, v in config.items() if isinstance(v, Mapping)))
+
+
+@cache
+def _of_all_data() -> set[str]:
+    """The settings that every data configuration has."""
+    files = [yaml.safe_load(path.read_text("utf-8")) for path in (config_root() / "data").glob("*.yaml")]
+    return set.intersection(*(set(file) for file in files)) - {"defaults"}
+
+
+def without_fetching(data: Any) -> Any:
+    """Settings of data by which nothing is fetched: where it would be written is for the command to say."""
+    if not isinstance(data, Mapping):
+        return data
+    return {key: False if key == _FETCHES else without_fetching(value) for key, value in data.items()}

@@ -1,0 +1,152 @@
+"""How a view looks: colour jitter, greyscale, blur and solarisation, with each sample's own parameters.
+
+Images are float ``(N, 3, H, W)`` in [0, 1]. The operations are torchvision's float ones, value for
+value to 1e-5, alone and one after the other; those that apply to some samples only compute only those.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup.views.image.colour_params import ColourParams
+
+_LUMA = (0.2989, 0.587, 0.114)
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+_BAND = 32  # rows of a view that are blurred by one matrix
+_CACHE = 2**20  # bytes of float views that one CPU core keeps at hand
+
+
+def render(crops: Tensor, params: ColourParams, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalised views ``(N, 3, H, W)`` float32, channels last, of crops in [0, 255], uint8 or float.
+
+    On a CPU a few views at a time, so that they stay in its cache from one operation to the next.
+
+    Args:
+        params: of each of the N.
+        mean, std: ``(3,)``, of values in [0, 1].
+    """
+    views = torch.empty(
+        crops.shape, dtype=torch.float32, device=crops.device, memory_format=torch.channels_last
+    )
+    together = max(1, _CACHE // (4 * crops[0].numel())) if crops.device.type == "cpu" and len(crops) else None
+    mean, std = mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
+    for rows in _chunks(len(crops), together):
+        part = crops[rows].to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(255)
+        views[rows] = _coloured(part, params[rows]).sub_(mean).div_(std)
+    return views
+
+
+def _chunks(n: int, together: int | None) -> list[slice]:
+    return [slice(i, i + together) for i in range(0, n, together)] if together else [slice(n)]
+
+
+def _coloured(images: Tensor, params: ColourParams) -> Tensor:
+    """The images, changed in place where that is possible."""
+    if params.jitter is not None:
+        images = _jitter(images, params.jitter, params.order)
+    if params.grey is not None:
+        which = params.grey.nonzero().squeeze(1)
+        images.index_copy_(0, which, greyscale(images[which]).expand(-1, 3, -1, -1))
+    if params.sigma is not None:
+        which = params.sigma.nonzero().squeeze(1)
+        images.index_copy_(0, which, blur(images[which], params.sigma[which]))
+    if params.solarized is not None:
+        which = params.solarized.nonzero().squeeze(1)
+        images.index_copy_(0, which, solarize(images[which]))
+    return images
+
+
+def greyscale(images: Tensor) -> Tensor:
+    """Luma ``(N, 1, H, W)`` of RGB images (ITU-R 601)."""
+    red, green, blue = images.split(1, dim=1)
+    return (_LUMA[0] * red).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+
+
+def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and hue, in each sample's own order.
+
+    Args:
+        images: ``(N, 3, H, W)``.
+        factors: ``(N, 4)``: brightness, contrast and saturation factors, hue shift in turns.
+        order: ``(N, 4)`` permutations; column k says which operation comes k-th.
+    """
+    return _jitter(images.clone(), factors, order)
+
+
+def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    for operation in order.unbind(dim=1):
+        factor = factors.gather(1, operation.unsqueeze(1)).squeeze(1)
+        hued = ((operation == HUE) & (factor != 0)).nonzero().squeeze(1)
+        grey = greyscale(images)
+        # x <- factor * x + blend, the blend being black, the mean grey, or the grey image
+        rest = torch.where(operation == HUE, 0.0, 1 - factor)
+        mean = torch.where(operation == CONTRAST, rest * grey.mean(dim=(1, 2, 3)), 0.0)
+        own = torch.where(operation == SATURATION, rest, 0.0)
+        blend = torch.addcmul(_wide(mean), grey, _wide(own))
+        if len(hued):
+            images.index_copy_(0, hued, shift_hue(images[hued], _wide(factor[hued])))
+        images.mul_(_wide(torch.where(operation == HUE, 1.0, factor))).add_(blend).clamp_(0, 1)
+    return images
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
+
+
+def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Rotate the hue of ``(N, 3, H, W)`` by ``shift`` ``(N, 1, 1, 1)`` turns, in HSV."""
+    red, green, blue = images.unbind(dim=1)
+    low, value = images.aminmax(dim=1)
+    chroma = value - low
+    is_red, is_green = value == red, value == green
+    rise = torch.where(is_green, blue - red, red - green)
+    rise = torch.where(is_red, green - blue, rise)
+    sector = torch.where(is_green, 2.0, 4.0).masked_fill_(is_red, 0.0)
+    # of a grey pixel 0 / tiny, so that its hue is that of red, which its chroma of 0 does not show
+    hue = rise.div_(chroma.clamp(min=1e-30)).add_(sector).add_(6 * shift.squeeze(1))
+    # channel = value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + hue) mod 6, n = 5, 3, 1
+    offset = images.new_tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1)
+    k = (offset + hue.unsqueeze(1)).remainder_(6)
+    k = torch.minimum(k, 4 - k).clamp_(0, 1)
+    return torch.addcmul(value.unsqueeze(1), chroma.unsqueeze(1), k, value=-1)
+
+
+def blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of each sample's ``sigma`` ``(N,)`` pixels, mirrored at the borders.
+
+    The kernel is cut at three sigmas, or at the image's size where that is less.
+    """
+    if len(images) == 0:
+        return images
+    return _blur_columns(_blur_columns(images, sigma).mT, sigma).mT
+
+
+def _blur_columns(images: Tensor, sigma: Tensor) -> Tensor:
+    """Blur ``(N, C, H, W)`` along the height, in bands of rows that one small matrix maps.
+
+    It is ``(band, band + 2 radius)``, the same for all bands, so that the work an output needs grows
+    with the kernel and not with the image.
+    """
+    length = images.shape[2]
+    reach = (3 * sigma).ceil().unsqueeze(1)
+    radius = min(length - 1, int(reach.max()))
+    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    kernel = (-0.5 * (offset / sigma.unsqueeze(1)) ** 2).exp()
+    # Each kernel ends at its own reach, lest a sample's blur depend on the widest of its batch.
+    kernel = kernel * (offset.abs() <= reach)
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    band = min(_BAND, length)
+    bands = -(-length // band)
+    # row i of the band has the kernel at columns i ... i + 2 radius
+    matrix = F.pad(kernel, (0, band)).repeat(1, band)[:, : band * (band + 2 * radius)]
+    matrix = matrix.view(-1, 1, 1, band, band + 2 * radius)
+    below = bands * band - length
+    padded = F.pad(images.contiguous(), (0, 0, radius, radius), mode="reflect")
+    padded = F.pad(padded, (0, 0, 0, below)) if below else padded
+    windows = padded.unfold(2, band + 2 * radius, band).mT
+    return (matrix @ windows).flatten(2, 3)[:, :, :length]
+
+
+def solarize(images: Tensor, threshold: float = 0.5) -> Tensor:
+    """Invert the values at or above ``threshold``."""
+    return torch.where(images >= threshold, 1 - images, images)
