@@ -5,6 +5,7 @@ python -m benchmarks.tables --check    # only say whether they are up to date
 """
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmarks.robustness.mutation_cases import MUTATIONS
 from benchmarks.rows import METHODS, ROOT, Row, read
 from benchmarks.speed.index import AIMS
 from benchmarks.tables import learned, scores, speeds
+from selfsup.config import load_config, summary
 
 
 def objectives() -> str:
@@ -184,12 +186,32 @@ def healthy() -> str:
     return "\n".join(lines)
 
 
+NEEDS = {"tokens": "a vision transformer", "labels": "labels", "masking": "a backbone that can be masked"}
+
+
+def methods(folder: str) -> str:
+    """A row a method: its page in ``folder``, its summary, what it requires and when its page chooses it."""
+    lines = ["| `method=` | | idea | needs | choose it |", "| --- | --- | --- | --- | --- |"]
+    for method in METHODS:
+        title, _, idea = summary("method", method).partition(": ")
+        requires = load_config("train", [f"method={method}"])["method"]["requires"]
+        needs = ", ".join(NEEDS[each] for each in requires if each in NEEDS) or "any backbone"
+        page = ROOT / "docs" / "methods" / f"{method}.md"
+        found = re.search(r"## When to choose it\n\n(.+?)\.\s", page.read_text(encoding="utf-8"), re.S)
+        when = re.sub(r"\[(.+?)\]\(.+?\)", r"\1", " ".join(found[1].split())) if found else ""
+        row = [f"[`{method}`]({folder}{method}.md)", title, idea, needs, when[:1].lower() + when[1:]]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {
+    "README.md": {"methods": lambda: methods("docs/methods/"), "results": learned.front},
+    "docs/index.md": {"methods": lambda: methods("methods/")},
+    "docs/results/index.md": {
         suite: functools.partial(learned.golden, suite)
         for suite in ("digits", "cifar10-cpu", "cifar10-short")
     },
-    "docs/recipes.md": {
+    "docs/results/trials.md": {
         f"tuning-{suite}": functools.partial(learned.tuned, suite) for suite in ("cifar10-cpu", "digits")
     },
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
@@ -214,7 +236,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def with_tables(page: str, text: str) -> str:
-    """The page's text with each ``<!-- table: NAME -->`` section filled anew."""
+    """The page's text with each ``<!-- table: NAME -->`` section made from the results."""
     for name, table in PAGES[page].items():
         start, end = f"<!-- table: {name} -->\n", f"<!-- end: {name} -->"
         if start not in text or end not in text:

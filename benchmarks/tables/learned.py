@@ -66,6 +66,47 @@ def golden(suite: str) -> str:
     return "\n".join([*lines, "", f"{'; '.join(named)}.{note}"])
 
 
+FRONT = {"digits": "digits", "cifar10-cpu": "CIFAR-10, 10,000 images"}
+
+
+def front() -> str:
+    """README's table: kNN and linear accuracy of two suites, and the minutes of each method's fastest seed.
+
+    Where methods differ in the size of their images, the controls have the size that is better for them.
+    """
+    heads = [f"{title}: {each}" for title in FRONT.values() for each in ("kNN", "linear", "minutes")]
+    table: dict[str, list[str]] = {title: [] for title in METHODS.values()}
+    table |= {"raw pixels": [], "their principal components": []}
+    places = []
+    for suite, title in FRONT.items():
+        rows = read(suite)
+        by_size: dict[int, list[dict[str, Any]]] = {}
+        machines: dict[str, None] = {}
+        for method in METHODS:
+            found = [row for row in rows if row["method"] == method]
+            if not found:
+                table[METHODS[method]] += ["", "", ""]
+                continue
+            seeds = by_size[_pixels_a_side(found[0])] = [_scores(each) for each in found]
+            trained, untrained = ([row[name] for row in seeds] for name in ("encoder", "untrained"))
+            fastest = min(found, key=lambda each: each["minutes_in_all"])
+            machines[machine(fastest)] = None
+            table[METHODS[method]] += [
+                f"**{_value(trained, key)}**{_spread(trained, key)} ({_value(untrained, key)})"
+                for key in ("knn", "linear")
+            ] + [f"{fastest['minutes_in_all']:.1f}"]
+        for name, control in {"raw pixels": "pixels", "their principal components": "pixels, PCA"}.items():
+            best = [
+                max((_value([row[control] for row in seeds], key) for seeds in by_size.values()), key=float)
+                for key in ("knn", "linear")
+            ]
+            table[name] += [*best, ""]
+        places.append(f"{title}: {' and '.join(machines)}")
+    lines = [f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in table.items() if any(cells)]
+    return "\n".join([*lines, "", f"{'; '.join(places)}."])
+
+
 def _ceiling(suite: str) -> list[str]:
     """What was reached with every label, where it was tried."""
     found = {row["by"]: row for row in read("ceiling") if row["suite"] == suite}
