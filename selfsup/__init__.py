@@ -1,10 +1,10 @@
-"""Learn image representations without labels, judge them, and hand the encoder over.
+"""Learn image representations without labels, judge them, and give the encoder to timm.
 
     import selfsup
     encoder = selfsup.load_encoder("runs/latest/encoder")
 
-Nothing heavy is imported until it is used: torch takes seconds, and a command line that is wrong
-should be told so before.
+Nothing heavy is imported until it is used: torch takes seconds, and a wrong command line should be refused
+before.
 """
 
 import importlib

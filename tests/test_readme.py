@@ -1,4 +1,5 @@
-"""What README says to type works, its links lead somewhere, and a run leaves what docs/runs.md lists."""
+"""The commands in README work, its links lead somewhere, and a run leaves the files that docs/runs.md
+lists."""
 
 import os
 import re

@@ -200,7 +200,7 @@ def test_an_array_that_claims_to_be_larger_than_memory(tmp_path: Path) -> None:
     (tmp_path / "evil.npy").write_bytes(b"")
     np.save(tmp_path / "evil.npy", np.array([Evil(tmp_path / "ran")], object), allow_pickle=True)
     for name in ("a.npy", "evil.npy"):
-        with pytest.raises(UsageError, match=r"no \.npy file of numbers"):
+        with pytest.raises(UsageError, match=r"not a \.npy file of numbers"):
             arrays(str(tmp_path / name), None, test_fraction=0.5)
     assert not (tmp_path / "ran").exists()
 
@@ -395,11 +395,11 @@ def test_checkpoints_with_code_in_them(tmp_path: Path) -> None:
     for content in contents:
         torch.save(content, path)
         assert damage(path) is None
-        with pytest.raises(UsageError, match="no checkpoint of"):
+        with pytest.raises(UsageError, match="not a checkpoint of"):
             read_checkpoint(path)
     path.write_bytes(pickle.dumps(evil))
     assert damage(path) == "File is not a zip file"
-    with pytest.raises(UsageError, match="no checkpoint of ours"):
+    with pytest.raises(UsageError, match="not a checkpoint of ours"):
         read_checkpoint(path)
     assert not (tmp_path / "ran").exists()
 

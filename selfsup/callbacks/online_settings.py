@@ -11,7 +11,7 @@ SELECTING = ("knn", "rankme", "rankme-centred", "nesum", "participation-ratio", 
 
 
 def check_online(settings: Mapping[str, Any]) -> None:
-    """Raise a UsageError for a precision or a score that there is not."""
+    """Raise a UsageError for an unknown precision or score."""
     require_precision("online.precision", settings["precision"])
     if settings["best"] not in (None, "auto", *SELECTING):
         raise UsageError(
@@ -24,7 +24,7 @@ def selecting(best: str | None, labels: bool) -> str | None:
     """The name of the score that chooses the encoder that is kept.
 
     Raises:
-        UsageError: it needs labels that there are not.
+        UsageError: it needs labels, and there are none.
     """
     if best == "auto":
         return "knn" if labels else "rankme"

@@ -1,7 +1,7 @@
 """The command line: ``selfsup COMMAND key=value ...``, or ``python -m ssl.COMMAND`` in a checkout.
 
-A mistake is told in one sentence on standard error, with exit status 2; ``traceback=true`` shows
-where it was noticed.
+Errors are reported in one sentence on standard error, with exit status 2; ``traceback=true`` shows where one
+was noticed.
 """
 
 import ctypes
@@ -19,34 +19,34 @@ from selfsup.text import shown
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SHAPES = "128"
-# What a disk refuses in the middle of a command, to be read or written, and what helps.
+# Disk errors in the middle of a command, and their remedies.
 _OF_THE_DISK = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room, or ask for a larger quota",
     errno.EROFS: "name a place that can be written to",
-    errno.EIO: "see whether the disk is well",
-    errno.EACCES: "see whose it is, or name another place",
-    errno.EPERM: "see whose it is, or name another place",
+    errno.EIO: "check the disk",
+    errno.EACCES: "check its permissions, or name another place",
+    errno.EPERM: "check its permissions, or name another place",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 COMMANDS = {
     "train": "learn an encoder from images without labels",
-    "views": "show what a training command would see of the images, as one picture",
+    "views": "show the images as a training command would see them, in one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
-    "report": "show what came of a run, or of several side by side, as one HTML file",
+    "report": "report on a run, or on several side by side, in one HTML file",
     "embed": "write the features of all images to a Parquet file",
     "search": "find the images that are most like one",
     "export": "write an encoder for other programs: timm and the Hub, ONNX, TorchScript, torch.export",
 }
 _SHARED = ("train", "evaluate")  # commands that several processes of a launcher do together
-# Settings that a command's bare arguments, those without "=", are the values of.
+# The setting that takes a command's bare arguments, those without "=".
 _BARE = {"report": "runs"}
-# Whose versions decide what a run does.
+# Packages whose versions decide what a run does.
 _DEPENDENCIES = ("torch", "torchvision", "pytorch-lightning", "timm", "lightly", "hydra-core", "numpy")
 _ENDING = (
     "'selfsup COMMAND --help' lists a command's settings, --list what there is to choose from.",
-    "'source <(selfsup completion)' has bash and zsh complete them; --version says what is installed.",
+    "'source <(selfsup completion)' makes bash and zsh complete them; --version says what is installed.",
 )
 _CONFIGS = {"views": "views-command"}  # configs/views/ holds the view plans
 
@@ -130,19 +130,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def prepare_process() -> None:
-    """What a command tells the libraries below torch before torch is imported."""
+    """Settings of the libraries below torch, made before torch is imported."""
     keep_freed_memory()
     wait_briefly()
     remember_few_shapes()
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep the memory that tensors free, instead of giving it back after each.
+    """Keep the memory that tensors free in the C library, instead of returning it after each.
 
     Every step needs the same again, and fresh pages cost a fault each: on two CPU cores training is 5 to 15 %
-    faster. Only the GNU library has these two settings (``mallopt``, malloc.h); others are left alone. Blocks
-    beyond 32 MiB it gives back all the same. For them torch, which looks when it first needs memory, is told
-    to ask for pages of 2 MiB, 512 times fewer, unless the environment says otherwise.
+    faster. Only the GNU library has these two settings (``mallopt``, malloc.h); others are left alone. It
+    returns blocks beyond 32 MiB all the same. For them torch is set to ask for pages of 2 MiB, 512 times
+    fewer, unless the environment says otherwise; torch reads this when it first needs memory.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
@@ -152,7 +152,7 @@ def keep_freed_memory() -> None:
 
 
 def wait_briefly() -> None:
-    """Have threads that wait for each other sleep soon, unless the environment says otherwise.
+    """Limit OpenMP spinning, unless the environment says otherwise.
 
     By default GNU OpenMP's threads wait by spinning, for milliseconds. Where another process has one of
     the cores, every small operation then waits for the scheduler: on two cores beside one busy process a
@@ -164,18 +164,18 @@ def wait_briefly() -> None:
 
 
 def remember_few_shapes() -> None:
-    """Have what multiplies matrices on a CPU remember the newest shapes alone, unless told otherwise.
+    """Cap the oneDNN primitive cache, unless the environment says otherwise.
 
-    oneDNN, and ideep between it and torch, keep what they have prepared for each of the last 1,024 shapes.
-    With shapes that differ from step to step, as of I-JEPA's published masks, that is 300 MiB after forty
-    steps and more later; with 128 it is half as much, and steps of ResNets are as fast.
+    oneDNN, and ideep between it and torch, keep the primitives of the last 1,024 shapes. With shapes that
+    differ from step to step, as with I-JEPA's published masks, they take 300 MiB after forty steps and more
+    later; with 128 shapes they take half as much, and steps of ResNets are as fast.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _SHAPES)
     os.environ.setdefault("LRU_CACHE_CAPACITY", _SHAPES)  # ideep's
 
 
 def _say(text: str) -> None:
-    """Print what is there to be read, of which a reader such as ``head`` may not want all."""
+    """Print; ignore a pipe that a reader such as ``head`` has closed."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -183,7 +183,7 @@ def _say(text: str) -> None:
 
 
 def versions() -> str:
-    """What is installed, as a bug report needs it, read without importing any of it."""
+    """What is installed, for a bug report; nothing is imported for it."""
     import platform
     from importlib import metadata
 

@@ -20,7 +20,7 @@ def run(config: dict[str, Any]) -> None:
         UsageError: before anything is written, where the configuration cannot work.
     """
     if config["resume"] and config["from"]:
-        raise UsageError("resume= goes on with a run and from= makes it once more; give one of the two")
+        raise UsageError("resume= continues a run, from= repeats it; give only one")
     if config["resume"]:
         config = resumed(config)
     elif config["from"]:
@@ -34,12 +34,12 @@ def run(config: dict[str, Any]) -> None:
 
 
 def check(config: dict[str, Any]) -> None:
-    """Refuse what can be seen to be wrong without importing torch."""
+    """Refuse what is wrong without importing torch."""
     method, trainer = config["method"], config["trainer"]
     require_paths(config["data"])
     require_range(config["data"])
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
-        raise UsageError("the run has no length; set trainer.max_epochs or trainer.max_steps above 0")
+        raise UsageError("set trainer.max_epochs or trainer.max_steps above 0")
     if method["optimizer"]["name"] not in ("adamw", "lars", "sgd"):
         raise UsageError(f"no optimizer '{method['optimizer']['name']}'; choose adamw, lars or sgd")
     require_precision("evaluate_precision", config["evaluate_precision"])
@@ -48,7 +48,7 @@ def check(config: dict[str, Any]) -> None:
         raise UsageError("logger=tensorboard needs one more package: pip install 'selfsup[tensorboard]'")
     if "tokens" in method["requires"] and config["backbone"]["tokens"] is False:
         raise UsageError(
-            f"method={method['name']} needs patch tokens, which {config['backbone']['name']} has not; "
+            f"method={method['name']} needs patch tokens, which {config['backbone']['name']} does not have; "
             "take backbone=vit_mini, vit_tiny, vit_small or vit_base"
         )
     if "whole_batch" in method["requires"] and trainer["accumulate_grad_batches"] > 1:

@@ -77,7 +77,7 @@ def taken(folder: Path) -> str | None:
     if not os.path.lexists(folder):
         return None
     if (folder / CONFIG).is_file():
-        return f"'{folder}' exists; choose another name, or go on with it by resume={folder}"
+        return f"'{folder}' exists; choose another name, or continue with resume={folder}"
     halves = folder.is_dir() and not folder.is_symlink()
     if halves and all(path.match(".*.part") for path in folder.iterdir()):
         return None

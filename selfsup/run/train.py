@@ -21,7 +21,7 @@ from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.order import EpochOrder
-from selfsup.data.workers import loss_of_a_worker_told, worker_count
+from selfsup.data.workers import explain_dead_worker, worker_count
 from selfsup.errors import RunStopped, UsageError
 from selfsup.files import write_text
 from selfsup.methods.base import Method
@@ -86,7 +86,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
 
     with _sentences(Path(str(config["resume"] or config["out"]))):
         folder = agreed(checked, place, signals, partial(_folder, config, method, now, source))
-    signals.hint = f"; go on by resume={folder}"
+    signals.hint = f"; continue with resume={folder}"
     console = make_console(quiet=place.rank > 0)
     tell = partial(say, console)
     with _left_as_it_was(folder, place.rank == 0 and not config["resume"], signals), _sentences(folder):
@@ -100,7 +100,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         workers = worker_count(config["data"]["workers"], source, devices)
         loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
         method = method.to(memory_format=torch.channels_last)
-        with loss_of_a_worker_told(partial(last_good, folder)), lost_processes(partial(last_good, folder)):
+        with explain_dead_worker(partial(last_good, folder)), lost_processes(partial(last_good, folder)):
             with signals.waiting():
                 trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
             if torch.distributed.is_initialized():  # what follows is the first process's alone

@@ -308,7 +308,7 @@ def test_a_strangers_checkpoint_runs_nothing(
     torch.save({"state_dict": Evil(tmp_path / "ran")}, checkpoint_path(folder, 4))
     assert resume(folder) == 2
     said = capsys.readouterr().err
-    assert f"'{checkpoint_path(folder, 4)}' is no checkpoint of ours and was not loaded" in said
+    assert f"'{checkpoint_path(folder, 4)}' is not a checkpoint of ours and was not loaded" in said
     assert not (tmp_path / "ran").exists()
 
 
