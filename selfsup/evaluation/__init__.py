@@ -1,4 +1,4 @@
-"""What judges a saved encoder, ours or anybody's: features, probes, neighbours, spectra."""
+"""Evaluation of frozen encoders, ours or anybody's: features, probes, neighbours, spectra."""
 
 from selfsup.evaluation.cache import Cache, default_folder
 from selfsup.evaluation.clid import Clid, clid, clid_scores, intrinsic_dimension

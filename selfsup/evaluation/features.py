@@ -18,7 +18,7 @@ PIXELS_SIDE = 32
 
 
 class Part(NamedTuple):
-    """What was extracted beside pooled features, maybe of some of the images only.
+    """Values extracted in addition to pooled features, perhaps of some images only.
 
     Attributes:
         x: ``(n, ...)``.
@@ -30,11 +30,11 @@ class Part(NamedTuple):
 
 
 class Images(NamedTuple):
-    """What the features were made of, for protocols that need more than features.
+    """The origin of the features, for protocols that need more than features.
 
     Attributes:
         source: the images; only those of ``Features.index`` can be read.
-        fitting: how they are made to fit the encoder.
+        fitting: how they are resized and cropped for the encoder.
         encoder: in evaluation mode, not to be changed (deepcopy it); None for the raw pixels.
         look: how the encoder sees uint8 images.
         workers: processes that decode.
@@ -61,9 +61,9 @@ class Features:
         labels: int64 ``(N,)``, or None.
         index: int64 ``(N,)``, each sample's place in the source.
         skipped: ``(name, reason)`` of the images that could not be read.
-        parts: what a protocol's ``needs`` asked for, by name.
+        parts: the results of a protocol's ``needs``, by name.
         missing: parts that this encoder does not have, with a sentence why.
-        images: what they were made of; None for features that came without.
+        images: their origin; None for features without it.
     """
 
     x: Tensor
@@ -79,7 +79,7 @@ class Features:
 
 
 class Look:
-    """How an encoder sees images: normalised, in its precision, without gradients.
+    """An encoder's view of images: normalised, in its precision, without gradients.
 
     ``look(images)`` gives pooled features ``(B, D)`` in float32 on the CPU, of ``images``
     ``(B, 3, S, S)`` that are uint8, or float in [0, 1].
@@ -87,7 +87,7 @@ class Look:
     Args:
         encoder: maps normalised ``(B, 3, S, S)`` to ``(B, D)``; runs on the device it is on.
         mean, std: of RGB values in [0, 1]; those the encoder was trained with.
-        precision: ``"float32"``, ``"bfloat16"`` by autocast, or ``"auto"``, of these what is faster here.
+        precision: ``"float32"``, ``"bfloat16"`` by autocast, or ``"auto"``, the faster of the two here.
 
     Attributes:
         precision: the one that is taken.
@@ -112,7 +112,7 @@ class Look:
             return function(self.normalised(images)).float().cpu()
 
     def normalised(self, images: Tensor) -> Tensor:
-        """What the encoder is given: float ``(B, 3, S, S)`` on its device."""
+        """The encoder's input: float ``(B, 3, S, S)`` on its device."""
         unit = 1.0 if images.is_floating_point() else 255.0
         inputs = images.to(self.device).float().sub(self.mean * unit).div_(self.std * unit)
         return inputs.contiguous(memory_format=torch.channels_last)
@@ -129,7 +129,7 @@ class Pixels(Look):
         return (small if images.is_floating_point() else small.div_(255)).flatten(1)
 
 
-# Of a batch: (look, uint8 images (B, 3, S, S), index (B,)) -> (B, ...)
+# (look, uint8 images (B, 3, S, S), index (B,)) -> (B, ...)
 Extractor = Callable[[Look, Tensor, Tensor], Tensor]
 
 
@@ -148,7 +148,7 @@ class Job(NamedTuple):
 
 
 class Extracted(NamedTuple):
-    """What a job gave: ``x`` ``(n, ...)`` of ``samples`` ``(n,)``, or the reason why nothing."""
+    """A job's result: ``x`` ``(n, ...)`` of ``samples`` ``(n,)``, or the reason why there is none."""
 
     x: Tensor
     samples: Tensor
@@ -194,13 +194,13 @@ def extract(
 
 
 def pixels(source: Source, image_size: Fitting, batch_size: int = 256, workers: int = 0) -> Features:
-    """The control without an encoder: what it would see, in [0, 1], at most 32 pixels a side, flattened."""
+    """The control without an encoder: the encoder's input in [0, 1], at most 32 pixels a side, flattened."""
     (found,), skipped = extract_each([Job(Pixels(), pooled)], source, image_size, batch_size, workers)
     return features_of(found, source, skipped)
 
 
 def features_of(found: Extracted, source: Source, skipped: list[tuple[str, str]]) -> Features:
-    """What was extracted of a source, with its labels."""
+    """The features of a source, with its labels."""
     labels = None if source.labels is None else source.labels[found.samples]
     return Features(found.x, labels, found.samples, skipped)
 
@@ -218,10 +218,10 @@ def extract_each(
     Args:
         jobs: of encoders that images are fitted to in one way.
         source, image_size, batch_size, workers: as for :func:`extract`.
-        progress: is told the number of images of every batch done.
+        progress: called with the number of images of every batch done.
 
     Returns:
-        What each job gave, in the source's order, and ``(name, reason)`` of images that could not be read.
+        Each job's result, in the source's order, and ``(name, reason)`` of images that could not be read.
     """
     own = shard(len(source))
     skipped: list[tuple[str, str]] = []
@@ -258,7 +258,7 @@ def evenly(count: int, some: int | None) -> Tensor:
 
 
 def _joined(blocks: list[Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
-    """The blocks one below the other, each freed as soon as it was copied."""
+    """The blocks concatenated, each freed once it is copied."""
     if not blocks:
         return torch.empty(0, *([0] if dtype == torch.float32 else []), dtype=dtype)
     whole = blocks[0].new_empty(sum(map(len, blocks)), *blocks[0].shape[1:])
@@ -293,7 +293,7 @@ def evaluating(*encoders: nn.Module) -> Iterator[None]:
 
 
 def with_parts(features: Features, extracted: Mapping[str, Extracted]) -> Features:
-    """The features with the parts that a protocol needs, by name."""
+    """The features with the parts of a protocol, by name."""
     parts = {
         name: Part(part.x, torch.searchsorted(features.index, part.samples))
         for name, part in extracted.items()

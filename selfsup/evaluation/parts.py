@@ -1,8 +1,8 @@
-"""What a protocol can ask for beside pooled features, in ``needs`` of its configuration.
+"""Inputs that a protocol can request in addition to pooled features, in ``needs`` of its configuration.
 
-Each function here, or anywhere else, maps a batch to what is kept of it:
+Each function here, or anywhere else, maps a batch to the values to keep:
 ``(look, images, index, **settings) -> (B, ...)`` of uint8 images ``(B, 3, S, S)`` of the samples ``index``; a
-NoScore says that the encoder has no such thing. In a configuration::
+NoScore says that the encoder does not have them. In a configuration::
 
     needs:
       tokens:
@@ -45,7 +45,7 @@ def blocks(look: Look, images: Tensor, index: Tensor, count: int = 4) -> Tensor:
             return_prefix_tokens=True,
             intermediates_only=True,
         )
-        # Without prefix tokens timm gives the patches alone, not a pair.
+        # Without prefix tokens timm returns the patches alone, not a pair.
         pairs = [output if isinstance(output, tuple) else (output, None) for output in outputs]
         return torch.stack(
             [
@@ -59,7 +59,8 @@ def blocks(look: Look, images: Tensor, index: Tensor, count: int = 4) -> Tensor:
 
 
 def tokens(look: Look, images: Tensor, index: Tensor) -> Tensor:
-    """All tokens after the last norm, ``(B, L, D)``; of a convolutional network its last map's places."""
+    """All tokens after the last norm, ``(B, L, D)``; for a convolutional network the places of its last
+    map."""
     encoder = _encoder(look)
     if encoder.has_tokens:
         return look.through(encoder.sequence, images)

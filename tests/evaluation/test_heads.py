@@ -157,7 +157,7 @@ def test_directions_that_samples_span_are_all_that_a_decomposition_needs():
 
 def test_a_setting_at_the_edge_is_told_unless_others_were_as_good():
     assert edge(1.0, {0.1: 0.5, 1.0: 0.6}, "largest rate") == [
-        "the largest rate tried, 1, was best; perhaps one beyond is better"
+        "the largest rate tried, 1, was best; one beyond it may be better"
     ]
     assert (
         edge(1.0, {0.1: 0.6, 1.0: 0.6}, "")

@@ -122,7 +122,7 @@ def test_test_classes_absent_from_training_count_as_wrong():
         score = results["rows"][-2]["scores"][name]
         assert 0.6 < score["value"] <= 0.75
         assert score["flags"] == [
-            "10 of 40 test samples count as wrong, being of classes absent from training"
+            "10 of 40 test samples count as wrong, as their classes are absent from training"
         ]
 
 

@@ -25,7 +25,7 @@ def judged(labels: bool = True, **roles: dict[str, dict]) -> Run:
         (0.9, 0.6, 0.7, "good", "It learned: 90.0 % right by finding similar images (kNN), 60.0 % untrained"),
         (0.9, 0.6, 0.89, "mixed", "raw pixels do as well"),
         (0.9, 0.6, 0.98, "mixed", "raw pixels do better"),
-        (0.61, 0.6, 0.3, "bad", "no difference that shows"),
+        (0.61, 0.6, 0.3, "bad", "no measurable difference"),
         (0.4, 0.6, 0.3, "bad", "made it worse"),
     ],
 )

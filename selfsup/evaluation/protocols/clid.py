@@ -1,4 +1,4 @@
-"""Whether clusters of the features are easily learned, and in how many dimensions they lie."""
+"""Cluster learnability and intrinsic dimension."""
 
 from selfsup.evaluation.clid import clid
 from selfsup.evaluation.features import Features, evenly
@@ -9,7 +9,7 @@ from selfsup.evaluation.uniformity import repeated
 
 @named(lambda **settings: ["clid-learnability", "clid-dimension"])
 def score(train: Features, test: Features, *, samples: Count, seed: int) -> dict[str, Score]:
-    """Both halves of :func:`selfsup.evaluation.clid`, which means something beside other encoders only."""
+    """Both parts of :func:`selfsup.evaluation.clid`, meaningful only next to other encoders."""
     some = train.x[evenly(len(train), samples)]
     found = clid(some, seed=seed)
     flags = [flag for flag in [repeated(some)] if flag]

@@ -1,4 +1,4 @@
-"""The effective rank of what tells images apart, beside what tells an image's views apart."""
+"""LiDAR: effective rank of between-image against within-image variance."""
 
 import torch
 
@@ -10,7 +10,7 @@ from selfsup.evaluation.spectra import rounded
 
 
 def score(train: Features, test: Features, *, delta: Positive) -> Score:
-    """:func:`selfsup.evaluation.lidar` of views of training images, which are drawn for it."""
+    """:func:`selfsup.evaluation.lidar` of views drawn from training images."""
     views = train.parts["views"].x
     images, count, width = views.shape
     features, groups = views.flatten(0, 1), torch.arange(images).repeat_interleave(count)

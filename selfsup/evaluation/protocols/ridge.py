@@ -1,4 +1,4 @@
-"""A ridge classifier: closed form, so that nothing is left to an optimizer."""
+"""A ridge classifier in closed form, independent of an optimizer."""
 
 from selfsup.evaluation.features import Features
 from selfsup.evaluation.registry import Fraction, Positives
@@ -7,7 +7,7 @@ from selfsup.evaluation.score import Score, absent, accuracy, edge
 
 
 def score(train: Features, test: Features, *, strengths: Positives, holdout: Fraction, seed: int) -> Score:
-    """Accuracy of least squares on one-hot labels, its strength selected on a hold-out of the training."""
+    """Accuracy of least squares on one-hot labels, its strength selected on a hold-out of training."""
     assert train.labels is not None
     assert test.labels is not None
     probe = ridge_probe(train.x, train.labels, test.x, strengths, holdout, seed)

@@ -1,4 +1,4 @@
-"""A labelled task that every image brings with it: which way up it is."""
+"""The rotation probe: a labelled task for any image, which way up it is."""
 
 from selfsup.evaluation.features import Features
 from selfsup.evaluation.rotation import rotation
@@ -11,7 +11,7 @@ def score(train: Features, test: Features, *, seed: int) -> Score:
     return Score(
         value=found.accuracy,
         interval=found.interval,
-        split=f"{found.judged} of the training images, beside those fitted and those judged",
+        split=f"{found.judged} further training images, neither fitted nor judged",
         settings={"strength": found.strength},
         seed=seed,
         citation="Reed et al. 2021, arXiv:2009.07724",

@@ -5,7 +5,7 @@ from selfsup.evaluation.registry import Positive, named
 from selfsup.evaluation.score import Score
 from selfsup.evaluation.spectra import alpha_req, no_power_law, panel, rounded, spectrum, too_few
 
-# By score: its heading, its source, whether it is out of the width, whether the table shows it.
+# By score: heading, source, whether it is bounded by the width, whether the table shows it.
 ABOUT = {
     "rankme": ("RankMe", "Garrido et al. 2023, arXiv:2210.02885", True, True),
     "rankme-centred": ("RankMe, centred", "Garrido et al. 2023, arXiv:2210.02885", True, False),
@@ -18,7 +18,7 @@ ABOUT = {
 
 @named(lambda **settings: list(ABOUT))
 def score(train: Features, test: Features, *, eps: Positive) -> dict[str, Score]:
-    """Each of :func:`selfsup.evaluation.panel`, with what speaks against it."""
+    """Each score of :func:`selfsup.evaluation.panel`, with its flags."""
     shared, width = spectrum(train.x), train.x.shape[1]
     flags = [flag for flag in (too_few(train.x), rounded(train.x)) if flag]
     scores = {}
