@@ -31,7 +31,7 @@ OmegaConf.register_new_resolver(
 
 _FREE = ("backbone.model_args.", "data.sources.", "bank.", "query.")  # settings that something else checks
 _OTHER_DATA = ("bank", "query")  # settings that name a data configuration, as data does
-_MANY = ("protocols",)  # groups of which several options are chosen at once
+_MANY = ("protocols",)  # groups with several chosen options
 
 
 def config_root() -> Path:
@@ -163,7 +163,7 @@ def _unreadable(override: str, after: Sequence[str]) -> str:
 
 
 def _chosen(group: str, value: str) -> list[str]:
-    """The options named by ``a`` or ``[a,b]``, each of which has to be there."""
+    """The options named by ``a`` or ``[a,b]``; each has to exist."""
     names = [name.strip() for name in value.removeprefix("[").removesuffix("]").split(",") if name.strip()]
     for name in names:
         if name not in options(group):

@@ -393,7 +393,7 @@ def test_a_named_folder_is_never_overwritten(tmp_path: Path) -> None:
     config = config_of(tmp_path, "name=mine")
     for refuse in (check, new_folder):
         with pytest.raises(
-            UsageError, match=r"mine' exists and is no run's folder, .*; choose another name$"
+            UsageError, match=r"mine' exists and is not a run's folder .*; choose another name$"
         ):
             refuse(config)
     (tmp_path / "mine" / "config.yaml").touch()
@@ -498,5 +498,5 @@ def test_nothing_else_of_a_resumed_run_can_change(given: str, interrupted: Path)
 
 
 def test_there_has_to_be_a_run_to_resume(interrupted: Path) -> None:
-    with pytest.raises(UsageError, match=r"is no run's folder \(it has no config.yaml\)"):
+    with pytest.raises(UsageError, match=r"is not a run's folder \(it has no config.yaml\)"):
         resumed(load_config("train", [f"resume={interrupted.parent}"]))

@@ -1,4 +1,4 @@
-"""Make the tables of README and documentation out of ``benchmarks/results/*.jsonl``.
+"""Make the tables of README and documentation from ``benchmarks/results/*.jsonl``.
 
 python -m benchmarks.tables            # rewrite the tables
 python -m benchmarks.tables --check    # only say whether they are up to date
@@ -39,7 +39,7 @@ def objectives() -> str:
 
 
 def training_input() -> str:
-    """What a step of training waits for."""
+    """The waiting time of a training step."""
     lines = ["| device | precision | batch | a step | waiting for a batch | its views | both |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for row in (row for name in ("input", "input-gpu") for row in read(name) if row["part"] == "training"):
@@ -75,8 +75,8 @@ def starts() -> str:
     return "\n".join(lines)
 
 
-# What a photograph adds to a shard beside its own bytes: a header of 512, and on
-# average 256 up to the next one; a label the same with 512 of its own.
+# A photograph adds to a shard, beside its own bytes, a header of 512 and on average 256 of padding; a label
+# the same and 512 of its own.
 TAR_IMAGE, TAR_LABEL, SHARD = 768, 1024, 300e6
 
 
@@ -143,7 +143,7 @@ def _code(text: str) -> str:
 
 
 def reliability(part: Callable[[dict[str, list[Row]]], str]) -> str:
-    """A table of what was measured about surviving, and on what machine."""
+    """A table of measurements of reliability, and their machine."""
     rows = read("reliability")
     device, versions = rows[-1]["device"], rows[-1]["versions"]
     found = {name: [row for row in rows if row["part"] == name] for name in ("kills", "cost", "tests")}
@@ -152,19 +152,19 @@ def reliability(part: Callable[[dict[str, list[Row]]], str]) -> str:
 
 
 def provoked() -> str:
-    """Each failure provoked on digits, and when the guard named it."""
+    """Each failure provoked on digits, and when the guard reported it."""
     rows = [row for row in read("guard") if row["kind"] == "provoked"]
-    lines = ["| provoked by | first named at step | as |", "| --- | ---: | --- |"]
+    lines = ["| provoked by | first reported at step | as |", "| --- | ---: | --- |"]
     for row in rows:
         named = row["warnings"]
         first = named[0]["step"] if named else "–"
-        names = ", ".join(dict.fromkeys(one["name"] for one in named)) or "**not named**"
+        names = ", ".join(dict.fromkeys(one["name"] for one in named)) or "**not reported**"
         lines.append(f"| {row['failure']} | {first} | {names} |")
     return "\n".join(lines)
 
 
 def healthy() -> str:
-    """What the guard saw and said in runs in which nothing was wrong: the least and most of each signal."""
+    """The guard's signals and warnings in healthy runs: the minimum and maximum of each signal."""
     rows = [row for row in read("guard") if row["kind"] == "healthy"]
     alarms = sum(len(row["warnings"]) for row in rows)
     methods = [method for method in METHODS if any(row["method"] == method for row in rows)]

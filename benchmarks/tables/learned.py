@@ -1,4 +1,4 @@
-"""Tables of what encoders learned: the golden runs, and the trials that settings were chosen by."""
+"""Tables of what encoders learned: the golden runs, and the trials behind the settings."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ def golden(suite: str) -> str:
     by the size of the images if methods differ in it.
 
     Minutes are those of the fastest seed, with a letter for its machine if there were several. LiDAR is shown
-    where each method has it of one seed at least.
+    if each method has it for at least one seed.
     """
     controls: dict[str, str] = {}
     above: dict[str, dict[str, list[str]]] = {}
@@ -58,11 +58,11 @@ def golden(suite: str) -> str:
     if above:
         lines += ["", "Above, by more than a 95 % t interval over the seeds,", ""]
         for name, found_above in above.items():
-            told = "; ".join(f"{ACCURACIES[key]}: {_listed(methods)}" for key, methods in found_above.items())
-            lines.append(f"* {name} in {told}.")
+            text = "; ".join(f"{ACCURACIES[key]}: {_listed(methods)}" for key, methods in found_above.items())
+            lines.append(f"* {name} in {text}.")
     lines += _ceiling(suite)
     named = [f"({letters[place]}) {place}" if letters else place for place in places]
-    note = " LiDAR is of the seeds that were judged by it, one at least." if unjudged else ""
+    note = " LiDAR is that of the seeds with one." if unjudged else ""
     return "\n".join([*lines, "", f"{'; '.join(named)}.{note}"])
 
 
@@ -108,7 +108,7 @@ def front() -> str:
 
 
 def _ceiling(suite: str) -> list[str]:
-    """What was reached with every label, where it was tried."""
+    """The scores with every label, if measured."""
     found = {row["by"]: row for row in read("ceiling") if row["suite"] == suite}
     if not found:
         return []
@@ -117,15 +117,15 @@ def _ceiling(suite: str) -> list[str]:
     return [
         "",
         f"With every label, a support vector machine on the pixels reaches "
-        f"{100 * svm['value']:.1f} [{low}, {high}], and SimCLR's backbone, trained on the same views to tell "
-        f"the labels, {_value(seeds, 'knn')}{_spread(seeds, 'knn')} in kNN.",
+        f"{100 * svm['value']:.1f} [{low}, {high}], and SimCLR's backbone, trained on the same views to "
+        f"predict the labels, {_value(seeds, 'knn')}{_spread(seeds, 'knn')} in kNN.",
     ]
 
 
 def _scores(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """All scores of a golden run, by the names of the encoder and its controls."""
     scores = {row["name"]: row["scores"] | {"lidar": {"value": None}} for row in found["results"]["rows"]}
-    # Views differ by method, so that pixels have no LiDAR that would be the same beside all of them.
+    # Views differ by method, so pixels have no common LiDAR.
     for name in ("encoder", "untrained") if "lidar" in found else ():
         scores[name]["lidar"] = found["lidar"]["scores"][name]
     return scores
@@ -147,7 +147,7 @@ def _pixels_a_side(found: dict[str, Any]) -> int:
 
 
 def _value(scores: list[dict[str, Any]], key: str) -> str:
-    """The mean over the seeds; of a rank, over those that have it."""
+    """The mean over the seeds; for a rank, over those that have it."""
     values = [each[key]["value"] for each in scores]
     if key in RANKS:
         values = [value for value in values if value is not None]
@@ -170,7 +170,7 @@ def _spread(scores: list[dict[str, Any]], key: str) -> str:
 
 
 def tuned(suite: str) -> str:
-    """The suite's trials, a row each, in brackets the untrained encoder where it was judged, pixels last."""
+    """The suite's trials, a row each, in brackets the untrained encoder if it was judged, pixels last."""
     trials = read(f"tuning-{suite}")
     lines = [f"| | {' | '.join(ACCURACIES.values())} | minutes |"]
     lines += [f"| --- |{' ---: |' * (len(ACCURACIES) + 1)}"]
@@ -186,9 +186,9 @@ def tuned(suite: str) -> str:
         settings = " ".join(f"`{setting}`" for setting in trial["settings"])
         row = [f"{METHODS[trial['method']]} {settings}".strip(), *cells, f"{trial['minutes']:.1f}"]
         lines.append(f"| {' | '.join(row)} |")
-        for name, told in {"pixels": "raw pixels", "pixels, PCA": "their principal components"}.items():
+        for name, text in {"pixels": "raw pixels", "pixels, PCA": "their principal components"}.items():
             if name in scores:
-                controls.setdefault(told, " | ".join(_value([scores[name]], key) for key in ACCURACIES))
+                controls.setdefault(text, " | ".join(_value([scores[name]], key) for key in ACCURACIES))
     lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
     machines = "; ".join({machine(trial): None for trial in trials})
     return "\n".join([*lines, "", f"Rows of `benchmarks/results/tuning-{suite}.jsonl`, on {machines}."])

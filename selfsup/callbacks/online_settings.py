@@ -6,7 +6,7 @@ from typing import Any
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
 
-# Scores of which more is better, so that they can choose an encoder.
+# Scores for which more is better, so that they can choose an encoder.
 SELECTING = ("knn", "rankme", "rankme-centred", "nesum", "participation-ratio", "stable-rank")
 
 

@@ -116,7 +116,7 @@ class StopSignals:
         os._exit(status)
 
     def stopped(self, then: str) -> RunStopped:
-        """The exception of the signal that was received: ``then`` goes on with its sentence."""
+        """The exception of the signal that was received: ``then`` ends its sentence."""
         status = _INTERRUPTED if self.received == "SIGINT" else REQUEUE
         return RunStopped(f"stopped by {self.received or 'a signal to another process'}{then}", status)
 

@@ -36,7 +36,7 @@ COMMANDS = {
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
     "report": "report on a run, or on several side by side, in one HTML file",
     "embed": "write the features of all images to a Parquet file",
-    "search": "find the images that are most like one",
+    "search": "find the images most similar to one",
     "export": "write an encoder for other programs: timm and the Hub, ONNX, TorchScript, torch.export",
 }
 _SHARED = ("train", "evaluate")  # commands that several processes of a launcher do together

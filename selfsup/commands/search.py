@@ -1,4 +1,4 @@
-"""``selfsup search encoder=PATH data=NAME query=FILE``: the images that are most like one."""
+"""``selfsup search encoder=PATH data=NAME query=FILE``: the images most similar to one."""
 
 from collections.abc import Mapping
 from pathlib import Path

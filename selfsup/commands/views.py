@@ -17,8 +17,8 @@ def run(config: dict[str, Any]) -> None:
     """Write the sheet and print where it is.
 
     Args:
-        config: of ``configs/views-command.yaml``: all settings of ``train``, of which ``out`` is the sheet's,
-            and two of its own.
+        config: of ``configs/views-command.yaml``: all settings of ``train``, with ``out`` for the sheet, and
+            two further ones.
 
     Raises:
         UsageError: where training would raise it, except for a batch larger than the data; or if the file

@@ -30,7 +30,7 @@ ORIENTATION = {
 _SIDEWAYS = (5, 6, 7, 8)
 _JPEG = ("JPEG", "MPO")  # the second is a phone's format for several JPEGs in one file
 _ONE_PICTURE = ("MPO", "PSD", "ICO", "ICNS")  # formats whose other frames are not other pictures
-_SHRINKABLE = ("L", "LA", "RGB", "RGBA", "CMYK")  # modes of which PIL can take means
+_SHRINKABLE = ("L", "LA", "RGB", "RGBA", "CMYK")  # modes that PIL can average
 
 
 class UnreadableImage(Exception):

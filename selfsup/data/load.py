@@ -123,7 +123,7 @@ def _counts(source: Source) -> dict[str, int]:
 
 
 def _check_readable(source: Source, tries: Tried, split: str, share: float) -> None:
-    """Refuse a source of which more than `share`, and more than one image, cannot be read."""
+    """Refuse a source if more than `share` of its images, and more than one, cannot be read."""
     bad = list(source.skipped)
     tried = len(source) + len(bad)
     if source.images is None:

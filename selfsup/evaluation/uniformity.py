@@ -95,7 +95,7 @@ def uniformity(features: Tensor, t: float = 2.0) -> float:
     rows = on_sphere(features)
     samples = len(rows)
     if samples < 2:
-        raise NoScore(f"uniformity compares samples, and there is only {samples}")
+        raise NoScore(f"uniformity compares samples, and there are {samples}")
     # Distances do not change when the mean is subtracted, and then float32 represents collapsed ones exactly.
     rows = (rows - rows.mean(dim=0)).float()
     lengths = rows.square().sum(dim=1)

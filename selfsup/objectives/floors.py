@@ -1,4 +1,4 @@
-"""What each objective is worth where nothing is learned: the marks a training run is read against.
+"""Reference losses: the value of each objective when nothing is learned.
 
 A run whose loss stays at such a value has collapsed, or its predictor has learned to predict nothing.
 """

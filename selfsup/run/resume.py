@@ -1,4 +1,4 @@
-"""Going on with a run, and repeating one: what may change, and what is told about it."""
+"""Resuming and repeating runs: allowed changes."""
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
@@ -25,17 +25,17 @@ _MAY_CHANGE = (
     "traceback",
     "resume",
     "data.workers",
-    "data.root",  # the same images may lie elsewhere now, and their names are compared
+    "data.root",  # the same images may be elsewhere now, and their names are compared
 )
-# Of the trainer's settings, these decide which images make up a step.
+# These settings of the trainer decide which images make up a step.
 _MAY_NOT_CHANGE = ("trainer.accumulate_grad_batches", "trainer.sync_batchnorm")
-_ALONE = ("trainer", "logger")  # groups that no other depends on
+_ALONE = ("trainer", "logger")  # groups on which no other depends
 
 
 def resumed(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration a run was started with, with what this command says of the trainer and the logger.
+    """The configuration with which a run was started, with this command's trainer and logger.
 
-    The command that started the run may be repeated with ``resume=`` behind it.
+    The command that started the run may be repeated with ``resume=`` added.
 
     Raises:
         UsageError: there is no such run, or a setting that cannot change.
@@ -56,9 +56,9 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def repeated(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the run in the folder ``from=``, with what this command sets beside it.
+    """The configuration of the run in the folder ``from=``, with this command's changes.
 
-    Where it is written and which logger watches it is for this command to say.
+    This command sets where it is written and which logger it has.
 
     Raises:
         UsageError: there is no such run, or a whole group is given, which would mix two configurations.
@@ -74,9 +74,9 @@ def repeated(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_one_measure(config: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:
-    """The configuration with its length in epochs if the command says epochs and no steps.
+    """The configuration with its length in epochs if the command sets epochs and no steps.
 
-    Steps, if there are any, are the length of a run: those of an earlier command would stand against it.
+    Steps, if set, are the length of a run: those of an earlier command would contradict the epochs.
     """
     keys = {override.partition("=")[0] for override in given}
     if "trainer.max_epochs" in keys and "trainer.max_steps" not in keys:
@@ -85,22 +85,22 @@ def in_one_measure(config: dict[str, Any], given: Iterable[str]) -> dict[str, An
 
 
 def read_config(folder: Path, word: str) -> dict[str, Any]:
-    """The settings in a run's folder, which may be a stranger's: nothing in them is called that is not ours.
+    """The settings in a run's folder, which may be untrusted: only selfsup's own targets are imported.
 
-    Nor do they say where something is fetched or written to.
+    They do not decide where files are fetched or written.
 
     Args:
         folder: of the run.
-        word: ``resume``, ``from`` or ``report``, which begins the sentence. A report shows settings of
-            another version, too.
+        word: ``resume``, ``from`` or ``report``, which begins the sentence. A report also shows settings of
+            another version.
 
     Raises:
-        UsageError: it is no run's folder, a link leads out of it, or its ``config.yaml`` is damaged, is not
-            whole, or names code of another package.
+        UsageError: it is not a run's folder, a link leads out of it, or its ``config.yaml`` is damaged or
+            incomplete, or names code of another package.
     """
     path = folder / "config.yaml"
     if not path.is_file():
-        raise UsageError(f"{word}: '{folder}' is no run's folder (it has no config.yaml)")
+        raise UsageError(f"{word}: '{folder}' is not a run's folder (it has no config.yaml)")
     require_own(folder)
     try:
         config = parse(read_text(path))
@@ -112,7 +112,7 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
         if key.rpartition(".")[2] == "_target_" and not may_call(value, group):
             raise UsageError(
                 f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
-                "give its settings by hand in a new run if you trust it"
+                "if you trust it, give its settings by hand in a new run"
             )
     try:
         require_types("train", config)
@@ -120,7 +120,7 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
         if word != "report":
             require_complete(config)
     except (UsageError, OmegaConfBaseException) as error:
-        raise UsageError(f"{word}: '{path}' is no configuration of a run: {error}") from error
+        raise UsageError(f"{word}: '{path}' is not a configuration of a run: {error}") from error
     overrides = config.get("overrides")
     config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
     return {**config, "data": without_fetching(config["data"])}
@@ -139,12 +139,12 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _called(value: Any) -> Any:
-    """A group of settings by its name, and a value by itself."""
+    """A group of settings by its name, a value as it is."""
     return value.get("name", "other settings") if isinstance(value, Mapping) else value
 
 
 def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """The settings ``before``, with those that the command overrides, and those that are new since."""
+    """The settings ``before``, with the command's overrides and settings added since."""
     own = {key: value for key, value in before.items() if key in config}
     merged = {**config, **own, "traceback": config["traceback"]}
     about = ("resume", "from", "traceback")
@@ -159,7 +159,7 @@ def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
             inside = reduce(dict.__getitem__, groups, merged)
             source = inside.get("source") if groups == ["data"] else None
             if isinstance(source, dict) and last in source and source[last] == inside.get(last):
-                source[last] = value  # as the configuration of the data refers to it
+                source[last] = value  # the data's configuration refers to it
             inside[last] = value
         except (KeyError, TypeError) as error:
             raise UsageError(f"that run has no setting '{key}'") from error
@@ -167,11 +167,11 @@ def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _logger(before: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The logger of the run, with the settings that are new since; what is private stays so."""
+    """The logger of the run, with settings added since; private settings stay private."""
     found = before.get("logger") or config["logger"]
     name = found.get("name")
     if name not in options("logger"):
-        raise UsageError(f"that run has no logger that there is, but '{name}'; choose one with logger=")
+        raise UsageError(f"that run's logger '{name}' does not exist; choose one with logger=")
     settings = {**defaults("train", [f"logger={name}"])["logger"], **found}
     return {**settings, "private": True} if "private" in settings else settings
 
@@ -191,7 +191,7 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``key old -> new`` of every setting that differs, but for those that are about the command itself."""
+    """``key old -> new`` of every setting that differs, except those of the command itself."""
     was, is_ = leaves(before), leaves(now)
     about = ("overrides", "resume", "from", "traceback", "name", "out")
     return [
@@ -202,20 +202,20 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 class Position(NamedTuple):
-    """Where a run is taken up: the checkpoint to load, and what the settings have to agree with."""
+    """Where a run resumes: the checkpoint to load, and values that the settings must match."""
 
     checkpoint: Path | None
     step: int  # optimizer steps made
-    batches: int  # that each process has seen since the run began
-    total_steps: int  # the length the run had then
+    batches: int  # seen by each process since the run began
+    total_steps: int  # the run's length at that time
     notes: list[str]
 
 
 def find_position(folder: Path, processes: int, model: Mapping[str, Any]) -> Position:
-    """The newest intact checkpoint of a run; step 0 if it was stopped before its first.
+    """The newest intact checkpoint of a run; step 0 if it has none yet.
 
     Args:
-        processes: that would go on.
+        processes: their number now.
         model: its parameters and buffers by name.
 
     Raises:
@@ -223,7 +223,7 @@ def find_position(folder: Path, processes: int, model: Mapping[str, Any]) -> Pos
             another model.
     """
     checkpoint, damaged = newest_intact(folder)
-    notes = [f"{path} is damaged ({reason}) and is passed over" for path, reason in damaged]
+    notes = [f"{path} is damaged ({reason}) and is skipped" for path, reason in damaged]
     if checkpoint is None:
         if damaged:
             raise UsageError(
@@ -237,14 +237,14 @@ def find_position(folder: Path, processes: int, model: Mapping[str, Any]) -> Pos
         progress = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
         wrote, total, batches = int(facts["processes"]), int(facts["total_steps"]), int(progress["processed"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"'{checkpoint}' is no checkpoint of a training run (no {error})") from error
+        raise UsageError(f"'{checkpoint}' is not a checkpoint of a training run (no {error})") from error
     if wrote != processes:
         raise UsageError(
-            f"this run was trained by {wrote} processes and {processes} would go on, with other batches; "
+            f"this run was trained by {wrote} processes and {processes} would continue, with other batches; "
             f"set trainer.devices and trainer.num_nodes so that they are {wrote}"
         )
     _require_same_model(checkpoint, content["state_dict"], model)
-    notes.append(f"going on from {checkpoint}")
+    notes.append(f"continuing from {checkpoint}")
     return Position(checkpoint, step_of(checkpoint), batches, total, notes)
 
 
@@ -256,6 +256,6 @@ def _require_same_model(checkpoint: Path, found: Any, model: Mapping[str, Any]) 
     wrong = [key for key in {**ours, **shapes} if ours.get(key) != shapes.get(key)]
     if wrong:
         raise UsageError(
-            f"'{checkpoint}' is of another model than config.yaml beside it describes: {len(wrong)} tensors "
+            f"'{checkpoint}' is not of the model in config.yaml beside it: {len(wrong)} tensors "
             f"differ, '{wrong[0]}' among them; put back the configuration that the run was started with"
         )

@@ -1,4 +1,4 @@
-"""A run's folder and its ``config.yaml`` may be a stranger's: both are data, and of a run, or are refused."""
+"""Untrusted run folders: a folder and its ``config.yaml`` are read as data, and refused unless a run's."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ from selfsup.config import config_root, defaults, options
 from selfsup.errors import UsageError
 from selfsup.text import shown
 
-GROUPS = ("method", "backbone", "data", "views", "trainer")  # that decide what is learned, and how
+GROUPS = ("method", "backbone", "data", "views", "trainer")  # settings that decide what is learned, and how
 _ALSO = ("batch_size", "seed")
 _LARGEST_CONFIG = 2**20  # bytes
 _MOST_VALUES, _DEEPEST, _LARGEST_INT = 10_000, 32, 2**63
@@ -22,15 +22,15 @@ _MOST_FILES = 100_000
 _PLAIN = (str, int, float, bool, type(None))
 _BACKBONE = ("name", "small", "tokens", "positions", "pretrained", "model_args")
 _FETCHES = "download"  # a setting by which a data set is fetched into a folder
-_OF_LOGGERS = "wandb"  # a folder whose links are made by its own program, and followed by none of ours
+_OF_LOGGERS = "wandb"  # a folder with links of its own program, which selfsup does not follow
 _TABLES = (".csv", ".json", ".yaml", ".html")
 
 
 def require_own(folder: Path) -> None:
-    """Raise a UsageError unless all that is opened in a run's folder lies in it.
+    """Raise a UsageError unless all files that are opened in a run's folder are inside it.
 
-    A link leads out of it, or stands for a file that would be written through it; a pipe or a device is
-    waited for without end. ``folder`` itself may be a link: the user named it.
+    A link leads out of it, or would be written through; reading a pipe or a device may wait for ever.
+    ``folder`` itself may be a link: the user named it.
     """
     home, waiting, left = folder.resolve(), deque([folder]), _MOST_FILES
     while waiting:
@@ -49,30 +49,30 @@ def require_own(folder: Path) -> None:
                 if kind is None and not (here == folder and entry.name == _OF_LOGGERS):
                     waiting.append(path)
             else:
-                kind = None if stat.S_ISREG(mode) else "no plain file"
+                kind = None if stat.S_ISREG(mode) else "not a plain file"
             if kind is not None:
-                raise UsageError(f"'{path}' is {kind}; replace it by what it stands for, or remove it")
+                raise UsageError(f"'{path}' is {kind}; replace it by the file itself, or remove it")
 
 
 def parse(text: str) -> dict[str, Any]:
     """The mapping in a YAML text: nothing but texts, numbers, true, false and null, in lists and mappings.
 
     Raises:
-        ValueError: it is damaged, or holds something else; in a few words that follow "it".
+        ValueError: it is damaged, or holds something else; its words follow "it".
 
     >>> parse("lr: 0.1")
     {'lr': 0.1}
     """
     if len(text) > _LARGEST_CONFIG:
-        raise ValueError("is larger than any configuration of ours")
+        raise ValueError("exceeds 1 MiB")
     try:
         found = yaml.safe_load(text)
-    # Beside its own errors it raises those of Python's types, for a date or a number that cannot be.
+    # It also raises errors of Python's types, for an impossible date or number.
     except (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"is damaged ({reason})") from error
     if not isinstance(found, dict):
-        raise ValueError("is no configuration of a run")
+        raise ValueError("is not a configuration of a run")
     _require_plain(found)
     return found
 
@@ -85,35 +85,36 @@ def _require_plain(config: Mapping[Any, Any]) -> None:
         value, depth = waiting.popleft()
         left -= 1
         if left < 0 or depth > _DEEPEST:
-            raise ValueError("has more values than any configuration of ours")
+            raise ValueError("has more values than any configuration of selfsup")
         if isinstance(value, Mapping):
             for key in value:
                 if not isinstance(key, str) or not key:
-                    raise ValueError(f"has the key {key!r}, which is no name")
+                    raise ValueError(f"has the key {key!r}, which is not a name")
             waiting.extend((inside, depth + 1) for inside in value.values())
         elif isinstance(value, list):
             waiting.extend((inside, depth + 1) for inside in value)
         elif not isinstance(value, _PLAIN):
-            raise ValueError(f"holds a {type(value).__name__}, which is no setting")
+            raise ValueError(f"holds a {type(value).__name__}, which is not a setting")
         elif isinstance(value, int) and abs(value) >= _LARGEST_INT:
-            raise ValueError("holds a whole number that is beyond any setting")
+            raise ValueError("holds a whole number that is too large for a setting")
 
 
 def require_groups(config: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless all that decides what is learned is there, so that no default of today is."""
+    """Raise a UsageError unless all settings that decide what is learned are there: today's defaults may
+    differ."""
     for key in (*GROUPS, *_ALSO):
         if config.get(key) is None or (key in GROUPS and not config[key]):
-            raise UsageError(f"it has no {key}, and today's default may be another")
+            raise UsageError(f"it has no {key}, and today's default may differ")
     for key in GROUPS:
         if not isinstance(config[key], Mapping):
             raise UsageError(f"{key} is a group of settings, not '{shown(config[key], 40)}'")
     for key in ("method", "backbone", "data"):
         if not isinstance(config[key].get("name"), str):
-            raise UsageError(f"{key}.name is no text")
+            raise UsageError(f"{key}.name is not text")
 
 
 def require_complete(config: Mapping[str, Any]) -> None:
-    """Raise a UsageError where a group lacks a setting that the run cannot have been made without."""
+    """Raise a UsageError if a group lacks a setting that every run has."""
     method = config["method"]["name"]
     known = defaults("train", [f"method={method}"] if method in options("method") else [])
     needed = {f"{group}.{key}" for group in ("guard", "online") if group in config for key in known[group]}
@@ -124,7 +125,7 @@ def require_complete(config: Mapping[str, Any]) -> None:
     needed |= {f"views.{kind}.{key}" for kind in config["views"] for key in views}
     missing = sorted(needed - _keys(config))
     if missing:
-        raise UsageError(f"it has no {missing[0]}, and may be of another version")
+        raise UsageError(f"it has no {missing[0]}, and may be from another version")
 
 
 def _keys(config: Mapping[str, Any], prefix: str = "") -> set[str]:
@@ -141,7 +142,7 @@ def _of_all_data() -> set[str]:
 
 
 def without_fetching(data: Any) -> Any:
-    """Settings of data by which nothing is fetched: where it would be written is for the command to say."""
+    """Settings of data without downloads: the command alone decides where those are written."""
     if not isinstance(data, Mapping):
         return data
     return {key: False if key == _FETCHES else without_fetching(value) for key, value in data.items()}

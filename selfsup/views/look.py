@@ -1,4 +1,4 @@
-"""The parameters of how views look, drawn for a batch at once."""
+"""Colour parameters of views, drawn for a whole batch."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ DRAWS = 13
 
 @dataclass(frozen=True)
 class Look:
-    """How each of N views looks; ``None`` for what none of them can have.
+    """Colour parameters of N views; ``None`` for operations that none of them can have.
 
     Attributes:
         jitter: ``(N, 4)`` factors of brightness, contrast and saturation and hue shift in turns;
@@ -35,7 +35,7 @@ class Look:
 
 
 def draw_look(view: View, size: int, draws: Tensor) -> Look:
-    """Looks of N views of ``size`` pixels from uniform ``draws`` ``(N, DRAWS)``."""
+    """Parameters of N views of ``size`` pixels from uniform ``draws`` ``(N, DRAWS)``."""
     jitter = sigma = None
     if view.jitter:
         strength = draws.new_tensor([view.brightness, view.contrast, view.saturation, view.hue])

@@ -286,7 +286,7 @@ def test_pipes_and_devices_are_not_opened(name: str, five: Path, tmp_path: Path)
         folder = Path(shutil.copytree(five, tmp_path / str(number)))
         (folder / name).unlink(missing_ok=True)
         put(folder / name)
-        with pytest.raises(UsageError, match="which is not opened"):
+        with pytest.raises(UsageError, match="and was not opened"):
             load_encoder(folder)
 
 
@@ -313,7 +313,7 @@ def test_a_card_is_not_read_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "secret.json").write_text('{"token": "1234"}')
     (folder / "card.json").unlink()
     (folder / "card.json").symlink_to("../secret.json")
-    with pytest.raises(UsageError, match="is a link, which is not opened"):
+    with pytest.raises(UsageError, match="is a link and was not opened"):
         load_encoder(folder)
 
 

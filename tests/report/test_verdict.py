@@ -93,7 +93,7 @@ def test_without_labels_the_guard_is_what_there_is() -> None:
     [
         ([], "was off"),
         ([3.0, 3.0], "too short for the collapse guard"),
-        ([3.0, 3.0, 2.0], "had nothing to warn of"),
+        ([3.0, 3.0, 2.0], "gave no warning"),
     ],
 )
 def test_a_guard_that_did_not_look_is_not_said_to_have_seen_nothing(losses: list[float], said: str) -> None:
