@@ -45,7 +45,7 @@ def of_this_device(name: str) -> str:
 
 
 def command() -> str:
-    """What was typed: ``python -m benchmarks.FOLDER.NAME ARGUMENTS``."""
+    """The command line: ``python -m benchmarks.FOLDER.NAME ARGUMENTS``."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     name = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
     return " ".join(["python", "-m", name, *sys.argv[1:]])
@@ -78,6 +78,6 @@ def processor() -> str:
 
 
 def machine(row: Mapping[str, Any]) -> str:
-    """The processor and cores that a row was made on, as tables say it."""
+    """The processor and cores of a row, as in the tables."""
     device = row["device"]
     return f"{device['processor']}, {device['cores']} core{'s' if device['cores'] > 1 else ''}"

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-_OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./(?!\.\./)[^)]+\)")
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+)[^)]+\)")
 
 
 def on_config(config: Any) -> Any:
@@ -17,4 +17,10 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Links out of docs/ become their text: in a checkout they lead to a file, a site has none."""
-    return markdown if "/" in page.file.src_uri else _OUTSIDE.sub(r"`\1`", markdown)
+    inside = page.file.src_uri.count("/")
+
+    def text(link: re.Match[str]) -> str:
+        up = link[2].count("../")
+        return f"`{link[1].strip('`')}`" if up > inside else link[0]
+
+    return _LINK.sub(text, markdown)

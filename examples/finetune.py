@@ -1,4 +1,4 @@
-"""Fine-tuning in plain PyTorch, each layer slower than the one above it.
+"""Fine-tuning in plain PyTorch, with layer-wise decay of the learning rate.
 
     python examples/finetune.py runs/latest/encoder my/images 10
 

@@ -33,13 +33,13 @@ def timm_names() -> frozenset[str]:
 
 @cache
 def _renamed() -> dict[str, str | None]:
-    """Names that timm gave up, and what it builds for them; None of those that are gone."""
+    """Names that timm has retired, and their replacements; None for a name without one."""
     tables = [table for source in _sources() for table in _RENAMED.findall(source)]
     return {old: new for table in tables for old, new in ast.literal_eval(table).items()}
 
 
 def current_name(name: str) -> str:
-    """The name, or what timm calls it now, which may have a tag.
+    """The name, or timm's current name for it, which may have a tag.
 
     >>> current_name("tf_efficientnet_b0_ap"), current_name("resnet18")
     ('tf_efficientnet_b0.ap_in1k', 'resnet18')
@@ -61,7 +61,7 @@ def require_timm_name(name: str) -> None:
     if base in timm_names() or _renamed().get(base):
         return
     if base in _renamed():
-        raise UsageError(f"timm has removed '{base}' and names nothing that replaces it; take another model")
+        raise UsageError(f"timm has removed '{base}' without a replacement; take another model")
     meant = without_prefix(name).partition(".")[0]
     near = difflib.get_close_matches(meant, timm_names(), n=2)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
@@ -69,7 +69,7 @@ def require_timm_name(name: str) -> None:
 
 
 def without_prefix(name: str) -> str:
-    """The name of a model without where it is from: of ``hf-hub:timm/resnet18.a1_in1k`` the last part.
+    """A model's name without its origin: the last part of ``hf-hub:timm/resnet18.a1_in1k``.
 
     >>> without_prefix("timm/resnet18.a1_in1k")
     'resnet18.a1_in1k'
@@ -78,5 +78,5 @@ def without_prefix(name: str) -> str:
 
 
 def backbone_name(backbone: Mapping[str, Any]) -> str:
-    """What a person called the backbone: ``vit_mini``, which timm knows as a ``vit_tiny_patch16_224``."""
+    """The user's name for the backbone: ``vit_mini``, which timm knows as a ``vit_tiny_patch16_224``."""
     return str(backbone.get("called") or backbone["name"])

@@ -96,7 +96,7 @@ def _bound(value: Any, setting: str) -> Any:
 def make_auxiliary(config: Mapping[str, Any], dim: int) -> dict[str, tuple[float, nn.Module]]:
     """The losses beside the method's, each with its weight, for features of width ``dim``."""
     found = {}
-    for name, settings in (config.get("auxiliary") or {}).items():
+    for name, settings in config["auxiliary"].items():
         arguments = {
             key: value for key, value in settings.items() if key not in ("_target_", "requires", "weight")
         }

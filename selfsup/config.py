@@ -1,6 +1,7 @@
 """The configuration: composed by Hydra from ``configs/``, checked before torch is imported.
 
-Every mistake in it is a :class:`~selfsup.errors.UsageError`: one sentence that says what would be right.
+Every mistake in it is a :class:`~selfsup.errors.UsageError`: one sentence that says what is wrong and what
+would be right.
 """
 
 import math
@@ -52,7 +53,7 @@ def options(group: str) -> list[str]:
 
 
 def summary(group: str, option: str) -> str:
-    """The first comment of a configuration's file, which says in a sentence what it is."""
+    """The first comment of a configuration's file: its one-line description."""
     with (config_root() / group / f"{option}.yaml").open(encoding="utf-8") as file:
         return next(
             (line[1:].strip() for line in file if line.startswith("#") and "@package" not in line), ""
@@ -72,9 +73,9 @@ def load_config(
     Args:
         command: the primary configuration, ``"train"`` or ``"evaluate"``.
         overrides: ``key=value`` strings.
-        data: stands for the chosen ``data``, if given: a resolved one of another command.
-        values: further settings by dotted key, of any plain type. Unlike those in ``overrides`` they are no
-            text to be parsed: ``${oc.env:HOME}`` and ``{_target_: f}`` are a name of that spelling.
+        data: replaces the chosen ``data``, if given: a resolved one of another command.
+        values: further settings by dotted key, of any plain type. Unlike those in ``overrides`` they are not
+            parsed: ``${oc.env:HOME}`` and ``{_target_: f}`` are names of that spelling.
 
     Raises:
         UsageError: an unknown key or option, a value of the wrong type, a setting that has to be given.
@@ -98,11 +99,12 @@ def load_config(
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise UsageError(f"a setting refers to another that is not there: {_first_line(error)}") from error
+        raise UsageError(f"a setting refers to another that does not exist: {_first_line(error)}") from error
     assert isinstance(plain, dict)
     resolved = {str(key): value for key, value in plain.items()}
     if "method" in resolved:
         resolved["method"]["requires"] = [each for each in resolved["method"]["requires"] if each]
+        resolved.setdefault("auxiliary", {})
     _check_numbers(bare, ranges, resolved, config)
     return {**resolved, "overrides": list(overrides)}
 
@@ -166,11 +168,11 @@ def _unreadable(override: str, after: Sequence[str]) -> str:
             [key] if known.get(key) or node_at(bare, key) is not None else candidates(key, list(leaves(bare)))
         )
         meant = f"{names[0] if names else key}={value}"
-    return f"'{override}' is no setting; write key=value, such as {meant}"
+    return f"'{override}' is not a setting; write key=value, such as {meant}"
 
 
 def _chosen(group: str, value: str) -> list[str]:
-    """The options named by ``a`` or ``[a,b]``, each of which has to be there."""
+    """The options named by ``a`` or ``[a,b]``; each has to exist."""
     names = [name.strip() for name in value.removeprefix("[").removesuffix("]").split(",") if name.strip()]
     for name in names:
         if name not in options(group):
@@ -222,7 +224,7 @@ def _set(bare: DictConfig, settings: Mapping[str, str]) -> DictConfig:
                 continue
             raise UsageError(f"'{shown(override, 60)}' cannot be read: {_first_line(error)}") from error
         except ValueError as error:
-            raise UsageError(f"'{shown(override, 60)}' has more digits than any setting takes") from error
+            raise UsageError(f"'{shown(override, 60)}' has more digits than any setting allows") from error
         if parsed_override.is_sweep_override():
             raise UsageError(f"'{override}' gives several values; give one, or a list as {key}=[1,2]")
         try:
@@ -240,7 +242,7 @@ def _check_numbers(
         value = inside[name]
         if key in ranges:
             default = default_at(bare, key)
-            if written is None or referred(written, key) not in ranges:  # which is looked at by itself
+            if written is None or referred(written, key) not in ranges:  # which is checked by itself
                 raw = "" if written is None else str(value_at(written, key))
                 require_range(key, parsed(ranges[key]), value, default, re.findall(r"\$\{([\w.]+)\}", raw))
             inside[name] = like(value, default)
@@ -295,7 +297,7 @@ def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str])
     if value is None and nullable:
         return
     if default is None or isinstance(default, str):
-        refers = isinstance(default, str) and "${" in default  # to what may be a group
+        refers = isinstance(default, str) and "${" in default  # to a possible group
         if isinstance(value, DictConfig) and not refers and not f"{key}.".startswith(_FREE):
             raise UsageError(f"{key} is a single value, not a group of settings")
         return
@@ -324,7 +326,7 @@ def defaults(command: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def require_types(command: str, config: dict[str, Any]) -> None:
-    """Raise a UsageError for a value, perhaps a stranger's, not of its default's type or out of range."""
+    """Raise a UsageError for a value, perhaps untrusted, not of its default's type or out of range."""
     default, ranges = _compose(command, _groups_of(config))
     given = OmegaConf.create(literal(config))
     assert isinstance(given, DictConfig)
@@ -336,7 +338,7 @@ def require_types(command: str, config: dict[str, Any]) -> None:
 
 
 def _groups_of(config: Mapping[str, Any]) -> list[str]:
-    """Overrides that choose the options a resolved configuration was made of, as far as it tells."""
+    """Overrides that choose the options of a resolved configuration, as far as it names them."""
     given = config.get("overrides")
     chosen = dict(str(each).partition("=")[::2] for each in (given if isinstance(given, list) else ()))
     for group in ("method", "data", "logger"):

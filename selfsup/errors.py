@@ -2,17 +2,17 @@
 
 
 class UsageError(ValueError):
-    """A mistake in what was asked for, as one sentence that says what is wrong and what would be right.
+    """A user's mistake, as one sentence that says what is wrong and what would be right.
 
     Commands print the sentence without a traceback and exit with status 2.
     """
 
 
 class RunStopped(RuntimeError):
-    """A run that ended before its time, as one sentence that says why and how to go on.
+    """A run that ended early, as one sentence that says why and how to continue.
 
-    Commands print the sentence without a traceback and exit with ``status``: 1 where a person has to
-    look, or :data:`REQUEUE` where the same run only has to be resumed.
+    Commands print the sentence without a traceback and exit with ``status``: 1 if somebody has to look, or
+    :data:`REQUEUE` if the run only has to be resumed.
     """
 
     def __init__(self, sentence: str, status: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Files of ours, there whole or not at all; files of strangers, read as data and through no link."""
+"""Our files, written whole or not at all; untrusted files, read as data and not through links."""
 
 import hashlib
 import json
@@ -14,20 +14,20 @@ from selfsup.errors import UsageError
 
 _PART, _LONGEST = ".part", 255  # bytes of a name
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-LARGEST_TEXT = 64 * 2**20  # bytes of a table or JSON file that a run leaves
+LARGEST_TEXT = 64 * 2**20  # bytes of a run's table or JSON file
 
 
 class NotPlain(OSError):
-    """A link, a pipe, a device or a folder where a plain file is wanted."""
+    """A link, a pipe, a device or a folder in place of a plain file."""
 
 
 @contextmanager
 def written_whole(path: Path, *, overwrite: bool = True, make_folders: bool = False) -> Iterator[BinaryIO]:
-    """A file to write into, which takes the name ``path`` once all of it is on the disk.
+    """A file to write into; it gets the name ``path`` once all of it is on the disk.
 
-    Until then, and if anything fails, whatever was at ``path`` stays as it was. A link at ``path`` is
-    replaced; what it leads to is not touched. Missing folders above are made if ``make_folders`` says so:
-    not those of a run, which somebody may have taken away on purpose.
+    Until then, and if anything fails, a file at ``path`` stays as it was. A link at ``path`` is replaced; its
+    target is not touched. Missing folders above are made if ``make_folders`` is set: not those of a run,
+    which somebody may have removed on purpose.
 
     Raises:
         FileExistsError: there is such a file and ``overwrite`` is false.
@@ -63,17 +63,17 @@ def _move_to_new(part: Path, path: Path) -> None:
 
 
 def part_of(path: Path) -> Path:
-    """Where ``path`` is while it is written: hidden, and this process's own, so that two do not meet."""
+    """The place of ``path`` while it is written: hidden, and separate for each process."""
     name = os.fsencode(path.name)
-    if len(name) > _LONGEST - 32:  # a name may take 255 bytes, and this one is longer
+    if len(name) > _LONGEST - 32:  # a name may have 255 bytes, and this one is longer
         name = hashlib.sha256(name).hexdigest()[:32].encode()
     return path.with_name(f".{os.fsdecode(name)}.{os.getpid()}{_PART}")
 
 
 def require_writable(path: Path, remedy: str = "name another place with out=") -> None:
-    """Raise a UsageError unless a file can be made at ``path``: asked before the work whose result it gets.
+    """Raise a UsageError unless a file can be made at ``path``; called before the work on its content.
 
-    Folders that are missing above it are not made yet.
+    Missing folders above it are not made yet.
     """
     folder = path.parent
     while not os.path.lexists(folder) and folder != folder.parent:
@@ -90,7 +90,7 @@ def require_writable(path: Path, remedy: str = "name another place with out=") -
 
 
 def fitting(name: str, ending: str = "") -> str:
-    """A file's name with its ending, shortened if a file system would not take it.
+    """A file's name with its ending, shortened if it is too long for a file system.
 
     >>> len(fitting("x" * 300, ".json"))
     240
@@ -108,7 +108,7 @@ def write_text(path: Path, text: str, *, overwrite: bool = True, make_folders: b
 
 @contextmanager
 def appended(path: Path) -> Iterator[TextIO]:
-    """A table to add rows to, made if it is not there; never one that a link leads to.
+    """A table to add rows to, made if missing; never through a link.
 
     Raises:
         NotPlain: ``path`` is a link, a pipe, a device or a folder.
@@ -124,8 +124,8 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
     """The content of a plain file.
 
     Raises:
-        NotPlain: it is a link, a pipe, a device or a folder, none of which is opened.
-        OSError: it is not there, cannot be read, or is larger than ``largest`` bytes.
+        NotPlain: it is a link, a pipe, a device or a folder; these are not opened.
+        OSError: it is missing, cannot be read, or is larger than ``largest`` bytes.
     """
     _require_plain(path)
     descriptor = os.open(path, os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0))
@@ -150,7 +150,7 @@ def read_json(path: Path, largest: int = LARGEST_TEXT) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        ValueError: it is damaged, nested without end, or no object.
+        ValueError: it is damaged, nested too deeply, or not an object.
         OSError: as :func:`read_bytes`.
     """
     try:
@@ -170,18 +170,18 @@ def _require_plain(path: Path, *, missing_ok: bool = False) -> None:
             return
         raise
     if not stat.S_ISREG(mode):
-        kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no plain file"
-        raise NotPlain(f"'{path}' is {kind}, which is not opened")
+        kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "not a plain file"
+        raise NotPlain(f"'{path}' is {kind} and was not opened")
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what processes that were killed while writing into ``folder`` left half written."""
+    """Remove partial files in ``folder`` of processes that were killed."""
     for part in folder.glob(f".*{_PART}"):
         shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk know the names in a folder; a renamed file is lost with the power before that."""
+    """Flush a folder's names to the disk; before that, a power cut loses a renamed file."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

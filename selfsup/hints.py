@@ -1,4 +1,4 @@
-"""What somebody meant who wrote a setting, an option or an encoder that there is not."""
+"""Suggestions for an unknown setting, option or encoder."""
 
 import difflib
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-# What other programs call a setting, and its last part here.
+# A setting's name in other programs, and its last part here.
 _ELSEWHERE = {
     "learning_rate": "lr",
     "wd": "weight_decay",
@@ -34,14 +34,14 @@ _FILES = {  # what holds images, by the ending of its name: the data, and its se
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?``, or the list of what there is where nothing is near."""
+    """``; did you mean 'x'?``, or the list of all options if none is near."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(known)}"
 
 
 def near_data(value: str, known: Iterable[str]) -> str:
-    """As :func:`near`, for the name of a data configuration, in whose place files are often named."""
+    """As :func:`near`, for the name of a data configuration; users often give files instead."""
     path = Path(value).expanduser()
     data, setting = _FILES.get(path.suffix.lower(), ("folder", "root"))
     if "/" in value or path.suffix.lower() in _FILES or path.exists():
@@ -50,14 +50,14 @@ def near_data(value: str, known: Iterable[str]) -> str:
 
 
 def for_setting(key: str, known: Sequence[str], chosen: Mapping[str, str], root: Path, command: str) -> str:
-    """What was meant by a setting that there is not, as the end of a sentence.
+    """A suggestion for an unknown setting, as the end of a sentence.
 
-    In this order: the same setting of an option that was not chosen, a setting of the same last part, one
-    whose last part has all words of it, one that is spelt alike.
+    In this order: the same setting of an option that was not chosen, a setting with the same last part, one
+    whose last part has all its words, one with a similar spelling.
 
     Args:
-        known: the settings there are, by dotted names.
-        chosen: of groups, such as ``method``, the option chosen.
+        known: all settings, by dotted names.
+        chosen: the chosen option of groups such as ``method``.
         root: of the configuration files.
         command: whose settings they are.
     """
@@ -80,13 +80,14 @@ def for_setting(key: str, known: Sequence[str], chosen: Mapping[str, str], root:
     siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
     if siblings := [name for name in siblings if not name.startswith("_")]:
         return f"there are {', '.join(siblings)}"
-    return "'--help' tells where all settings are listed"
+    return "'--help' says where all settings are listed"
 
 
 def candidates(key: str, known: Sequence[str], words: bool = True) -> list[str]:
-    """Up to three settings whose last part is that of ``key``, else, with ``words``, contains its words.
+    """Up to three settings with the last part of ``key``, or, with ``words``, whose last part contains its
+    words.
 
-    Those of the same group come first, then those that are nested less.
+    Those of the same group come first, then less nested ones.
 
     >>> candidates("method.lr", ["batch_size", "online.lr", "method.optimizer.lr"])
     ['method.optimizer.lr']
@@ -104,7 +105,7 @@ def candidates(key: str, known: Sequence[str], words: bool = True) -> list[str]:
 
 
 def _of_files(root: Path) -> dict[str, set[str]]:
-    """Settings that options of groups have, by dotted name: the options. Those they inherit are left out."""
+    """The options of groups that have a setting, by its dotted name. Inherited settings are left out."""
     found: dict[str, set[str]] = {}
     for path in root.glob("*/*.yaml"):
         group, text = path.parent.name, path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Reading a composed configuration by dotted keys, as it is written: references unresolved."""
+"""Reads a composed configuration by dotted keys, as it is written: references unresolved."""
 
 import re
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, dict[s
 
 
 def leaves(config: Any, prefix: str = "") -> Iterable[str]:
-    """The dotted keys of all settings and of the groups they are in."""
+    """The dotted keys of all settings and of their groups."""
     for key in config:
         value = config._get_node(key)
         if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
@@ -34,13 +34,13 @@ def node_at(config: DictConfig, key: str) -> Any:
 
 
 def value_at(config: DictConfig, key: str) -> Any:
-    """The value of a dotted key as it was written, ``None`` where there is no such key."""
+    """The value of a dotted key as it was written, ``None`` if there is no such key."""
     node = node_at(config, key)
     return node._value() if isinstance(node, ValueNode) else node
 
 
 def referred(config: DictConfig, key: str) -> str | None:
-    """The full key of the setting that one refers to, ``${..length}`` and nothing else."""
+    """The full key of the setting that one refers to by ``${..length}`` alone."""
     if not re.fullmatch(r"\$\{[\w.]+\}", str(value_at(config, key))):
         return None
     target = node_at(config, key)._maybe_dereference_node()

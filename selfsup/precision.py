@@ -1,4 +1,4 @@
-"""What this machine computes fast."""
+"""Choosing a precision for this machine."""
 
 import functools
 import logging
@@ -14,15 +14,15 @@ _logger = logging.getLogger(__name__)
 
 
 def require_precision(key: str, value: Any) -> None:
-    """Raise a UsageError unless it is one of an encoder's passes; torch is not imported for it."""
+    """Raise a UsageError for an unknown precision of an encoder's passes, without importing torch."""
     if value not in PRECISIONS:
-        raise UsageError(f"{key} is float32, bfloat16 or auto, not '{value}'")
+        raise UsageError(f"{key} must be float32, bfloat16 or auto, not '{value}'")
 
 
 def of_passes(asked: str, device: "torch.device") -> str:
-    """``"float32"`` or ``"bfloat16"``: what is asked for; of ``"auto"``, what is faster on the device.
+    """``"float32"`` or ``"bfloat16"``: the setting, or for ``"auto"`` the faster one on the device.
 
-    Says once, in a sentence, that bfloat16 is asked of a CPU which has to imitate it.
+    Logs once if bfloat16 is emulated on this CPU.
     """
     import torch
 
@@ -49,12 +49,12 @@ def multiplies_bf16() -> bool:
 
 @functools.cache
 def tell_imitation() -> None:
-    """Log, the first time, that the CPU has not even AVX-512, with which bf16 products are imitated fast."""
+    """Log, the first time, that the CPU does not have AVX-512, which emulates bf16 products fast."""
     import torch
 
     abilities = torch.cpu.get_capabilities()
     if abilities.get("architecture") == "x86_64" and not abilities.get("avx512_f"):
         _logger.warning(
-            "this CPU has no bfloat16 arithmetic, and imitating it takes many times as long as float32; "
-            "take float32 (trainer.precision=32-true), or auto, which takes what is faster"
+            "bfloat16 is emulated on this CPU and takes many times as long as float32; "
+            "take float32 (trainer.precision=32-true), or auto, which takes the faster one"
         )

@@ -1,8 +1,8 @@
-"""Which process this is, of how many, and where they meet: one answer, for the trainer and for all else.
+"""The rank of this process, the number of processes, and where they meet: one answer for all of selfsup.
 
-The environment is asked, before torch is imported. Variables of a launcher count where they describe several
-processes completely. What disagrees is reported in a sentence, since two processes that take themselves for
-the first, or one that waits for others that never come, lose data or time.
+It is read from the environment, before torch is imported. A launcher's variables count if they describe
+several processes completely. Contradictions are reported in a sentence: two processes that both act as the
+first, or one that waits for others that never come, lose data or time.
 """
 
 import os
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from selfsup.errors import RunStopped, UsageError
 
-STARTED_BY = "SELFSUP_STARTED_BY"  # in processes that a run starts for its other devices: the first one's id
-RUN_FOLDER = "SELFSUP_RUN_FOLDER"  # there, too: the folder that the first process made
-MINUTES = 10  # that processes wait for each other before they begin
+STARTED_BY = "SELFSUP_STARTED_BY"  # in processes that a run starts for other devices: the id of the first
+RUN_FOLDER = "SELFSUP_RUN_FOLDER"  # also set there: the folder that the first process made
+MINUTES = 10  # for which processes wait for each other
 _WRITTEN = (STARTED_BY, RUN_FOLDER, "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_SHELLS = ("bash", "interactive")  # SLURM's names of jobs in which a person types
+_SHELLS = ("bash", "interactive")  # SLURM's names of interactive jobs
 
 
 class Place(NamedTuple):
@@ -28,8 +28,8 @@ class Place(NamedTuple):
         rank: its number, from 0.
         world: how many there are, on all machines.
         local_rank: its number on its machine, which is that of its device.
-        launcher: what started it: torchrun, srun, jsrun, mpirun, or "trainer" where a run started it for
-            another of its devices; empty for a process that was started by itself.
+        launcher: torchrun, srun, jsrun, mpirun, or "trainer" if a run started it for another of its devices;
+            empty for a process that was started by itself.
     """
 
     rank: int = 0
@@ -58,10 +58,10 @@ _LAUNCHERS = (
 
 
 def launched(environ: Mapping[str, str] = os.environ) -> Place:
-    """This process, as what started it says; the only one where nothing says that there are others.
+    """This process, as described by its launcher; the only one without a launcher.
 
     Raises:
-        UsageError: variables of a launcher that cannot be, or do not say everything.
+        UsageError: invalid or incomplete variables of a launcher.
 
     >>> launched({"SLURM_PROCID": "3"})  # a shell within an allocation
     Place(rank=0, world=1, local_rank=0, launcher='')
@@ -80,7 +80,7 @@ def launched(environ: Mapping[str, str] = os.environ) -> Place:
 
 
 def _means_several(launcher: _Launcher, environ: Mapping[str, str]) -> bool:
-    """Whether a launcher's variables are there and are about more than one process."""
+    """Whether a launcher's variables are set and describe more than one process."""
     if environ.get(launcher.world, "").strip() in ("", "0", "1"):
         return False
     if launcher.name != "srun":
@@ -103,7 +103,7 @@ def _place(launcher: _Launcher, environ: Mapping[str, str]) -> Place:
     if launcher.rank not in given:
         raise UsageError(f"{said} is about several processes, but {launcher.rank} is not set; {mend}")
     if rank is None or world is None or local is None or not rank < world or local > rank:
-        raise UsageError(f"no process can be the one that {said} describes; {mend}")
+        raise UsageError(f"no process has {said}; {mend}")
     if launcher.name in ("torchrun", "mpirun"):
         missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environ.get(name)]
         if missing:
@@ -120,7 +120,7 @@ def in_trainer(devices: int, nodes: int, environ: Mapping[str, str] = os.environ
     Where no launcher started it, a run of several devices starts the others itself.
 
     Raises:
-        UsageError: there are more or fewer processes than the settings say, or nothing says which this is.
+        UsageError: there are more or fewer processes than the settings say, or this one's rank is unknown.
     """
     place, world = launched(environ), devices * nodes
     settings = f"trainer.devices={devices} and trainer.num_nodes={nodes}"
@@ -147,7 +147,8 @@ def in_trainer(devices: int, nodes: int, environ: Mapping[str, str] = os.environ
 
 
 def _require_alone(environ: Mapping[str, str], settings: str, world: int) -> None:
-    """Raise a UsageError where variables hint at processes that another program started, or should have."""
+    """Raise a UsageError if variables hint at processes that another program started or should have
+    started."""
     tasks = environ.get("SLURM_NTASKS", "1").strip()
     if tasks not in ("", "0", "1") and environ.get("SLURM_JOB_NAME") not in _SHELLS:
         raise UsageError(
@@ -157,7 +158,7 @@ def _require_alone(environ: Mapping[str, str], settings: str, world: int) -> Non
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
         if environ.get(name, "0").strip() not in ("", "0"):
             raise UsageError(
-                f"{name}={environ[name]} says that this is not the first process, but nothing says of how "
+                f"{name}={environ[name]} says that this is not the first process, but not of how "
                 f"many; start all {world} with torchrun or srun, or unset {name} to have a run with "
                 f"{settings} start them itself"
             )
@@ -176,7 +177,7 @@ def meeting_point(launcher: str, environ: Mapping[str, str] = os.environ) -> tup
     """Address and port at which the first process awaits the others.
 
     Raises:
-        UsageError: nothing says where.
+        UsageError: the address or port is unknown.
 
     >>> meeting_point("srun", {"SLURM_NODELIST": "gpu[07-09,12],gpu20", "SLURM_JOB_ID": "4000321"})
     ('gpu07', 15321)
@@ -195,7 +196,7 @@ def meeting_point(launcher: str, environ: Mapping[str, str] = os.environ) -> tup
         port = 15000 + int(job[-4:])
     if not address or port is None:
         raise UsageError(
-            f"MASTER_ADDR and MASTER_PORT have to say where the processes that {launcher} started meet; set "
+            f"MASTER_ADDR and MASTER_PORT must say where the processes that {launcher} started meet; set "
             "them to the first machine's name and a free port there, or start the processes with torchrun"
         )
     return address, port
@@ -211,7 +212,7 @@ def _first_host(rankfile: str) -> str:
 
 @contextmanager
 def together(place: Place) -> Iterator[None]:
-    """A process group of torch inside, of all processes that a launcher started.
+    """A block with torch's process group of all processes that a launcher started.
 
     Raises:
         RunStopped: they do not find each other, or one of them ends.
@@ -233,7 +234,7 @@ def together(place: Place) -> Iterator[None]:
 
 @contextmanager
 def lost_processes(then: Callable[[], str]) -> Iterator[None]:
-    """Report in a sentence, which ends with what ``then`` gives, that another process has gone.
+    """Report the loss of another process in a sentence, which ends with the result of ``then``.
 
     Raises:
         RunStopped: instead of torch's exception.
@@ -244,7 +245,7 @@ def lost_processes(then: Callable[[], str]) -> Iterator[None]:
         if not _of_a_lost_process(error):
             raise
         raise RunStopped(
-            f"another process of this command has ended or cannot be reached; see what it said; {then()}"
+            f"another process of this command has ended or cannot be reached; see its output; {then()}"
         ) from error
 
 
@@ -257,7 +258,7 @@ def _of_a_lost_process(error: RuntimeError) -> bool:
 
 @contextmanager
 def restored_environment() -> Iterator[None]:
-    """Put back afterwards what a run writes into the environment for processes it starts."""
+    """Restore the environment afterwards: a run writes into it for processes that it starts."""
     before = dict(os.environ)
     try:
         yield

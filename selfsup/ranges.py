@@ -10,16 +10,16 @@ A file's block ``ranges`` maps settings, by their dotted names from where the bl
       projector.layers: "[1, 100]"
 
 Hydra composes the blocks with the settings, so a file that builds on another has its ranges too; then they
-are taken out (:func:`take_ranges`), and no run, listing or command line ever sees them. A setting that only
-refers to another (``${..length}``) has the range of that one.
+are removed (:func:`take_ranges`), and no run, listing or command line ever sees them. A setting that only
+refers to another (``${..length}``) has that one's range.
 
 Around an interval, in this order:
 
-* ``whole``: whole numbers only, as it is anyway where the default is one;
+* ``whole``: whole numbers only, which is implied by a whole default;
 * ``x 2``: a list of so many, each in the interval (a list of any other length where the default is a list);
-* ``ascending``: none smaller than the one before it;
+* ``ascending``: each at least as large as the one before it;
 * ``or auto``: this word instead; ``or null``; ``or list``: any list;
-* ``; words``: a remark for whoever gave something else.
+* ``; words``: a remark for the error message.
 """
 
 import functools
@@ -35,18 +35,18 @@ from selfsup.errors import UsageError
 from selfsup.text import shown
 
 BLOCK = "ranges"
-_LARGEST = 2**63 - 1  # what tensors, files and Lightning hold of a whole number
+_LARGEST = 2**63 - 1  # the largest whole number of tensors, files and Lightning
 _FORM = re.compile(
     r"(whole )?([\[(])([^\s,]+), ([^\s,]+)([\])])(?: x (\d+))?( ascending)?"
     r"((?: or [\w-]+)*)(?:; (.+))?"
 )
 _LENGTHS = {2: "two", 3: "three"}
-_KINDS = {"null": "null", "list": "a list"}  # words that stand for something else
+_KINDS = {"null": "null", "list": "a list"}  # words with a special meaning
 
 
 @dataclass(frozen=True)
 class Range:
-    """An interval, and what else a setting may be; see the module's docstring."""
+    """An interval and alternatives to it; see the module's docstring."""
 
     whole: bool
     low: float
@@ -81,7 +81,7 @@ class Range:
         return above and below and (isinstance(value, float) or abs(value) <= _LARGEST)
 
     def words(self, default: Any) -> str:
-        """What such a setting has to be, as it follows "it has to be"."""
+        """The words that follow "it has to be"."""
         whole, many = self._whole(default), self._many(default)
         numbers = f"{'whole ' if whole else ''}number{'s' if many else ''}"
         interval = self._interval()
@@ -117,10 +117,10 @@ def _finite(value: Any) -> bool:
 
 @functools.cache
 def parsed(text: str) -> Range:
-    """A range as it is written.
+    """Parse a range.
 
     Raises:
-        ValueError: it is written in another way.
+        ValueError: it has another form.
 
     >>> parsed("(0, 1]").words(0.5)
     'above 0 and at most 1'
@@ -131,7 +131,7 @@ def parsed(text: str) -> Range:
     """
     form = _FORM.fullmatch(text)
     if form is None:
-        raise ValueError(f"'{text}' is no range; write one as in selfsup/ranges.py")
+        raise ValueError(f"'{text}' is not a range; write one as in selfsup/ranges.py")
     whole, left, low, high, right, length, ascending, others, remark = form.groups()
     interval = (float(low), float(high), left == "(", right == ")")
     words = tuple(others.split(" or ")[1:])
@@ -142,7 +142,7 @@ ANY = parsed("(-inf, inf)")
 
 
 def take_ranges(config: DictConfig, prefix: str = "") -> dict[str, str]:
-    """Take the blocks out of a composed configuration; gives the ranges by the settings' full names."""
+    """Remove the blocks from a composed configuration; returns the ranges by the settings' full names."""
     found: dict[str, str] = {}
     for key in list(config):
         value = config._get_node(key)
@@ -161,7 +161,7 @@ def require_range(key: str, limits: Range, value: Any, default: Any, sources: Se
     """Raise a UsageError, one sentence, unless the setting ``key`` may have this value.
 
     Args:
-        default: the setting's, whose type decides what ``limits`` do not say.
+        default: the setting's default, whose type decides if ``limits`` do not.
         sources: other settings that the value was taken from.
     """
     if limits.holds(value, default):

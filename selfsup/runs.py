@@ -1,4 +1,4 @@
-"""Reading a run's folder, which may be a stranger's: it is data, and of a run, or is refused."""
+"""Reading a run's folder, which may be untrusted: it is read as data, and refused unless a run's."""
 
 import os
 import stat
@@ -17,7 +17,7 @@ from selfsup.files import read_text
 from selfsup.targets import may_call
 from selfsup.text import shown
 
-GROUPS = ("method", "backbone", "data", "views", "trainer")  # that decide what is learned, and how
+GROUPS = ("method", "backbone", "data", "views", "trainer")  # settings that decide what is learned, and how
 _ALSO = ("batch_size", "seed")
 _LARGEST_CONFIG = 2**20  # bytes
 _MOST_VALUES, _DEEPEST, _LARGEST_INT = 10_000, 32, 2**63
@@ -25,27 +25,27 @@ _MOST_FILES = 100_000
 _PLAIN = (str, int, float, bool, type(None))
 _BACKBONE = ("name", "small", "tokens", "positions", "pretrained", "model_args")
 _FETCHES = "download"  # a setting by which a data set is fetched into a folder
-_OF_LOGGERS = "wandb"  # a folder whose links are made by its own program, and followed by none of ours
+_OF_LOGGERS = "wandb"  # a folder with links of its own program, which selfsup does not follow
 _TABLES = (".csv", ".json", ".yaml", ".html")
 
 
 def read_config(folder: Path, word: str) -> dict[str, Any]:
-    """The settings in a run's folder, which may be a stranger's: nothing in them is called that is not ours.
+    """The settings in a run's folder, which may be untrusted: only selfsup's own targets are imported.
 
-    Nor do they say where something is fetched or written to.
+    They do not decide where files are fetched or written.
 
     Args:
         folder: of the run.
-        word: ``resume``, ``from`` or ``report``, which begins the sentence. A report shows settings of
-            another version, too.
+        word: ``resume``, ``from`` or ``report``, which begins the sentence. A report also shows settings of
+            another version.
 
     Raises:
-        UsageError: it is no run's folder, a link leads out of it, or its ``config.yaml`` is damaged, is not
-            whole, or names code of another package.
+        UsageError: it is not a run's folder, a link leads out of it, or its ``config.yaml`` is damaged or
+            incomplete, or names code of another package.
     """
     path = folder / "config.yaml"
     if not path.is_file():
-        raise UsageError(f"{word}: '{folder}' is no run's folder (it has no config.yaml)")
+        raise UsageError(f"{word}: '{folder}' is not a run's folder (it has no config.yaml)")
     require_own(folder)
     try:
         config = parse(read_text(path))
@@ -53,11 +53,12 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
         said = f"cannot be read ({error})" if isinstance(error, OSError | UnicodeError) else error
         raise UsageError(f"{word}: '{path}' {said}") from error
     for key, value in leaves(config).items():
-        group = "method" if key.startswith("method.") else "data"
+        first = key.partition(".")[0]
+        group = first if first in ("method", "auxiliary") else "data"
         if key.rpartition(".")[2] == "_target_" and not may_call(value, group):
             raise UsageError(
                 f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
-                "give its settings by hand in a new run if you trust it"
+                "if you trust it, give its settings by hand in a new run"
             )
     try:
         require_types("train", config)
@@ -65,7 +66,7 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
         if word != "report":
             require_complete(config)
     except (UsageError, OmegaConfBaseException) as error:
-        raise UsageError(f"{word}: '{path}' is no configuration of a run: {error}") from error
+        raise UsageError(f"{word}: '{path}' is not a configuration of a run: {error}") from error
     overrides = config.get("overrides")
     config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
     return {**config, "data": without_fetching(config["data"])}
@@ -86,10 +87,10 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def require_own(folder: Path) -> None:
-    """Raise a UsageError unless all that is opened in a run's folder lies in it.
+    """Raise a UsageError unless all files that are opened in a run's folder are inside it.
 
-    A link leads out of it, or stands for a file that would be written through it; a pipe or a device is
-    waited for without end. ``folder`` itself may be a link: the user named it.
+    A link leads out of it, or would be written through; reading a pipe or a device may wait for ever.
+    ``folder`` itself may be a link: the user named it.
     """
     home, waiting, left = folder.resolve(), deque([folder]), _MOST_FILES
     while waiting:
@@ -108,30 +109,30 @@ def require_own(folder: Path) -> None:
                 if kind is None and not (here == folder and entry.name == _OF_LOGGERS):
                     waiting.append(path)
             else:
-                kind = None if stat.S_ISREG(mode) else "no plain file"
+                kind = None if stat.S_ISREG(mode) else "not a plain file"
             if kind is not None:
-                raise UsageError(f"'{path}' is {kind}; replace it by what it stands for, or remove it")
+                raise UsageError(f"'{path}' is {kind}; replace it by the file itself, or remove it")
 
 
 def parse(text: str) -> dict[str, Any]:
     """The mapping in a YAML text: nothing but texts, numbers, true, false and null, in lists and mappings.
 
     Raises:
-        ValueError: it is damaged, or holds something else; in a few words that follow "it".
+        ValueError: it is damaged, or holds something else; its words follow "it".
 
     >>> parse("lr: 0.1")
     {'lr': 0.1}
     """
     if len(text) > _LARGEST_CONFIG:
-        raise ValueError("is larger than any configuration of ours")
+        raise ValueError("exceeds 1 MiB")
     try:
         found = yaml.safe_load(text)
-    # Beside its own errors it raises those of Python's types, for a date or a number that cannot be.
+    # It also raises errors of Python's types, for an impossible date or number.
     except (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"is damaged ({reason})") from error
     if not isinstance(found, dict):
-        raise ValueError("is no configuration of a run")
+        raise ValueError("is not a configuration of a run")
     _require_plain(found)
     return found
 
@@ -144,35 +145,36 @@ def _require_plain(config: Mapping[Any, Any]) -> None:
         value, depth = waiting.popleft()
         left -= 1
         if left < 0 or depth > _DEEPEST:
-            raise ValueError("has more values than any configuration of ours")
+            raise ValueError("has more values than any configuration of selfsup")
         if isinstance(value, Mapping):
             for key in value:
                 if not isinstance(key, str) or not key:
-                    raise ValueError(f"has the key {key!r}, which is no name")
+                    raise ValueError(f"has the key {key!r}, which is not a name")
             waiting.extend((inside, depth + 1) for inside in value.values())
         elif isinstance(value, list):
             waiting.extend((inside, depth + 1) for inside in value)
         elif not isinstance(value, _PLAIN):
-            raise ValueError(f"holds a {type(value).__name__}, which is no setting")
+            raise ValueError(f"holds a {type(value).__name__}, which is not a setting")
         elif isinstance(value, int) and abs(value) >= _LARGEST_INT:
-            raise ValueError("holds a whole number that is beyond any setting")
+            raise ValueError("holds a whole number that is too large for a setting")
 
 
 def require_groups(config: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless all that decides what is learned is there, so that no default of today is."""
+    """Raise a UsageError unless all settings that decide what is learned are there: today's defaults may
+    differ."""
     for key in (*GROUPS, *_ALSO):
         if config.get(key) is None or (key in GROUPS and not config[key]):
-            raise UsageError(f"it has no {key}, and today's default may be another")
+            raise UsageError(f"it has no {key}, and today's default may differ")
     for key in GROUPS:
         if not isinstance(config[key], Mapping):
             raise UsageError(f"{key} is a group of settings, not '{shown(config[key], 40)}'")
     for key in ("method", "backbone", "data"):
         if not isinstance(config[key].get("name"), str):
-            raise UsageError(f"{key}.name is no text")
+            raise UsageError(f"{key}.name is not text")
 
 
 def require_complete(config: Mapping[str, Any]) -> None:
-    """Raise a UsageError where a group lacks a setting that the run cannot have been made without."""
+    """Raise a UsageError if a group lacks a setting that every run has."""
     method = config["method"]["name"]
     known = defaults("train", [f"method={method}"] if method in options("method") else [])
     needed = {f"{group}.{key}" for group in ("guard", "online") if group in config for key in known[group]}
@@ -183,7 +185,7 @@ def require_complete(config: Mapping[str, Any]) -> None:
     needed |= {f"views.{kind}.{key}" for kind in config["views"] for key in views}
     missing = sorted(needed - _keys(config))
     if missing:
-        raise UsageError(f"it has no {missing[0]}, and may be of another version")
+        raise UsageError(f"it has no {missing[0]}, and may be from another version")
 
 
 def _keys(config: Mapping[str, Any], prefix: str = "") -> set[str]:
@@ -200,7 +202,7 @@ def _of_all_data() -> set[str]:
 
 
 def without_fetching(data: Any) -> Any:
-    """Settings of data by which nothing is fetched: where it would be written is for the command to say."""
+    """Settings of data without downloads: the command alone decides where those are written."""
     if not isinstance(data, Mapping):
         return data
     return {key: False if key == _FETCHES else without_fetching(value) for key, value in data.items()}

@@ -1,4 +1,4 @@
-"""Whether a stranger's JSON holds what one of ours does: the parts that are read, each of its type."""
+"""Checks the shape of untrusted JSON: the parts that are read, each of its type."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from selfsup.text import shown
 
-LARGEST = 1e15  # of a number; counts and scores of ours are far below
+LARGEST = 1e15  # of a number; selfsup's counts and scores are far below
 NUMBER, WHOLE, TEXT, TRUTH = "a number", "a whole number", "text", "true or false"
 
 
@@ -23,7 +23,7 @@ class Needed(NamedTuple):
 
 
 def fault(value: Any, shape: Any, where: str = "") -> str | None:
-    """What does not fit, in a few words, or None. Whatever may be absent or null fits if it is.
+    """What does not fit, in a few words, or None. An optional part fits if it is absent or null.
 
     Args:
         value: of :func:`json.loads`.
@@ -33,22 +33,22 @@ def fault(value: Any, shape: Any, where: str = "") -> str | None:
     >>> fault({"value": 0.5, "flags": ["a"]}, {"value": NUMBER, "flags": [TEXT]}) is None
     True
     >>> fault({"scores": {"knn": {"value": [1]}}}, {"scores": Each({"value": NUMBER})})
-    "scores.knn.value is '[1]', and not a number"
+    "scores.knn.value is '[1]', not a number"
     """
     if isinstance(shape, Needed):
         return f"there is no {where}" if value is None else fault(value, shape.shape, where)
     if value is None:
         return None
     if isinstance(shape, str):
-        return None if _is(value, shape) else f"{where or 'it'} is '{shown(value, 40)}', and not {shape}"
+        return None if _is(value, shape) else f"{where or 'it'} is '{shown(value, 40)}', not {shape}"
     if isinstance(shape, Each | Mapping):
         if not isinstance(value, Mapping):
-            return f"{where or 'it'} is '{shown(value, 40)}', and no group of values"
+            return f"{where or 'it'} is '{shown(value, 40)}', not a group of values"
         pairs = [(key, shape.shape) for key in value] if isinstance(shape, Each) else [*shape.items()]
         each = ((key, value.get(key), inner) for key, inner in pairs)
     else:
         if not isinstance(value, list) or (isinstance(shape, tuple) and len(value) != len(shape)):
-            return f"{where or 'it'} is '{shown(value, 40)}', and no such list"
+            return f"{where or 'it'} is '{shown(value, 40)}', not such a list"
         inner_shapes = shape if isinstance(shape, tuple) else shape * len(value)
         each = ((i, one, inner) for i, (one, inner) in enumerate(zip(value, inner_shapes, strict=True)))
         if None in value:
@@ -58,7 +58,7 @@ def fault(value: Any, shape: Any, where: str = "") -> str | None:
 
 
 def without_null(value: Any, shape: Any) -> Any:
-    """A value that fits, in which what is null is absent, so that it is asked for in one way.
+    """A fitting value without its nulls, so that a null counts as absent.
 
     >>> without_null({"value": None, "flags": ["a"]}, {"value": NUMBER, "flags": [TEXT]})
     {'flags': ['a']}

@@ -1,4 +1,4 @@
-"""CSV tables of a run: appended while it runs, read back as data that may be damaged or a stranger's."""
+"""CSV tables of a run: appended while it runs, read back as data that may be damaged or untrusted."""
 
 import csv
 import io
@@ -11,11 +11,11 @@ from selfsup.text import as_text
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a table, none if it is not there. The last of a machine that went down may be half.
+    """The complete rows of a table, none if it is missing. After a crash the last row may be cut off.
 
     Raises:
-        ValueError: it is no CSV table in UTF-8; in one line.
-        OSError: it is a link or no file, cannot be read, or is larger than any of ours.
+        ValueError: it is not a CSV table in UTF-8; in one line.
+        OSError: it is a link or not a file, cannot be read, or is too large.
     """
     try:
         text = read_text(path)
@@ -49,9 +49,9 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def rows_until(path: Path, step: int) -> list[dict[str, str]]:
-    """The rows of a run's table up to a step, from which a resumed run goes on; none of one that is damaged.
+    """The rows of a run's table up to the step where a resumed run continues; none if it is damaged.
 
-    A row without a step in it is of no run, and left out.
+    Rows without a step are left out.
     """
     try:
         rows = read_rows(path)
@@ -61,7 +61,7 @@ def rows_until(path: Path, step: int) -> list[dict[str, str]]:
 
 
 def step_of(row: Mapping[str, str]) -> int | None:
-    """The step in a row, None if there is none that could be."""
+    """The step in a row, None without a valid one."""
     text = row.get("step", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 

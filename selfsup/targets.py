@@ -1,4 +1,5 @@
-"""What the ``_target_`` of a configuration may name: code that selfsup's own name, or that the user typed."""
+"""Allowed values of a configuration's ``_target_``: those in selfsup's own configurations, and those that the
+user typed."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ _typed: ContextVar[frozenset[str]] = ContextVar("typed", default=frozenset())
 
 @cache
 def our_targets(group: str) -> frozenset[str]:
-    """What the configurations of a group, such as ``data``, name.
+    """The targets of the configurations of a group, such as ``data``.
 
     >>> "selfsup.data.digits" in our_targets("data"), "os.system" in our_targets("data")
     (True, False)
@@ -28,9 +29,9 @@ def our_targets(group: str) -> frozenset[str]:
 
 @contextmanager
 def typed(config: Mapping[str, Any]) -> Iterator[None]:
-    """A block in which the targets of ``config`` may be called: it was composed from the user's own command.
+    """A block that may call the targets of ``config``, which was composed from the user's own command.
 
-    A configuration that was read from a file is never given here.
+    Never use it for a configuration that was read from a file.
     """
     token = _typed.set(_typed.get() | frozenset(_targets(config)))
     try:
@@ -47,15 +48,14 @@ def may_call(name: Any, group: str) -> bool:
 def load_target(name: Any, group: str, setting: str) -> Callable[..., Any]:
     """The function or class that a configuration names.
 
-    Asked where it is about to be called, when everything is composed, so that no way of writing it down
-    passes by.
+    Checked just before the call, when everything is composed, so that no notation bypasses the check.
 
     Args:
         name: the value of ``setting``.
         group: whose configurations may name it: ``data`` or ``method``.
 
     Raises:
-        UsageError: it is none of ours and was not typed, or there is no such thing.
+        UsageError: it is not one of ours and was not typed, or it does not exist.
     """
     from hydra.utils import get_object
 

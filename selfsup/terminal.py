@@ -1,4 +1,4 @@
-"""What is printed: through consoles that take no name for markup."""
+"""Printing, through consoles that treat no name as markup."""
 
 import os
 import re
@@ -20,21 +20,21 @@ def make_console(**settings: Any) -> Console:
 
 
 def say(console: Console, text: str) -> None:
-    """Print one line, unwrapped so that a path in it can be copied, with escapes for what moves a cursor."""
+    """Print one line, unwrapped so that a path in it can be copied, with control characters escaped."""
     console.print(shown(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def typed(command: str, *arguments: str) -> str:
-    """A command of ours as it can be typed where this one was: quoted for the shell, and begun as it was.
+    """A selfsup command to type next: quoted for the shell, and beginning like the running one.
 
-    ``uv run python -m ssl.train …`` has ``uv run python -m ssl.evaluate …`` next to it, and not ``selfsup``,
-    which may be on no path.
+    After ``uv run python -m ssl.train …`` it is ``uv run python -m ssl.evaluate …``, not ``selfsup``, which
+    may not be on the path.
     """
     return " ".join([_begun(command, sys.orig_argv, os.environ), *map(shlex.quote, arguments)])
 
 
 def _begun(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> str:
-    """How ``command`` begins where the running one was started as ``argv``.
+    """The beginning of ``command`` if the running one was started as ``argv``.
 
     >>> _begun("evaluate", ["/venv/bin/python", "-m", "ssl.train"], {"UV_RUN_RECURSION_DEPTH": "1"})
     'uv run python -m ssl.evaluate'

@@ -1,4 +1,4 @@
-"""Names as text. To a file system a name is bytes; a terminal, a page and a table want characters."""
+"""Names as text. To a file system a name is bytes; a terminal, a page and a table need characters."""
 
 import os
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ def as_text(name: Any) -> str:
     text = os.fsdecode(name) if isinstance(name, bytes) else str(name)
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half a character, which stands for no byte
+    except UnicodeEncodeError:  # half a character, which does not stand for a byte
         return text.encode("utf-8", "backslashreplace").decode()
 
 
 def shown(name: Any, most: int | None = None) -> str:
-    """A name as one line that changes nothing where it is printed: for terminals, pages and messages.
+    """A name as one safe line: for terminals, pages and messages.
 
     Line breaks, escape sequences and characters that turn the direction of text are written as escapes.
 
     Args:
         name: of a file, a class, a run or an encoder.
-        most: characters; of a longer name the middle is left out, since both ends tell names apart.
+        most: characters; a longer name is shortened in the middle, since its ends distinguish it.
 
     >>> shown("a\\nb\\x1b[31m.png"), shown("runs/barlow-seed0", most=11)
     ('a\\\\nb\\\\x1b[31m.png', 'runs/…seed0')
@@ -44,7 +44,7 @@ def shown(name: Any, most: int | None = None) -> str:
 
 
 def printable(value: Any) -> Any:
-    """All texts in plain JSON types, each as :func:`shown` prints it: what a page or a table is made of.
+    """All texts in plain JSON types, each as :func:`shown` prints it, for a page or a table.
 
     >>> printable({"name": "a\\nb", "rows": ["c", 1]})
     {'name': 'a\\\\nb', 'rows': ['c', 1]}
@@ -57,7 +57,7 @@ def printable(value: Any) -> Any:
 
 
 def escaped(character: str) -> str:
-    """A character as Python would write it in a text of ASCII."""
+    """A character as Python's ASCII escape."""
     code = ord(character)
     if character in _SHORT:
         return _SHORT[character]
@@ -65,5 +65,5 @@ def escaped(character: str) -> str:
 
 
 def file_name(path: str | os.PathLike[str] | bytes) -> bytes:
-    """The last part of a path, as the bytes that the file system knows: for identities."""
+    """The last part of a path, as the file system's bytes: for identities."""
     return os.path.basename(os.fsencode(path))

@@ -59,10 +59,10 @@ def refused(*overrides: str, command: str = "train") -> str:
         ("data=my/images", "data=folder data.root=my/images"),
         ("data=list.csv", "data=files data.files=list.csv"),
         ("data=imagefolder", "no data 'imagefolder'; did you mean 'folder'?"),
-        ("--batch-size=9", "'--batch-size=9' is no setting; write key=value, such as batch_size=9"),
-        ("foo", "'foo' is no setting; write key=value"),
-        ("+batch_size=3", "'+batch_size=3' is no setting; write key=value"),
-        ("--batch_size=3", "'--batch_size=3' is no setting; write key=value"),
+        ("--batch-size=9", "'--batch-size=9' is not a setting; write key=value, such as batch_size=9"),
+        ("foo", "'foo' is not a setting; write key=value"),
+        ("+batch_size=3", "'+batch_size=3' is not a setting; write key=value"),
+        ("--batch_size=3", "'--batch_size=3' is not a setting; write key=value"),
         ("batch_size=abc", "batch_size is a whole number, not 'abc'"),
         ("batch_size=1.5", "batch_size is a whole number, not '1.5'"),
         ("batch_size=", "batch_size is a whole number, not ''"),
@@ -74,7 +74,7 @@ def refused(*overrides: str, command: str = "train") -> str:
         ("views.first.scale=0.3", "views.first.scale is a list such as"),
         ("method.optimizer=3", "method.optimizer is a group of settings; set one of them as key.name=value"),
         ("backbone.model_args.depth=x", "backbone.model_args.depth is a whole number"),
-        ("name=${foo}", "refers to another that is not there: .*'foo'"),
+        ("name=${foo}", "refers to another that does not exist: .*'foo'"),
         ("data=folder", "data.root has to be given: add data.root=..."),
         ("data=parquet", "data.train has to be given"),
         ("backbone=timm", "backbone.name has to be given"),
@@ -92,9 +92,9 @@ def test_an_encoder_has_to_be_given_to_the_evaluation() -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["--epochs", "10"], "'--epochs' is no setting; write key=value, such as trainer.max_epochs=10"),
+        (["--epochs", "10"], "'--epochs' is not a setting; write key=value, such as trainer.max_epochs=10"),
         (["--lr", "0.1"], "such as method.optimizer.lr=0.1"),
-        (["method", "dino"], "'method' is no setting; write key=value, such as method=dino"),
+        (["method", "dino"], "'method' is not a setting; write key=value, such as method=dino"),
         (["--gpus", "2"], "such as trainer.devices=2"),
     ],
 )
@@ -220,12 +220,12 @@ def test_names_read_off_timms_sources_are_timms() -> None:
             "method.optimizer.layer_decay is 0; it has to be above 0 and at",
         ),
         (["method.optimizer.layer_decay=1.5"], "layer_decay is 1.5; it has to be above 0 and at most 1"),
-        (["trainer.max_epochs=-1"], "the run has no length; set trainer.max_epochs or trainer.max_steps"),
-        (["trainer.max_epochs=0"], "the run has no length"),
+        (["trainer.max_epochs=-1"], "set trainer.max_epochs or trainer.max_steps"),
+        (["trainer.max_epochs=0"], "set trainer.max_epochs or trainer.max_steps above 0"),
         (["method.optimizer.name=adam"], "no optimizer 'adam'; choose adamw, lars or sgd"),
         (
             ["method=mae", "backbone=resnet18"],
-            "method=mae needs patch tokens, which resnet18 has not; take backbone=",
+            "method=mae needs patch tokens, which resnet18 does not have; take backbone=",
         ),
         (["method=jepa", "backbone=resnet10"], "method=jepa needs patch tokens"),
         (["method=barlow", "trainer.accumulate_grad_batches=2"], "raise batch_size"),
@@ -393,7 +393,7 @@ def test_a_named_folder_is_never_overwritten(tmp_path: Path) -> None:
     config = config_of(tmp_path, "name=mine")
     for refuse in (check, new_folder):
         with pytest.raises(
-            UsageError, match=r"mine' exists and is no run's folder, .*; choose another name$"
+            UsageError, match=r"mine' exists and is not a run's folder .*; choose another name$"
         ):
             refuse(config)
     (tmp_path / "mine" / "config.yaml").touch()
@@ -498,5 +498,5 @@ def test_nothing_else_of_a_resumed_run_can_change(given: str, interrupted: Path)
 
 
 def test_there_has_to_be_a_run_to_resume(interrupted: Path) -> None:
-    with pytest.raises(UsageError, match=r"is no run's folder \(it has no config.yaml\)"):
+    with pytest.raises(UsageError, match=r"is not a run's folder \(it has no config.yaml\)"):
         resumed(load_config("train", [f"resume={interrupted.parent}"]))

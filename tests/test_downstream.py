@@ -1,5 +1,6 @@
 """What people do with an encoder: features to Parquet, search, and the examples, all executed."""
 
+import csv
 import runpy
 import sys
 from pathlib import Path
@@ -123,6 +124,22 @@ def test_features_of_another_encoder_are_refused(
 def run_example(name: str, *arguments: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+def test_the_loop_by_hand_has_the_losses_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Views, masks and rates are those of the trainer, step by step."""
+    run_example("loop.py", "mae", 1, monkeypatch=monkeypatch)
+    losses = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
+    quick = ("evaluate=false", "report=false", "online=none", "guard.enabled=false")
+    exact = ("trainer.max_epochs=1", "trainer.log_every_n_steps=1", "trainer.precision=32-true")
+    where = (f"out={tmp_path}", "name=run", "trainer.accelerator=cpu")
+    assert main(["train", "method=mae", *quick, *exact, *where]) == 0
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        trained = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses == pytest.approx(trained, abs=2e-3)
+    assert len(losses) == 10
 
 
 def test_the_examples_run(

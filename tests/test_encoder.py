@@ -202,8 +202,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "config.json' is damaged",
     ),
     "card no JSON": (lambda folder: (folder / "card.json").write_text(""), "card.json' is damaged"),
-    "no architecture": (edit(architecture=None), "no encoder's configuration: no 'architecture'"),
-    "no preprocessing": (edit(pretrained_cfg=None), "no encoder's configuration: no 'pretrained_cfg'"),
+    "no architecture": (edit(architecture=None), "not an encoder's configuration: it has no 'architecture'"),
+    "no preprocessing": (
+        edit(pretrained_cfg=None),
+        "not an encoder's configuration: it has no 'pretrained_cfg'",
+    ),
     "unknown architecture": (
         edit(architecture="vit_tiny_patch16_242"),
         "did you mean 'vit_tiny_patch16_224'",

@@ -121,7 +121,7 @@ def test_the_command_writes_checks_and_overwrites_nothing(
     said = capsys.readouterr().err.splitlines()
     assert "not overwritten" in said[0]
     assert "did you mean 'onnx'" in said[1]
-    assert "is no encoder" in said[2]
+    assert "is not an encoder" in said[2]
     program = torch.export.load(tmp_path / "encoder.pt2", extra_files=(extra := {"preprocessing.json": ""}))
     assert json.loads(extra["preprocessing.json"])["image_size"] == 64
     assert program.module()(torch.zeros(3, 3, 64, 64, dtype=torch.uint8)).shape == (3, 48)

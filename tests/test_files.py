@@ -76,7 +76,7 @@ def test_only_plain_files_of_a_fitting_size_are_read(tmp_path):
         read_bytes(tmp_path / "plain", largest=4)
     (tmp_path / "link").symlink_to(tmp_path / "plain")
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
-    for name, kind in (("link", "a link"), ("pipe", "no plain file"), ("", "a folder")):
+    for name, kind in (("link", "a link"), ("pipe", "not a plain file"), ("", "a folder")):
         with pytest.raises(NotPlain, match=kind):
             read_bytes(tmp_path / name)
 

@@ -49,9 +49,9 @@ FOUND: dict[str, tuple[dict[str, str], int, int, Place]] = {
 
 REFUSED: dict[str, tuple[dict[str, str], int, int, str]] = {
     "tasks without srun": (BATCH, 2, 1, "SLURM allocated 2 tasks .* put srun before the command"),
-    "a rank above its world": ({**TORCHRUN, "RANK": "2"}, 2, 1, "no process can be the one that RANK=2"),
-    "no number": ({**TORCHRUN, "RANK": "x"}, 2, 1, "no process can be the one that RANK=x"),
-    "a number of 5,000 digits": ({**TORCHRUN, "RANK": "9" * 5000}, 2, 1, "no process can be"),
+    "a rank above its world": ({**TORCHRUN, "RANK": "2"}, 2, 1, "no process has RANK=2"),
+    "no number": ({**TORCHRUN, "RANK": "x"}, 2, 1, "no process has RANK=x"),
+    "a number of 5,000 digits": ({**TORCHRUN, "RANK": "9" * 5000}, 2, 1, "no process has"),
     "a world without a rank": ({"WORLD_SIZE": "2", **MEET}, 2, 1, "but RANK is not set"),
     "nowhere to meet": ({"WORLD_SIZE": "2", "RANK": "1"}, 2, 1, "MASTER_ADDR and MASTER_PORT do not say"),
     "mpirun that does not say where": (

@@ -200,7 +200,7 @@ def test_an_array_that_claims_to_be_larger_than_memory(tmp_path: Path) -> None:
     (tmp_path / "evil.npy").write_bytes(b"")
     np.save(tmp_path / "evil.npy", np.array([Evil(tmp_path / "ran")], object), allow_pickle=True)
     for name in ("a.npy", "evil.npy"):
-        with pytest.raises(UsageError, match=r"no \.npy file of numbers"):
+        with pytest.raises(UsageError, match=r"not a \.npy file of numbers"):
             arrays(str(tmp_path / name), None, test_fraction=0.5)
     assert not (tmp_path / "ran").exists()
 
@@ -333,9 +333,9 @@ def test_fuzzed_configurations_of_encoders(tmp_path: Path, encoder_folder: Path,
         ({"architecture": "hf-hub:stranger/model"}, "is called 'hf-hub:stranger/model'"),
         ({"architecture": "local-dir:evil"}, "is called 'local-dir:evil'"),
         ({"architecture": "os.system"}, "is called 'os'"),
-        ({"model_args": {"checkpoint_path": "evil.pt"}}, "checkpoint_path is no argument of a network"),
-        ({"model_args": {"pretrained": True}}, "pretrained is no argument of a network"),
-        ({"model_args": {"pretrained_cfg": {"file": "evil.pt"}}}, "pretrained_cfg is no argument"),
+        ({"model_args": {"checkpoint_path": "evil.pt"}}, "checkpoint_path is not an argument of a network"),
+        ({"model_args": {"pretrained": True}}, "pretrained is not an argument of a network"),
+        ({"model_args": {"pretrained_cfg": {"file": "evil.pt"}}}, "pretrained_cfg is not an argument"),
         ({"model_args": {"depth": 10**9}}, "depth is beyond"),
         ({"model_args": {"embed_dim": 2**20, "num_heads": 1}}, "much larger than the weights beside it"),
         ({"model_args": {"depth": 2**20}}, "much larger than the weights beside it"),
@@ -360,7 +360,7 @@ def test_deep_and_long_json(tmp_path: Path, encoder_folder: Path) -> None:
     folder = with_config(encoder_folder, tmp_path / "encoder", {})
     for text in ("[" * 10**5, " " * 2**25):
         (folder / "config.json").write_text(text)
-        with pytest.raises(UsageError, match=r"damaged|larger than any"):
+        with pytest.raises(UsageError, match=r"damaged|exceeds 1 MiB"):
             load_encoder(folder)
 
 
@@ -395,11 +395,11 @@ def test_checkpoints_with_code_in_them(tmp_path: Path) -> None:
     for content in contents:
         torch.save(content, path)
         assert damage(path) is None
-        with pytest.raises(UsageError, match="no checkpoint of"):
+        with pytest.raises(UsageError, match="not a checkpoint of"):
             read_checkpoint(path)
     path.write_bytes(pickle.dumps(evil))
     assert damage(path) == "File is not a zip file"
-    with pytest.raises(UsageError, match="no checkpoint of ours"):
+    with pytest.raises(UsageError, match="not a checkpoint of ours"):
         read_checkpoint(path)
     assert not (tmp_path / "ran").exists()
 

@@ -1,1 +1,1 @@
-"""How good: what methods learn, and what their settings were chosen by."""
+"""Quality: what methods learn, and the trials behind their settings."""

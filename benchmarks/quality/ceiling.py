@@ -1,12 +1,12 @@
-"""What can be reached on digits at all, by those that are told every label.
+"""The ceiling on digits: classifiers with every label.
 
     python -m benchmarks.quality.ceiling --seeds 5
 
 A support vector machine on the pixels, whose two settings are chosen by five-fold cross-validation on the
-training images. And the backbone of ``experiment=digits_simclr``, which learns from the same views for as
-long as with SimCLR, but to tell the labels; its features are judged as those of a method. The test images
-are looked at once. What these hardly pass, no method that sees no label can be expected to.
-Results go to ``benchmarks/results/ceiling.jsonl``.
+training images. And the backbone of ``experiment=digits_simclr``, trained on the same views for as long as
+with SimCLR, but to predict the labels; its features are judged as those of a method. The test images are used
+once. A method without labels cannot be expected to exceed these two. Results go to
+``benchmarks/results/ceiling.jsonl``.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def told(seed: int) -> Encoder:
 
 
 def scores(encoder: Encoder) -> dict[str, Any]:
-    """What `selfsup evaluate` finds of it, by name."""
+    """The scores of `selfsup evaluate`, by name."""
     evaluate = ["selfsup", "evaluate", "data=digits", PROTOCOLS, "controls=false"]
     with tempfile.TemporaryDirectory() as out:
         (found,) = judged(evaluate, save_encoder(encoder, Path(out) / "encoder")).values()

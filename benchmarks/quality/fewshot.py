@@ -3,7 +3,7 @@
     python -m benchmarks.quality.fewshot --encoders runs/digits-barlow/encoder runs/digits-mae/encoder
 
 Beside the encoders stand raw digits, their principal components and an untrained encoder. Shots are drawn
-from three fifths of the training split and judged on the others; the test split is not looked at.
+from three fifths of the training split and judged on the others; the test split is not used.
 Results go to ``benchmarks/results/fewshot.jsonl``.
 """
 

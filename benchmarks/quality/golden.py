@@ -1,14 +1,15 @@
-"""Train every method with its shipped settings, judge it, and keep what came out as JSON.
+"""Train every method with its shipped settings, judge it, and keep the results as JSON.
 
     python -m benchmarks.quality.golden --suite digits --seeds 3
     python -m benchmarks.quality.golden --suite digits --seeds 2 --first 3                  # two more
     python -m benchmarks.quality.golden --suite cifar10-cpu --data ../shared/data --methods mae jepa
-    python -m benchmarks.quality.golden --suite cifar10 --runs runs/golden --piece 9       # once more goes on
+    python -m benchmarks.quality.golden --suite cifar10 --runs runs/golden --piece 9 # the same command
+    continues
 
 Each run is the command a user would type, in a process of its own; its results, with the command,
-its cost and the machine, are a row of ``benchmarks/results/SUITE.jsonl``. Of a suite, digits,
-cifar10-short and cifar10-cpu are meant for two CPU cores, the others for a GPU. With ``--piece`` a run is
-stopped after so many minutes, and the same command goes on with it.
+its cost and the machine, are a row of ``benchmarks/results/SUITE.jsonl``. The suites digits, cifar10-short
+and cifar10-cpu are for two CPU cores, the others for a GPU. With ``--piece`` a run is stopped after so many
+minutes, and the same command continues it.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def run(suite: str, method: str, seed: int, data: str, folder: Path, piece: floa
 
 
 def lidar(trained: list[str], folder: Path) -> dict[str, Any]:
-    """LiDAR, for which a run itself does not draw views: of the encoder and its controls, by their names."""
+    """LiDAR of the encoder and its controls, by name; a run itself does not draw views for it."""
     same = [each for each in trained if each.startswith(("data", "seed"))]
     typed, out = ["selfsup", "evaluate", "protocols=[lidar]", *same], folder / "lidar.json"
     call([*typed, f"encoder={folder}/encoder", f"out={out}", "cache=null"])
@@ -123,7 +124,7 @@ def main() -> None:
                 found = run(arguments.suite, method, seed, arguments.data, folder, arguments.piece)
                 if found is None:
                     raise SystemExit(f"{folder.name} is not over; the same command continues it")
-                keep(arguments.suite, [found], "method", "seed")  # kept, should what follows fail
+                keep(arguments.suite, [found], "method", "seed")  # kept in case the rest fails
                 found["lidar"] = lidar(found["command"].split(), folder)
                 keep(arguments.suite, [found], "method", "seed")
                 print(f"{folder.name}: {found['minutes_in_all']:.1f} min, {found['peak_memory_gib']:.1f} GiB")

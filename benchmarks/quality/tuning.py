@@ -1,11 +1,11 @@
-"""Try settings on a hold-out of a suite's training images: what the shipped settings were chosen by.
+"""Try settings on a hold-out of a suite's training images: the choice of the shipped settings.
 
     python -m benchmarks.quality.tuning --suite cifar10-cpu --method simclr trainer.max_epochs=5
     python -m benchmarks.quality.tuning --suite cifar10-cpu --method simclr batch_size=256
     python -m benchmarks.quality.tuning --suite digits --method jepa --controls
 
 A trial is the suite's experiment with the settings that are given, trained on a part of the training images
-and judged on another part; no test image is looked at. Its scores, with the commands, cost and machine, are
+and judged on another part; no test image is used. Its scores, with the commands, cost and machine, are
 a row of ``benchmarks/results/tuning-SUITE.jsonl``.
 """
 
@@ -19,13 +19,13 @@ from typing import Any
 from benchmarks.quality.golden import SUITES, call
 from benchmarks.rows import METHODS, keep
 
-# The slices of a suite's training images that are learned from, and that are judged on.
+# The slices of a suite's training images for learning and for judging.
 PARTS = {"cifar10-cpu": ("[:10000]", "[10000:15000]")}
 PROTOCOLS = "protocols=[knn,linear,nshot]"
 
 
 def parts(suite: str, data: str) -> list[str]:
-    """The settings that part the suite's training images."""
+    """The settings that split the suite's training images."""
     learned, held = PARTS.get(suite, ("[:80%]", "[80%:]"))
     files = SUITES[suite]
     where = "train" if files is None else f"{data}/{files[0].partition('[')[0]}"
@@ -34,7 +34,7 @@ def parts(suite: str, data: str) -> list[str]:
 
 
 def judged(evaluate: list[str], encoder: Path) -> dict[str, Any]:
-    """What the evaluating command finds of an encoder's folder and its controls, by row and name."""
+    """The evaluation's scores of an encoder's folder and its controls, by row and name."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.json"
         call([*evaluate, f"encoder={encoder}", f"out={results}", "cache=null"])

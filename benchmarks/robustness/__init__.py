@@ -1,1 +1,1 @@
-"""What goes wrong: kills, faults, collapse, and changes that break an objective."""
+"""Robustness: kills, faults, collapse, and changes that break an objective."""

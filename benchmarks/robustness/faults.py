@@ -48,12 +48,12 @@ FAULTS = (
         REQUEUE,
     ),
     Fault(
-        "… and the weights after going on",
+        "… and the weights after resuming",
         ("test_from_any_checkpoint", "test_a_run_killed_while_it_trains"),
         "nothing: the same bits, and the same metrics file",
         ORDER,
         ORDER,
-        "as far as the loader that it is given can go on by itself",
+        "as far as the given loader can resume by itself",
     ),
     Fault(
         "SIGKILL while a checkpoint is written",
@@ -69,10 +69,10 @@ FAULTS = (
             "test_a_damaged_checkpoint_is_passed_over",
             "test_only_damaged_checkpoints",
         ),
-        "the steps since the newest intact one, which is taken and named",
-        "the newest by its date is taken (`solo/utils/auto_resumer.py`)",
+        "the steps since the newest intact one, which is loaded and reported",
+        "the newest by its date is loaded (`solo/utils/auto_resumer.py`)",
         "the file is named by hand (`main.py`)",
-        "`last.ckpt` is taken (`manager.py`)",
+        "`last.ckpt` is loaded (`manager.py`)",
     ),
     Fault(
         "a loading process is killed",
@@ -99,7 +99,7 @@ FAULTS = (
         "nothing: the step is saved, status 75 (130 for Ctrl-C)",
         "Lightning's: training ends after the step, no checkpoint",
         "Lightning's",
-        "handed on to submitit, which puts the job back in the queue (`manager.py`)",
+        "passed on to submitit, which puts the job back in the queue (`manager.py`)",
     ),
     Fault(
         "a NaN in an image, weights or gradients",
@@ -109,7 +109,7 @@ FAULTS = (
             "test_one_step_too_many_stops_the_run_at_its_last_good_checkpoint",
             "test_a_rate_that_explodes_stops_the_run",
         ),
-        "that step; tensor, module and samples are named, the batch is kept",
+        "that step; tensor, module and samples are reported, the batch is kept",
         "no check found in `solo/methods/base.py`",
         "the run ends with the epoch (`EarlyStopping(check_finite)` in `main.py`)",
         "no check found among the callbacks",
@@ -117,7 +117,7 @@ FAULTS = (
     Fault(
         "the disk is full",
         ("test_a_full_disk_gives_a_sentence_and_the_last_good_checkpoint_survives",),
-        "steps since the last checkpoint; a sentence that says how to go on",
+        "steps since the last checkpoint; a sentence that says how to continue",
         "Lightning's traceback",
         "Lightning's traceback",
         "Lightning's traceback",
@@ -131,7 +131,7 @@ FAULTS = (
         "a folder by a random number (`manager.py`)",
     ),
     Fault(
-        "two evaluations of one encoder at once",
+        "two simultaneous evaluations of one encoder",
         ("test_two_evaluations_of_one_encoder_at_once",),
         "nothing: two files with the same scores",
         "not applicable",
@@ -151,7 +151,7 @@ FAULTS = (
         "called by the training loop",
     ),
     Fault(
-        "what a logger is told of the machine",
+        "private data in a logger",
         ("test_weights_and_biases_gets_no_path_name_or_key", "test_what_is_hidden_and_what_is_not"),
         "no path, host, user or key, unless asked",
         "all arguments, paths among them (`main_pretrain.py`)",
@@ -193,7 +193,7 @@ FAULTS = (
             "test_fuzzed_weights",
             "test_fuzzed_configurations_of_encoders",
         ),
-        "the file: skipped and named, or refused in a sentence",
+        "the file: skipped and reported, or refused in a sentence",
         "PIL's exception ends the run",
         "PIL's exception ends the run",
         "as the given data set does",
@@ -253,7 +253,7 @@ def kills(found: dict[str, list[Row]]) -> str:
 def cost(found: dict[str, list[Row]]) -> str:
     """A row a run: shares of its time."""
     lines = [
-        "| run | a checkpoint a minute | size | takes | guard | look for what is not finite |",
+        "| run | a checkpoint a minute | size | takes | guard | check for finite values |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in found["cost"]:

@@ -1,4 +1,4 @@
-"""What the collapse guard names, on provoked failures and on healthy runs, and what it costs.
+"""Warnings of the collapse guard, on provoked failures and on healthy runs, and its cost.
 
     python -m benchmarks.robustness.guard --provoked  # each failure, on digits
     python -m benchmarks.robustness.guard --healthy --seeds 10  # healthy runs
@@ -22,11 +22,11 @@ STEPS = 200
 
 
 class Enough(Exception):
-    """The first steps of a run are all that is wanted."""
+    """Ends a run after its first steps."""
 
 
 def train(settings: list[str], steps: int = STEPS) -> dict[str, Any]:
-    """What the guard saw and said in the first steps of a run as a user would start it."""
+    """The guard's signals and warnings in the first steps of a run as a user would start it."""
     write = MetricsFile.on_train_batch_end
     length: list[int] = []
 

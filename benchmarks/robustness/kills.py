@@ -59,7 +59,7 @@ def make_photos(folder: Path, number: int = 80) -> None:
 
 
 def die() -> None:
-    """What the machine does when it goes down."""
+    """The effect of a power cut."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -147,7 +147,7 @@ def in_a_look(draw: random.Random) -> None:
 
 
 def at_any_time(draw: random.Random) -> None:
-    """At an instant that nothing in the run has to do with."""
+    """At a moment that is independent of the run."""
     from selfsup.methods.base import Method
 
     delay, start = draw.uniform(0, 0.3), Method.on_train_batch_start
@@ -189,7 +189,7 @@ def _child(arguments: Sequence[str], log: Path, moment: Moment | None, seed: int
     from selfsup.commands import main
 
     os.setpgid(0, 0)
-    # Else its workers would come from a fork server of their own, which imports everything once more.
+    # Else its workers would come from another fork server, which imports everything again.
     multiprocessing.set_start_method("fork", force=True)
     with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         if moment is not None:
@@ -270,7 +270,7 @@ def metrics(folder: Path, name: str = "metrics.csv") -> list[dict[str, str]]:
 
 
 def differences(straight: Path, killed: Path) -> list[str]:
-    """What of the run that was killed is not, bit for bit, what the straight one left."""
+    """The parts of the killed run that differ from those of the uninterrupted one."""
     from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint
 
     found = []

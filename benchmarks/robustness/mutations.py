@@ -1,7 +1,7 @@
 """Break the objectives on purpose, one change at a time, and see whether a test notices.
 
     python -m benchmarks.robustness.mutations                # all of them, two at a time
-    python -m benchmarks.robustness.mutations --only spread  # and keeps what was found of the other files
+    python -m benchmarks.robustness.mutations --only spread  # and keeps the results of the other files
 
 A mutation replaces a text in one file of ``selfsup/objectives`` in a copy of the checkout, and runs the tests
 of that folder until one fails, the likeliest ones first. A mutation that survives is a hole in the tests.

@@ -1,4 +1,4 @@
-"""Runs killed at random moments, what surviving costs, and the tests of everything else that can go wrong.
+"""Runs killed at random moments, the cost of surviving, and the tests of all other faults.
 
     python -m benchmarks.robustness.reliability --kills  # eleven a method, beside a run without
     python -m benchmarks.robustness.reliability --cost   # of checkpoints and callbacks, shares of a run
@@ -22,7 +22,7 @@ from benchmarks.robustness import kills
 from benchmarks.rows import METHODS, ROOT, keep, read
 from benchmarks.speed import survival_cost
 
-KEYS = ("part", "method", "test")  # that tell rows apart
+KEYS = ("part", "method", "test")  # keys that identify a row
 STEPS, EVERY = 90, 2  # of a run that is killed; optimizer steps between its checkpoints
 TESTS = ("tests/test_strangers.py", "tests/run", "tests/callbacks/test_finite.py")
 TESTS += ("tests/callbacks/test_checkpoints.py",)

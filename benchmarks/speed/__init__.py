@@ -1,1 +1,1 @@
-"""How fast: views, objectives, steps, evaluation, beside named peers on the same machine."""
+"""Speed: views, objectives, steps, evaluation, next to named peers on the same machine."""

@@ -3,9 +3,9 @@
 python -m benchmarks.speed.evaluation            # all cases, each in a process of its own
 python -m benchmarks.speed.evaluation knn ridge  # some; the others' results are kept
 
-Needs faiss-cpu beside what the project needs (``uv run --with faiss-cpu python ...``). Seconds are
-those of a clock, so nothing else may be at work on the machine; ours and its peers run in one process.
-``cifar10`` reads CIFAR-10 from the folder that SELFSUP_DATA names, by default ../shared/data.
+Needs faiss-cpu beside what the project needs (``uv run --with faiss-cpu python ...``). Seconds are wall-clock
+time, so nothing else may run on the machine; ours and its peers run in one process. ``cifar10`` reads
+CIFAR-10 from the folder that SELFSUP_DATA names, by default ../shared/data.
 """
 
 import json
@@ -41,7 +41,7 @@ def features(samples: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def seconds(run: Callable[[], Any], times: int = 1) -> tuple[float, Any]:
-    """Of the fastest of several runs, and its result."""
+    """Seconds of the fastest of several runs, and its result."""
     best, result = float("inf"), None
     for _ in range(times):
         start = time.perf_counter()
@@ -81,7 +81,8 @@ def knn() -> dict[str, Any]:
     same = [set(a) == set(b) for a, b in zip(index.tolist(), found.tolist(), strict=True)]
     theirs = 1 - torch.from_numpy(distance).double()
     row["queries_same_as_sklearn"] = sum(same)
-    # Sets differ where float32 cannot tell neighbours from the k-th; similarities say whether that is all.
+    # Sets differ where float32 cannot separate neighbours from the k-th; similarities show whether that is
+    # all.
     row["queries_same_but_for_ties"] = int(((theirs - similarity).abs().amax(1) < 2e-6).sum())
     row["largest_similarity_difference"] = float((theirs - similarity).abs().max())
 
@@ -94,7 +95,7 @@ def knn() -> dict[str, Any]:
     index_flat = faiss.IndexFlatIP(WIDTH)
     index_flat.add(unit_bank.numpy())
     row["faiss_s"], _ = seconds(lambda: index_flat.search(unit_queries.numpy(), k))
-    # What an exact search cannot do without: the products in float32, nothing kept of them.
+    # The minimum of an exact search: the products in float32, without keeping them.
     blocks, scores = unit_bank.split(2048), torch.empty(QUERIES, 2048)
 
     def products() -> None:

@@ -3,8 +3,8 @@
     python -m benchmarks.speed.index --root FOLDER
 
 makes the folder of links if it is not there (half of them hard, half symbolic, to 500 JPEG files) and writes
-benchmarks/results/index.jsonl. Every start is a process of its own; the operating system has read the
-folder before, as it has in all of them.
+benchmarks/results/index.jsonl. Every start is a process of its own; the operating system has cached the
+folder for all of them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 ORIGINALS, BATCH = 500, 128
-AIMS = {"first start": 20, "second start": 3}  # seconds to the first batch that we mean to need at most
+AIMS = {"first start": 20, "second start": 3}  # our targets: most seconds to the first batch
 
 
 def make(root: Path, files: int, folders: int) -> None:

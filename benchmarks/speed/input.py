@@ -5,10 +5,10 @@
 
 ``training`` is SimCLR with resnet18 on the CIFAR-10 of ``SELFSUP_DATA`` or ``../shared/data``, in the trainer
 that ``selfsup train`` makes, without its callbacks. On a CPU it runs some steps; on a GPU two epochs in
-bfloat16, the first with the device waited for between stages, to tell them apart, the second without.
-``memory`` reads an epoch of 200,000 small JPEG files from 200 tar shards, made in a temporary folder, with
-two processes that decode, and makes their views. ``decoding`` is what one of those processes does with
-photographs of 256 pixels on the shorter side, in JPEG of quality 90: two crops of 224 pixels.
+bfloat16, the first synchronising the device between stages, to separate them, the second without. ``memory``
+reads an epoch of 200,000 small JPEG files from 200 tar shards, made in a temporary folder, with two processes
+that decode, and makes their views. ``decoding`` is the work of one of those processes on photographs of 256
+pixels on the shorter side, in JPEG of quality 90: two crops of 224 pixels.
 
 Results go to ``benchmarks/results/input.jsonl``, or ``input-gpu.jsonl``. ``benchmarks.speed.index`` times the
 start of a folder of a million files.
@@ -44,12 +44,12 @@ from selfsup.runtime import keep_freed_memory, quiet
 from selfsup.views import ViewPlan
 
 DATA = Path(os.environ.get("SELFSUP_DATA", Path(__file__).parents[3] / "shared" / "data"))
-WARM_UP = 2  # steps that are not counted: they compile, and find no memory yet
+WARM_UP = 2  # steps that are not counted: they compile and allocate memory
 SHARDS, EACH = 200, 1000
 
 
 class Stages(pl.Callback):
-    """Seconds that steps take, and what part of them goes into waiting for a batch and into its views."""
+    """Seconds of steps, and their shares for waiting for a batch and for its views."""
 
     def __init__(self, method: Any, apart: bool) -> None:
         self.apart = apart and torch.cuda.is_available()
@@ -83,7 +83,7 @@ class Stages(pl.Callback):
 
 
 def training(steps: int) -> dict[str, Any]:
-    """How much of a training step goes into waiting for data, and into its views."""
+    """The shares of a training step for waiting for data and for its views."""
     on_gpu = torch.cuda.is_available()
     batch = 512 if on_gpu else 64
     config = load_config(
@@ -191,7 +191,7 @@ def decoding() -> dict[str, Any]:
 
 
 def _private_mib() -> float:
-    """Memory of this process and its children that no file backs, in MiB; what they share counts once."""
+    """Memory of this process and its children without files' pages, in MiB; shared memory counts once."""
     own = os.getpid()
     children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
     total = 0
@@ -203,7 +203,7 @@ def _private_mib() -> float:
     return total / 1024
 
 
-# Memory first, while this process has nothing else in it.
+# Memory first, while this process holds nothing else.
 CASES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "memory": lambda arguments: memory(),
     "training": lambda arguments: training(arguments.steps),

@@ -1,4 +1,4 @@
-"""The five methods as lightly's published examples put them: its losses, heads and transforms in a plain
+"""The five methods as in lightly's published examples: its losses, heads and transforms in a plain
 Lightning module, and a DataLoader that makes views image by image. Backbone and widths are ours, so that
 both sides compute the same network.
 """
@@ -36,7 +36,7 @@ Config = Mapping[str, Any]
 
 
 class Form(NamedTuple):
-    """A method as lightly has it."""
+    """A method in lightly's form."""
 
     module: Callable[[nn.Module, Config], pl.LightningModule]
     transform: Callable[[Config], Callable[..., Any]]
@@ -44,7 +44,7 @@ class Form(NamedTuple):
 
 
 class TwoViews(pl.LightningModule):
-    """What its examples of methods of two views share: one head, one loss, SGD."""
+    """The common parts of its examples with two views: one head, one loss, SGD."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module, criterion: nn.Module) -> None:
         super().__init__()

@@ -142,7 +142,7 @@ def lars(device: str) -> Sides:
 
 
 def lars_floor(device: str) -> Sides:
-    """What any LARS must do: read weights and gradients for the norms, then do a step of SGD."""
+    """The minimum of any LARS: read weights and gradients for the norms, then do a step of SGD."""
     from lightly.utils.lars import LARS
 
     settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-6}

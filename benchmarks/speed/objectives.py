@@ -5,7 +5,7 @@
 
 Both sides run in turn in one process, three times each, and the fastest of all repeats counts: neighbours on
 a shared machine only ever slow a run down. Peak memory is that of one forward and backward pass in a process
-of its own, above what the process held before. Results go to ``benchmarks/results/objectives.jsonl``, of a
+of its own, beyond the memory held before. Results go to ``benchmarks/results/objectives.jsonl``, of a
 GPU to ``objectives-gpu.jsonl``.
 """
 
@@ -37,13 +37,13 @@ def fastest(sides: Sides, repeats: int) -> list[float]:
                 started = time.perf_counter()
                 work()
                 _wait()
-                if repeat:  # the first round finds no memory yet
+                if repeat:  # the first round allocates memory
                     best[i] = min(best[i], time.perf_counter() - started)
     return best
 
 
 def peak(case: str, side: int, device: str) -> float:
-    """MiB that one pass needs above what was held before, in a process of its own."""
+    """MiB that one pass needs beyond those held before, in a process of its own."""
     code = (
         f"from benchmarks.speed.objectives import peak_here; print(peak_here({case!r}, {side}, {device!r}))"
     )
@@ -59,7 +59,7 @@ def peak(case: str, side: int, device: str) -> float:
 
 
 def peak_here(case: str, side: int, device: str) -> float:
-    """What `peak` asks a process of its own."""
+    """The part of `peak` that runs in a process of its own."""
     work = CASES[case](device)[side]
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -69,7 +69,7 @@ def peak_here(case: str, side: int, device: str) -> float:
     # The linear algebra's own buffers and threads are not the objective's.
     small = torch.randn(64, 64, requires_grad=True)
     (small @ small).sum().backward()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is what is held now
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is the memory held now
     before = _peak_resident()
     work()
     return _peak_resident() - before

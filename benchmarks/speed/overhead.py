@@ -1,13 +1,13 @@
-"""What Lightning, callbacks and logging add to a step, beside a bare loop over the same batches.
+"""The overhead of Lightning, callbacks and logging in a step, next to a bare loop over the same batches.
 
     python -m benchmarks.speed.overhead
 
-A network of next to nothing learns by SimCLR in three forms: a loop of a few lines; the same method in
+A tiny network learns by SimCLR in three forms: a loop of a few lines; the same method in
 Lightning's trainer with nothing else; the run of ``selfsup train`` with its guard, metrics, online scores
-and checkpoints. So that it can be seen what of their cost could be saved at all, one layer is trained by
-Lightning and by a bare loop as well. The forms go on side by side in one process, each for a stretch of steps
-while the others wait, and what one adds to another is the median over such rounds: a neighbour on the machine
-slows all forms of a round. Results go to ``benchmarks/results/overhead.jsonl``.
+and checkpoints. To show how much of their cost could be saved, one layer is also trained by Lightning and by
+a bare loop. The forms run side by side in one process, each for a stretch of steps while the others wait, and
+the difference of two is the median over such rounds: a neighbour on the machine slows all forms of a round.
+Results go to ``benchmarks/results/overhead.jsonl``.
 """
 
 import argparse
@@ -35,19 +35,19 @@ from selfsup.data.batches import make_order, training_loader
 from selfsup.run.trainer import choose_attention, make_trainer
 from selfsup.runtime import look_for_gpus_once, quiet
 
-STRETCH = 50  # steps, of which a run logs five and looks at the guard's probe in one
+STRETCH = 50  # steps; a run logs in five of them and checks the guard's probe in one
 TINY = [
     "method=simclr",
     "batch_size=16",
     "backbone.model_args={patch_size: 8, embed_dim: 16, depth: 1, num_heads: 1}",
     "method.projector={hidden: 16, out: 16}",
-    "trainer.precision=32-true",  # in all forms: what bfloat16 costs a tiny network is not what is measured
+    "trainer.precision=32-true",  # in all forms: the cost of bfloat16 in a tiny network is not measured here
 ]
-Ended = Callable[[], None]  # what is to be called when a step has ended
+Ended = Callable[[], None]  # called when a step has ended
 
 
 class Turns:
-    """Has training loops, each in a thread of its own, go on in turn, a stretch of steps at a time."""
+    """Runs training loops, each in a thread of its own, in turn, a stretch of steps at a time."""
 
     def __init__(self, forms: Sequence[str]) -> None:
         self.order, self.changed = list(forms), threading.Condition()
@@ -55,7 +55,7 @@ class Turns:
 
     @contextmanager
     def of(self, form: str) -> Iterator[Ended]:
-        """Wait for the form's first turn; whatever happens in it, the others go on."""
+        """Wait for the form's first turn; the others continue even if it fails."""
         self._wait(form)
         steps, started = 0, time.perf_counter()
 
@@ -123,7 +123,7 @@ def by_lightning(module: pl.LightningModule, loader: Any, steps: int, ended: End
 def by_a_loop(
     module: pl.LightningModule, loader: Any, steps: int, ended: Ended, loss: Callable[[Any], Tensor]
 ) -> None:
-    """With nothing at all."""
+    """In a bare loop."""
     optimizer, done = module.configure_optimizers(), 0
     module.train()
     while True:
@@ -138,7 +138,7 @@ def by_a_loop(
 
 
 class Tiny:
-    """A run of the tiny network: what every form of it is made of."""
+    """A run of the tiny network: the parts of every form."""
 
     def __init__(self, out: str, steps: int) -> None:
         self.config = load_config("train", [*TINY, f"trainer.max_steps={steps}", f"out={out}"])
@@ -181,7 +181,7 @@ def train(form: str, turns: Turns, steps: int) -> None:
 
 
 def added(form: Sequence[float], loop: Sequence[float]) -> dict[str, float]:
-    """What a form adds to a loop in milliseconds a step: the median of the rounds, and its 95 % interval.
+    """A form's overhead over a loop in milliseconds a step: the median of the rounds, and its 95 % interval.
 
     By the order statistics ``n / 2 ± sqrt(n)``, between which the median lies with a probability of 0.95.
     """

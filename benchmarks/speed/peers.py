@@ -3,12 +3,12 @@
     python -m benchmarks.speed.peers --data ../shared/data                     # all five methods
     python -m benchmarks.speed.peers --methods barlow --minutes 2 --rounds 1
 
-Ours is `selfsup train` as shipped, with its guard, checkpoints and metrics, but for I-JEPA's masks; theirs is
-`benchmarks/speed/lightly_forms.py` under a plain Lightning trainer with as many loading processes as
+Ours is `selfsup train` as shipped, with its guard, checkpoints and metrics, except for I-JEPA's masks; theirs
+is `benchmarks/speed/lightly_forms.py` under a plain Lightning trainer with as many loading processes as
 cores. They run in turn, each in a process of its own, and the faster of the rounds counts: neighbours on a
 shared machine only ever slow a run down. Speed is that of the steps after the tenth; memory is the largest
-proportional set size of the process and its children. With ``--minutes`` both then train for as many steps
-as they make in that time, and kNN says what they have learned. Results go to
+proportional set size of the process and its children. With ``--minutes`` both then train for as many steps as
+they make in that time, and kNN measures what they have learned. Results go to
 ``benchmarks/results/peers.jsonl``, beside those of other machines.
 """
 
@@ -38,7 +38,7 @@ SAME = {
 
 
 def settings(method: str, data: str, steps: int, out: Path) -> list[str]:
-    """What is typed for our side; the other takes network, batch and widths from the same settings."""
+    """Our side's command; the other takes network, batch and widths from the same settings."""
     return [
         f"experiment=cifar10_short_{method}",
         *SAME.get(method, []),
@@ -90,7 +90,7 @@ def theirs(method: str, data: str, steps: int, out: Path) -> dict[str, float]:
     transform = form.transform(config)
 
     class Images(torch.utils.data.Dataset):
-        """As torchvision's CIFAR10: arrays in memory, a picture made of one when it is asked for."""
+        """As torchvision's CIFAR10: arrays in memory, made into pictures on demand."""
 
         arrays = source.images.permute(0, 2, 3, 1).contiguous().numpy()
 
@@ -183,7 +183,7 @@ def _pss(pid: int) -> float:
 
 
 def compared(method: str, data: str, steps: int, rounds: int, minutes: float) -> dict[str, Any]:
-    """Both sides in turn, and what one is of the other."""
+    """Both sides in turn, and their ratios."""
     sides: dict[str, dict[str, float]] = {}
     for _ in range(rounds):
         for side in ("ours", "lightly"):

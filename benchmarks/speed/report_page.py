@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def opened(path: Path, width: int) -> list[float]:
-    """Seconds from asking for the file until all of it is drawn, each time in a browser just started."""
+    """Seconds from opening the file until all of it is drawn, each time in a new browser."""
     browsers = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     browser, times = next(browsers), []
     with sync_playwright() as playwright:

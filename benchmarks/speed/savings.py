@@ -1,15 +1,15 @@
-"""What a step is spared by bfloat16 with channels last, by patches left out and by torch.compile.
+"""Time saved in a step by bfloat16 with channels last, by patches left out and by torch.compile.
 
     python -m benchmarks.speed.savings                             # all three
-    python -m benchmarks.speed.savings --cases precision --steps 60    # with a curve of the loss to speak of
+    python -m benchmarks.speed.savings --cases precision --steps 60    # with a longer curve of the loss
 
 ``precision`` is SimCLR's step on a ResNet-18 and images of 32 px, once as ``selfsup train`` makes it (the
 precision that is faster here, channels last, freed memory kept) and once in float32 and torch's own layout.
-Each form has a process of its own, in turn; the plain form goes on from a second seed too, so that it can be
-seen whether the losses differ by more than those of two seeds. ``tokens`` is a ViT-S/16 at 224 px, forward
-and backward, on a quarter of the patches, as MAE's and I-JEPA's encoders see them, and on all, a batch of 64,
-in turn in one process. ``compiled`` is an encoder of each kind, forward and backward, as it is and compiled
-by torch (`compile=true`). Results go to ``benchmarks/results/savings.jsonl``.
+Each form has a process of its own, in turn; the plain form also runs with a second seed, to show whether the
+losses differ by more than those of two seeds. ``tokens`` is a ViT-S/16 at 224 px, forward and backward, on a
+quarter of the patches, as MAE's and I-JEPA's encoders see them, and on all, a batch of 64, in turn in one
+process. ``compiled`` is an encoder of each kind, forward and backward, as it is and compiled by torch
+(`compile=true`). Results go to ``benchmarks/results/savings.jsonl``.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def precision(data: str, steps: int, rounds: int) -> dict[str, Any]:
             losses.setdefault(name, found["losses"])
             precisions[name] = found["precision"]
     middle = {name: round(statistics.median(values), 1) for name, values in ms.items()}
-    # Of the second half of the steps, where all forms have left the start behind.
+    # Of the second half of the steps, after the start of all forms.
     level = {name: statistics.mean(curve[len(curve) // 2 :]) for name, curve in losses.items()}
     return {
         "precision": precisions["shipped"],
@@ -75,7 +75,7 @@ def precision(data: str, steps: int, rounds: int) -> dict[str, Any]:
 
 
 def steps_of(form: str, seed: int, data: str, steps: int) -> dict[str, Any]:
-    """What one process finds of one form."""
+    """One process's measurements of one form."""
     if form == "shipped":
         keep_freed_memory()
     settings = ["method=simclr", "backbone=resnet18", "data=parquet", f"seed={seed}"]
@@ -129,7 +129,7 @@ def _quarter(name: str, rounds: int) -> dict[str, Any]:
 
 
 def compiled(rounds: int) -> dict[str, Any]:
-    """How many times as fast torch.compile makes an encoder, and seconds that it takes first, a row each."""
+    """The speed-up of an encoder by torch.compile, and its seconds of compiling, a row each."""
     return {backbone: _compiled(backbone, rounds) for backbone in ("resnet10", "vit_mini")}
 
 
@@ -151,7 +151,9 @@ def _compiled(backbone: str, rounds: int) -> dict[str, Any]:
     plain, fast = (make_encoder(config).train().to(memory_format=torch.channels_last) for _ in range(2))
     fast.compile_training()
     started = time.perf_counter()
-    with torch.compiler.config.patch(force_disable_caches=True):  # what an earlier call compiled lies on disk
+    with torch.compiler.config.patch(
+        force_disable_caches=True
+    ):  # an earlier call's compiled code is on the disk
         run(fast)()
     seconds = time.perf_counter() - started
     return _in_turn({"plain": run(plain), "compiled": run(fast)}, rounds, half) | {
@@ -166,7 +168,7 @@ def _in_turn(sides: dict[str, Callable[[], None]], rounds: int, half: bool) -> d
         for side, once in sides.items():
             started = time.perf_counter()
             once()
-            if number:  # the first finds no memory yet
+            if number:  # the first allocates memory
                 ms[side].append(1000 * (time.perf_counter() - started))
     ratios = [first / second for first, second in zip(*ms.values(), strict=True)]
     return {

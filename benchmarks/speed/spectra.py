@@ -4,7 +4,7 @@
     python -m benchmarks.speed.spectra --sizes 25600x512 --repeats 3
 
 Both sides run in turn in one process and the fastest repeat of each counts. Peak memory is
-that of one call in a process of its own, above what the process held before. The error is relative to
+that of one call in a process of its own, beyond the memory held before. The error is relative to
 singular values in float64. Results go to ``benchmarks/results/spectra.jsonl``.
 """
 
@@ -61,10 +61,10 @@ def fastest(size: str, repeats: int) -> dict[str, float]:
 
 
 def peak_mib(size: str, side: str) -> float:
-    """Of one call, in this process, above what it held before."""
+    """Peak memory of one call in this process, beyond the memory held before."""
     features = made(size)
-    SIDES[side](features[:1100])  # what is loaded once
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    SIDES[side](features[:1100])  # loads libraries once
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = resident_mib("VmRSS")
     SIDES[side](features)
     return resident_mib("VmHWM") - before
@@ -82,13 +82,13 @@ def in_a_process(size: str, side: str) -> float:
 
 
 def few_samples(width: int = 384) -> dict[str, float]:
-    """RankMe by the number of samples: a spectrum's tail takes samples to see."""
+    """RankMe by the number of samples: a spectrum's tail needs many."""
     samples = {n: made(f"{n}x{width}") for n in (128, 512, 2000, 5000, 25600)}
     return {str(n): rankme(z) for n, z in samples.items()}
 
 
 def rounding(rank: int = 8, width: int = 2048) -> dict[str, float]:
-    """RankMe of features of a low rank, by their precision."""
+    """RankMe of low-rank features, by their precision."""
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(rank, width, generator=generator)
     z = torch.randn(4096, rank, generator=generator) @ basis

@@ -1,11 +1,11 @@
-"""Where the time of a training step goes, stage by stage, beside the least it could take.
+"""The time of a training step, stage by stage, next to its lower bound.
 
     python -m benchmarks.speed.stages --data ../shared/data               # the five methods at CIFAR-10
     python -m benchmarks.speed.stages --data ../shared/data --methods dino --steps 30
 
 It is the run that `selfsup train experiment=cifar10_short_METHOD` makes, with its guard, metrics and
 checkpoints; the stages are timed around the calls in it, a stage inside another stopping the other's clock.
-What no stage claims is what Lightning, the callbacks and logging take: ``rest``. The floor of a stage is its
+The remainder is the time of Lightning, the callbacks and logging: ``rest``. The floor of a stage is its
 multiplications over the rate at which this machine multiplies matrices, or the bytes it must read and write
 over the rate at which it copies, both measured beside. ``benchmarks.speed.overhead`` measures ``rest``
 beside a bare loop. Results go to ``benchmarks/results/stages.jsonl``, of a GPU to ``stages-gpu.jsonl``.
@@ -54,7 +54,7 @@ STAGES = (
 
 
 class Watch:
-    """How much of a quantity that only grows, such as the time, passes in each stage."""
+    """The growth of a monotonic quantity, such as the time, in each stage."""
 
     def __init__(self, reading: Callable[[], float]) -> None:
         self.reading, self.within = reading, ["rest"]
@@ -65,7 +65,7 @@ class Watch:
         self.last = self.reading()
 
     def turn(self) -> None:
-        """Put down to the stage that was on what has passed since the last turn."""
+        """Add the time since the last turn to the current stage."""
         now = self.reading()
         self.spent[self.within[-1]] += now - self.last
         self.last = now
@@ -79,7 +79,7 @@ class Watch:
         self.within.pop()
 
     def around(self, owner: Any, name: str, stage: str) -> None:
-        """Have every call of ``owner.name`` counted as the stage."""
+        """Count every call of ``owner.name`` as the stage."""
         call = getattr(owner, name)
 
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -140,7 +140,7 @@ class Begin(pl.Callback):
 
 
 def spent(settings: list[str], steps: int, warm: int, reading: Callable[[], float]) -> dict[str, Any]:
-    """What ``reading`` grew by in each stage, a step, and what the floor is reckoned from."""
+    """The growth of ``reading`` in each stage, a step, and the basis of the floor."""
     with tempfile.TemporaryDirectory() as out:
         config = load_config("train", [*settings, f"trainer.max_steps={warm + steps}", f"out={out}"])
         choose_attention(config["trainer"])
@@ -170,7 +170,7 @@ def spent(settings: list[str], steps: int, warm: int, reading: Callable[[], floa
         "batch": config["batch_size"],
         "precision": trainer.precision,
         "spent": {stage: watch.spent[stage] / begin.steps for stage in STAGES},
-        # Bytes that a stage cannot do without reading or writing.
+        # Bytes that a stage has to read or write.
         "bytes": {
             "data": 2 * image,
             "views": sum(image + 4 * 3 * size**2 * config["batch_size"] for size in method.views.sizes),
@@ -198,7 +198,7 @@ def _within(watch: Watch, call: Callable[..., Any], args: Any) -> Any:
 
 
 def now() -> float:
-    """Seconds; on a GPU when all that was asked of it is done."""
+    """Seconds; on a GPU after all its work is done."""
     if ON_GPU:
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""What surviving costs, measured in a run: the guard, checkpoints, and the look for what is not finite."""
+"""The cost of surviving, measured in a run: the guard, checkpoints, and the check for finite values."""
 
 import tempfile
 import time
@@ -17,9 +17,9 @@ from selfsup.callbacks.guard import CollapseGuard
 from selfsup.commands import main as selfsup
 from selfsup.config import load_config
 
-# Every so many steps there are a look and a checkpoint, which is written during the first half of the next.
+# Every so many steps there are a check and a checkpoint, which is written during the first half of the next.
 STEPS, EVERY, HALF = 18, 6, 3
-LENGTH = 1000  # steps of a run that the guard's share is of
+LENGTH = 1000  # steps of a run, for the guard's share
 _START = ("begin", FiniteSteps, "on_train_batch_start")
 _WATCHED = (
     _START,
@@ -63,9 +63,9 @@ def watched() -> Iterator[Calls]:
 def cost(method: str, *more: str) -> dict[str, Any]:
     """Shares of a run's time that go into its survival.
 
-    A checkpoint costs the time for which training waits, and what the steps after it, during which it is
-    written, are slower than others. The guard's share is of a run of 1,000 steps with its usual looks, the
-    one at the untrained model among them.
+    A checkpoint costs the time for which training waits, and the slowdown of the steps after it, during which
+    it is written. The guard's share is of a run of 1,000 steps with its usual checks, including that of the
+    untrained model.
     """
     usual, rarer = usual_guard(more)
     settings = [*more, f"trainer.max_steps={STEPS}", f"guard.every={max(1, EVERY // rarer)}"]
@@ -78,7 +78,7 @@ def cost(method: str, *more: str) -> dict[str, Any]:
     steps = own_seconds(calls)
     step = median(s for n, s in enumerate(steps) if n % EVERY >= HALF)
     slower = [sum(steps[n : n + HALF]) - HALF * step for n in range(EVERY, len(steps) - HALF + 1, EVERY)]
-    waited = [seconds for _, seconds in calls["save"][:-1]]  # the last one waits for the disk
+    waited = [seconds for _, seconds in calls["save"][:-1]]  # the last waits for the disk
     checkpoint = median(waited) + max(0.0, median(slower))
     first = calls["first look"][0][1]
     look = sum(seconds for _, seconds in calls["guard"]) / (len(calls["look"]) - 1)
@@ -102,7 +102,7 @@ def cost(method: str, *more: str) -> dict[str, Any]:
 
 
 def own_seconds(calls: Calls) -> list[float]:
-    """Of each step but the last, its seconds less those of looks and checkpoints in it."""
+    """The seconds of each step but the last, without checks and checkpoints in it."""
     begins = [began for began, _ in calls["begin"]]
     return [
         end
@@ -113,7 +113,7 @@ def own_seconds(calls: Calls) -> list[float]:
 
 
 def usual_guard(settings: tuple[str, ...]) -> tuple[CollapseGuard, int]:
-    """The guard of a run with these settings, and how many times rarer than asked for it looks."""
+    """The guard of a run with these settings, and how many times rarer than set it checks."""
     config = load_config("train", list(settings))
     about: dict[str, Any] = {"path": Path(), "console": None, "batch_size": config["batch_size"]}
     about |= {key: value for key, value in config["guard"].items() if key != "enabled"}

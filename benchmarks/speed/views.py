@@ -4,10 +4,11 @@
     uv run --group benchmarks python -m benchmarks.speed.views --cases 32 --repeats 3
 
 All sides run in turn in one process, and the fastest of all repeats counts: neighbours on a shared machine
-only ever slow a run down. Each side gets what it is made for: lightly, torchvision and albumentations one
-image at a time, kornia and ours a batch. Photographs are decoded by PIL, for albumentations by OpenCV. The
-images are those of ``SELFSUP_DATA`` or ``../shared/data``. Freed memory is kept, as our commands keep it.
-Results go to ``benchmarks/results/views.jsonl``, beside those of other machines.
+only ever slow a run down. Each side gets the input that it is made for: lightly, torchvision and
+albumentations one image at a time, kornia and ours a batch. Photographs are decoded by PIL, for
+albumentations by OpenCV. The images are those of ``SELFSUP_DATA`` or ``../shared/data``. Freed memory is
+kept, as our commands keep it. Results go to ``benchmarks/results/views.jsonl``, beside those of other
+machines.
 """
 
 import argparse
@@ -125,7 +126,7 @@ def kornia_views(size: int, kernel: int) -> Callable[[torch.Tensor], Any]:
     return lambda images: views(images.float() / 255)
 
 
-# Of each side: how many views one call makes, and the call.
+# For each side: how many views one call makes, and the call.
 Case = dict[str, tuple[int, Callable[[], Any]]]
 OURS = {"ours": True, "ours, by torch": False}
 DECODING = "PIL, only decoding"
@@ -237,14 +238,14 @@ def ten_crops() -> Case:
     }
 
 
-# What is timed, the threads it may use, and the case.
+# The title, the number of threads, and the case.
 CASES: dict[str, tuple[str, int, Callable[[], Case]]] = {
     "32": ("a SimCLR view of 32 px, one thread", 1, view_of_32),
     "epoch": ("a SimCLR view of 32 px, two an image, batches of 512, all cores", 0, epoch_of_32),
     "224": ("a SimCLR view of 224 px from a JPEG photograph, one thread", 1, view_of_224),
     "dino": ("DINO's ten crops from a JPEG photograph, one thread", 1, ten_crops),
 }
-# How many times as fast as a side we mean to be at least: natively, and by torch alone.
+# Our targets: at least so many times as fast as a side, natively and by torch alone.
 AIMS: dict[tuple[str, str], tuple[float | None, float | None]] = {
     ("32", "lightly"): (10, 4),
     ("32", "kornia"): (None, 1.5),
@@ -263,12 +264,12 @@ def measure(case: str, repeats: int) -> list[dict[str, Any]]:
     best = dict.fromkeys(sides, float("inf"))
     for repeat in range(repeats + 1):
         for side, (n, work) in sides.items():
-            # The same draws in every round, lest the fastest be that in which the fewest were blurred.
+            # The same draws in every round, so that the fastest is not the one with the fewest blurs.
             for seed in (torch.manual_seed, random.seed, np.random.seed):
                 seed(0)
             started = time.perf_counter()
             work()
-            if repeat:  # the first round compiles, starts workers and finds no memory yet
+            if repeat:  # the first round compiles, starts workers and allocates memory
                 best[side] = min(best[side], (time.perf_counter() - started) / n)
     rows = []
     for side, seconds in best.items():

@@ -1,10 +1,11 @@
-"""Make the tables of README and documentation out of ``benchmarks/results/*.jsonl``.
+"""Make the tables of README and documentation from ``benchmarks/results/*.jsonl``.
 
 python -m benchmarks.tables            # rewrite the tables
 python -m benchmarks.tables --check    # only say whether they are up to date
 """
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmarks.robustness.mutation_cases import MUTATIONS
 from benchmarks.rows import METHODS, ROOT, Row, read
 from benchmarks.speed.index import AIMS
 from benchmarks.tables import learned, scores, speeds
+from selfsup.config import load_config, summary
 
 
 def objectives() -> str:
@@ -37,7 +39,7 @@ def objectives() -> str:
 
 
 def training_input() -> str:
-    """What a step of training waits for."""
+    """The waiting time of a training step."""
     lines = ["| device | precision | batch | a step | waiting for a batch | its views | both |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for row in (row for name in ("input", "input-gpu") for row in read(name) if row["part"] == "training"):
@@ -73,8 +75,8 @@ def starts() -> str:
     return "\n".join(lines)
 
 
-# What a photograph adds to a shard beside its own bytes: a header of 512, and on
-# average 256 up to the next one; a label the same with 512 of its own.
+# A photograph adds to a shard, beside its own bytes, a header of 512 and on average 256 of padding; a label
+# the same and 512 of its own.
 TAR_IMAGE, TAR_LABEL, SHARD = 768, 1024, 300e6
 
 
@@ -141,7 +143,7 @@ def _code(text: str) -> str:
 
 
 def reliability(part: Callable[[dict[str, list[Row]]], str]) -> str:
-    """A table of what was measured about surviving, and on what machine."""
+    """A table of measurements of reliability, and their machine."""
     rows = read("reliability")
     device, versions = rows[-1]["device"], rows[-1]["versions"]
     found = {name: [row for row in rows if row["part"] == name] for name in ("kills", "cost", "tests")}
@@ -150,19 +152,19 @@ def reliability(part: Callable[[dict[str, list[Row]]], str]) -> str:
 
 
 def provoked() -> str:
-    """Each failure provoked on digits, and when the guard named it."""
+    """Each failure provoked on digits, and when the guard reported it."""
     rows = [row for row in read("guard") if row["kind"] == "provoked"]
-    lines = ["| provoked by | first named at step | as |", "| --- | ---: | --- |"]
+    lines = ["| provoked by | first reported at step | as |", "| --- | ---: | --- |"]
     for row in rows:
         named = row["warnings"]
         first = named[0]["step"] if named else "–"
-        names = ", ".join(dict.fromkeys(one["name"] for one in named)) or "**not named**"
+        names = ", ".join(dict.fromkeys(one["name"] for one in named)) or "**not reported**"
         lines.append(f"| {row['failure']} | {first} | {names} |")
     return "\n".join(lines)
 
 
 def healthy() -> str:
-    """What the guard saw and said in runs in which nothing was wrong: the least and most of each signal."""
+    """The guard's signals and warnings in healthy runs: the minimum and maximum of each signal."""
     rows = [row for row in read("guard") if row["kind"] == "healthy"]
     alarms = sum(len(row["warnings"]) for row in rows)
     methods = [method for method in METHODS if any(row["method"] == method for row in rows)]
@@ -184,12 +186,34 @@ def healthy() -> str:
     return "\n".join(lines)
 
 
+NEEDS = {"tokens": "a vision transformer", "labels": "labels", "masking": "a backbone that can be masked"}
+
+
+def methods(folder: str) -> str:
+    """A row a method: its page in ``folder``, its summary, what it requires and when its page chooses it."""
+    lines = ["| `method=` | | idea | needs | choose it |", "| --- | --- | --- | --- | --- |"]
+    for method in METHODS:
+        title, _, idea = summary("method", method).partition(": ")
+        requires = load_config("train", [f"method={method}"])["method"]["requires"]
+        needs = ", ".join(NEEDS[each] for each in requires if each in NEEDS) or "any backbone"
+        page = ROOT / "docs" / "methods" / f"{method}.md"
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
+        found = re.search(r"## When to choose it\n\n(.+?)\.\s", text, re.S)
+        when = re.sub(r"\[(.+?)\]\(.+?\)", r"\1", " ".join(found[1].split())) if found else ""
+        name = f"[`{method}`]({folder}{method}.md)" if text else f"`{method}`"
+        row = [name, title, idea, needs, when[:1].lower() + when[1:]]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {
+    "README.md": {"methods": lambda: methods("docs/methods/"), "results": learned.front},
+    "docs/index.md": {"methods": lambda: methods("methods/")},
+    "docs/results/index.md": {
         suite: functools.partial(learned.golden, suite)
         for suite in ("digits", "cifar10-cpu", "cifar10-short")
     },
-    "docs/recipes.md": {
+    "docs/results/trials.md": {
         f"tuning-{suite}": functools.partial(learned.tuned, suite) for suite in ("cifar10-cpu", "digits")
     },
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
@@ -214,7 +238,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def with_tables(page: str, text: str) -> str:
-    """The page's text with each ``<!-- table: NAME -->`` section filled anew."""
+    """The page's text with each ``<!-- table: NAME -->`` section made from the results."""
     for name, table in PAGES[page].items():
         start, end = f"<!-- table: {name} -->\n", f"<!-- end: {name} -->"
         if start not in text or end not in text:

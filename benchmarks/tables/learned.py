@@ -1,4 +1,4 @@
-"""Tables of what encoders learned: the golden runs, and the trials that settings were chosen by."""
+"""Tables of what encoders learned: the golden runs, and the trials behind the settings."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ def golden(suite: str) -> str:
     by the size of the images if methods differ in it.
 
     Minutes are those of the fastest seed, with a letter for its machine if there were several. LiDAR is shown
-    where each method has it of one seed at least.
+    if each method has it for at least one seed.
     """
     controls: dict[str, str] = {}
     above: dict[str, dict[str, list[str]]] = {}
@@ -58,16 +58,57 @@ def golden(suite: str) -> str:
     if above:
         lines += ["", "Above, by more than a 95 % t interval over the seeds,", ""]
         for name, found_above in above.items():
-            told = "; ".join(f"{ACCURACIES[key]}: {_listed(methods)}" for key, methods in found_above.items())
-            lines.append(f"* {name} in {told}.")
+            text = "; ".join(f"{ACCURACIES[key]}: {_listed(methods)}" for key, methods in found_above.items())
+            lines.append(f"* {name} in {text}.")
     lines += _ceiling(suite)
     named = [f"({letters[place]}) {place}" if letters else place for place in places]
-    note = " LiDAR is of the seeds that were judged by it, one at least." if unjudged else ""
+    note = " LiDAR is that of the seeds with one." if unjudged else ""
     return "\n".join([*lines, "", f"{'; '.join(named)}.{note}"])
 
 
+FRONT = {"digits": "digits", "cifar10-cpu": "CIFAR-10, 10,000 images"}
+
+
+def front() -> str:
+    """README's table: kNN and linear accuracy of two suites, and the minutes of each method's fastest seed.
+
+    Where methods differ in the size of their images, the controls have the size that is better for them.
+    """
+    heads = [f"{title}: {each}" for title in FRONT.values() for each in ("kNN", "linear", "minutes")]
+    table: dict[str, list[str]] = {title: [] for title in METHODS.values()}
+    table |= {"raw pixels": [], "their principal components": []}
+    places = []
+    for suite, title in FRONT.items():
+        rows = read(suite)
+        by_size: dict[int, list[dict[str, Any]]] = {}
+        machines: dict[str, None] = {}
+        for method in METHODS:
+            found = [row for row in rows if row["method"] == method]
+            if not found:
+                table[METHODS[method]] += ["", "", ""]
+                continue
+            seeds = by_size[_pixels_a_side(found[0])] = [_scores(each) for each in found]
+            trained, untrained = ([row[name] for row in seeds] for name in ("encoder", "untrained"))
+            fastest = min(found, key=lambda each: each["minutes_in_all"])
+            machines[machine(fastest)] = None
+            table[METHODS[method]] += [
+                f"**{_value(trained, key)}**{_spread(trained, key)} ({_value(untrained, key)})"
+                for key in ("knn", "linear")
+            ] + [f"{fastest['minutes_in_all']:.1f}"]
+        for name, control in {"raw pixels": "pixels", "their principal components": "pixels, PCA"}.items():
+            best = [
+                max((_value([row[control] for row in seeds], key) for seeds in by_size.values()), key=float)
+                for key in ("knn", "linear")
+            ]
+            table[name] += [*best, ""]
+        places.append(f"{title}: {' and '.join(machines)}")
+    lines = [f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in table.items() if any(cells)]
+    return "\n".join([*lines, "", f"{'; '.join(places)}."])
+
+
 def _ceiling(suite: str) -> list[str]:
-    """What was reached with every label, where it was tried."""
+    """The scores with every label, if measured."""
     found = {row["by"]: row for row in read("ceiling") if row["suite"] == suite}
     if not found:
         return []
@@ -76,15 +117,15 @@ def _ceiling(suite: str) -> list[str]:
     return [
         "",
         f"With every label, a support vector machine on the pixels reaches "
-        f"{100 * svm['value']:.1f} [{low}, {high}], and SimCLR's backbone, trained on the same views to tell "
-        f"the labels, {_value(seeds, 'knn')}{_spread(seeds, 'knn')} in kNN.",
+        f"{100 * svm['value']:.1f} [{low}, {high}], and SimCLR's backbone, trained on the same views to "
+        f"predict the labels, {_value(seeds, 'knn')}{_spread(seeds, 'knn')} in kNN.",
     ]
 
 
 def _scores(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """All scores of a golden run, by the names of the encoder and its controls."""
     scores = {row["name"]: row["scores"] | {"lidar": {"value": None}} for row in found["results"]["rows"]}
-    # Views differ by method, so that pixels have no LiDAR that would be the same beside all of them.
+    # Views differ by method, so pixels have no common LiDAR.
     for name in ("encoder", "untrained") if "lidar" in found else ():
         scores[name]["lidar"] = found["lidar"]["scores"][name]
     return scores
@@ -106,7 +147,7 @@ def _pixels_a_side(found: dict[str, Any]) -> int:
 
 
 def _value(scores: list[dict[str, Any]], key: str) -> str:
-    """The mean over the seeds; of a rank, over those that have it."""
+    """The mean over the seeds; for a rank, over those that have it."""
     values = [each[key]["value"] for each in scores]
     if key in RANKS:
         values = [value for value in values if value is not None]
@@ -129,7 +170,7 @@ def _spread(scores: list[dict[str, Any]], key: str) -> str:
 
 
 def tuned(suite: str) -> str:
-    """The suite's trials, a row each, in brackets the untrained encoder where it was judged, pixels last."""
+    """The suite's trials, a row each, in brackets the untrained encoder if it was judged, pixels last."""
     trials = read(f"tuning-{suite}")
     lines = [f"| | {' | '.join(ACCURACIES.values())} | minutes |"]
     lines += [f"| --- |{' ---: |' * (len(ACCURACIES) + 1)}"]
@@ -145,9 +186,9 @@ def tuned(suite: str) -> str:
         settings = " ".join(f"`{setting}`" for setting in trial["settings"])
         row = [f"{METHODS[trial['method']]} {settings}".strip(), *cells, f"{trial['minutes']:.1f}"]
         lines.append(f"| {' | '.join(row)} |")
-        for name, told in {"pixels": "raw pixels", "pixels, PCA": "their principal components"}.items():
+        for name, text in {"pixels": "raw pixels", "pixels, PCA": "their principal components"}.items():
             if name in scores:
-                controls.setdefault(told, " | ".join(_value([scores[name]], key) for key in ACCURACIES))
+                controls.setdefault(text, " | ".join(_value([scores[name]], key) for key in ACCURACIES))
     lines += [f"| {name} | {cells} | |" for name, cells in controls.items()]
     machines = "; ".join({machine(trial): None for trial in trials})
     return "\n".join([*lines, "", f"Rows of `benchmarks/results/tuning-{suite}.jsonl`, on {machines}."])

@@ -7,7 +7,7 @@ from benchmarks.rows import read
 
 
 def evaluation() -> str:
-    """Every aim of the suite and what was reached."""
+    """Every target of the suite and its result."""
     found = {row["case"]: row for row in read("evaluation")}
     device = next(iter(found.values()))["device"]
     lines = [
@@ -22,7 +22,7 @@ def evaluation() -> str:
         if name in found:
             other = found[name]["device"]
             where = f" ({other['processor']}, {other['cores']} cores)" if other != device else ""
-            # Behind what was measured, the first cell.
+            # After the first cell, the title.
             lines += [f"| {line[2:].replace(' |', f'{where} |', 1)}" for line in lines_of(found[name])]
     missing = ", ".join(f"`{name}`" for name in rows if name not in found)
     return "\n".join(lines + (["", f"Not measured yet on this machine: {missing}."] if missing else []))
@@ -108,7 +108,7 @@ def spectra() -> str:
 
 
 def pitfalls() -> str:
-    """What too few samples and rounding do to RankMe."""
+    """RankMe with too few samples and with rounding."""
     found = {row["part"]: row["rankme"] for row in read("spectra")}
     few, rounded = found["few_samples"], found["rounding"]
     halves = {name.removeprefix("torch."): value for name, value in rounded.items()}

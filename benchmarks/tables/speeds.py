@@ -1,4 +1,4 @@
-"""Tables of speed: a view, the stages of a step, what is around them, and lightly's form beside ours."""
+"""Tables of speed: a view, the stages of a step, their overhead, and lightly's form next to ours."""
 
 import json
 from typing import Any
@@ -35,12 +35,12 @@ def stages() -> str:
 
 
 def overhead() -> str:
-    """What Lightning and what is around it add to a step."""
+    """The overhead of Lightning and of a run in a step."""
     measured = next(row for row in read("overhead") if row["part"] == "added")
     forms = {
         "layer": "Lightning's trainer, one layer",
         "lightning": "Lightning's trainer, a method on a tiny network",
-        "ours": "what a run has besides: guard, metrics, online scores, checkpoints",
+        "ours": "other parts of a run: guard, metrics, online scores, checkpoints",
         "whole": "both together",
     }
     added = {form: measured[form] for form in forms}
@@ -59,9 +59,9 @@ def overhead() -> str:
 
 
 def savings() -> str:
-    """What hidden patches and the precision save."""
+    """The savings of hidden patches and of the precision."""
     found = {row["part"]: row for row in read("savings")}
-    lines = ["| | spared nothing | as shipped | times as fast |", "| --- | ---: | ---: | ---: |"]
+    lines = ["| | without | as shipped | times as fast |", "| --- | ---: | ---: | ---: |"]
     rows = [
         (title, found["tokens"][method]) for method, title in METHODS.items() if method in found["tokens"]
     ]
@@ -85,12 +85,12 @@ def savings() -> str:
         ]
     lines += ["", f"{_where(found['tokens'])}."]
     if passes := found.get("compiled"):
-        told = (
+        factors = (
             f"the encoder of `{name}` {passes[name]['times_as_fast']:.2f} times as fast after "
             f"{passes[name]['seconds_of_compiling']:.0f} s"
             for name in ("resnet10", "vit_mini")
         )
-        lines += ["", f"`torch.compile` makes {', '.join(told)} ({_where(passes)})."]
+        lines += ["", f"`torch.compile` makes {', '.join(factors)} ({_where(passes)})."]
     return "\n".join(lines)
 
 
@@ -145,7 +145,7 @@ def _by_machine(name: str, *keys: str) -> list[list[dict[str, Any]]]:
 
 
 def _views(found: list[dict[str, Any]]) -> str:
-    """Every side's time a view, how many times as long as ours it takes, and what we mean that to be."""
+    """Every side's time per view, its ratio to ours, and our target for it."""
     device, peers = found[0]["device"], {**found[0]["versions"], **found[0]["peers"]}
     named = ("torch", "lightly", "torchvision", "kornia", "albumentations", "pillow")
     lines = [

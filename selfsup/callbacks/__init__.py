@@ -1,1 +1,1 @@
-"""What watches a run."""
+"""Callbacks that watch a run."""

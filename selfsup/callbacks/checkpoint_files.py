@@ -1,7 +1,7 @@
 """A run's checkpoints on the disk: their names, which of them are intact, and reading one.
 
-They are torch's zip files. Each record in one has a CRC-32, so that a file which was cut short or
-changed is told without torch and without unpickling anything.
+They are torch's zip files. Each record has a CRC-32, so that truncated or altered files are detected without
+torch and without unpickling.
 """
 
 import errno
@@ -39,7 +39,7 @@ def damage(checkpoint: Path) -> str | None:
         with zipfile.ZipFile(checkpoint) as archive:
             records = archive.infolist()
             stored = all(record.compress_type == zipfile.ZIP_STORED for record in records)
-            # torch neither compresses records nor lets them overlap: what does is made to take long.
+            # torch neither compresses records nor lets them overlap: a file that does is built to take long.
             if not stored or sum(record.file_size for record in records) > checkpoint.stat().st_size:
                 return "its records are larger than the file"
             broken = archive.testzip()
@@ -71,34 +71,36 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"'{checkpoint}' is no checkpoint of ours and was not loaded ({reason})") from error
+        raise UsageError(
+            f"'{checkpoint}' is not a checkpoint of ours and was not loaded ({reason})"
+        ) from error
     if not isinstance(content, dict) or not {"loops", "callbacks", "state_dict"} <= content.keys():
-        raise UsageError(f"'{checkpoint}' is no checkpoint of a training run")
+        raise UsageError(f"'{checkpoint}' is not a checkpoint of a training run")
     return content
 
 
 def last_good(folder: Path) -> str:
-    """How to go on with a run that has to stop, as the end of a sentence."""
+    """How to continue a run that has to stop, as the end of a sentence."""
     found = checkpoints(folder)
     if not found:
-        return "there is no checkpoint yet to go on from"
-    return f"the last good checkpoint is {found[-1]}, go on with it by resume={folder}"
+        return "there is no checkpoint yet to continue from"
+    return f"the last good checkpoint is {found[-1]}, continue with resume={folder}"
 
 
 def gone(folder: Path) -> str:
-    """What is said of a run whose folder was taken away."""
+    """The message about a run whose folder was removed."""
     return (
-        f"'{folder}' is gone: it, or its config.yaml, was deleted or renamed while the run went on; put it "
-        "back, or name where it is now, with resume="
+        f"'{folder}' is gone: it or its config.yaml was deleted or renamed during the run; put it "
+        "back, or give its new path with resume="
     )
 
 
 def trouble(error: OSError, folder: Path, what: str = "") -> str:
-    """What the disk refuses to a run, and how to go on: a sentence.
+    """The message about a disk error in a run, and how to continue.
 
     Args:
         folder: the run's.
-        what: could not be written, if it is known.
+        what: what could not be written, if known.
     """
     if not os.path.lexists(folder / "config.yaml"):
         return gone(folder)
@@ -109,5 +111,5 @@ def trouble(error: OSError, folder: Path, what: str = "") -> str:
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         remedy = f"make '{folder}' writable again"
     else:
-        remedy = "see what is wrong with it"
+        remedy = "check the disk"
     return f"{refused}; {remedy}, {last_good(folder)}"

@@ -1,4 +1,4 @@
-"""Writing checkpoints beside the training, which waits for a copy in memory and not for the disk."""
+"""Writes checkpoints while training continues: it waits for a copy in memory, not for the disk."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class WholeFiles(TorchCheckpointIO):
     """Lightning's reading and writing of checkpoints, whole or not at all and without unpickling code.
 
     What is saved is copied at once, and written by a thread while training goes on: one checkpoint at a
-    time, so that there is one copy and the next waits for the last. Of a run's folder the newest stay.
+    time, so that there is one copy and the next waits for the last. The newest in a run's folder are kept.
 
     Args:
         keep: how many stay.
@@ -46,7 +46,7 @@ class WholeFiles(TorchCheckpointIO):
         return self.thread is not None and self.thread.is_alive()
 
     def wait(self) -> None:
-        """Until the checkpoint that is being written, if there is one, is on the disk.
+        """Wait until the checkpoint that is being written, if any, is on the disk.
 
         Raises:
             OSError: it could not be written; the disk is full, for instance. It is raised once.
@@ -76,7 +76,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: the disk is full, or refuses otherwise.
     """
-    path.parent.mkdir(exist_ok=True)  # not the run's folder, which somebody may have taken away
+    path.parent.mkdir(exist_ok=True)  # not the run's folder, which somebody may have removed
     with written_whole(path) as file:
         try:
             torch.save(content, file)

@@ -27,26 +27,26 @@ _NOTHING, _SAVE, _STOP = 0, 1, 2
 
 
 class Checkpoints(Checkpoint):
-    """Has ``checkpoints/step-<n>.ckpt`` written: by minutes, by steps, at the end and at a signal.
+    """Saves ``checkpoints/step-<n>.ckpt``: by minutes, by steps, at the end and at a signal.
 
     Lightning puts a callback of this type behind the others, so that a checkpoint holds their states
     as they are after its step. One is only written between optimizer steps: accumulated gradients are
     not part of it. Of an epoch's last step it is written when Lightning has counted the epoch.
 
-    One checkpoint is written at a time. Where the last one still is, those by minutes are put off, and all
-    others wait for it.
+    One checkpoint is written at a time. Until it is on the disk, checkpoints by minutes are put off and all
+    others wait.
 
     Args:
         folder: the run's.
         minutes: between the beginnings of two checkpoints.
         steps: also every so many optimizer steps; 0 for the minutes alone.
         files: the trainer's, which writes them.
-        signals: which are obeyed after the step they came in.
+        signals: obeyed after the step in which they came.
         begun: called by the first process when the first step of this start is made.
 
     Raises (while training):
-        RunStopped: a signal came; the disk is full; the weights are not finite. Of the first there is
-            a checkpoint, of the others the last good one stays.
+        RunStopped: a signal came; the disk is full; the weights are not finite. A signal leaves a new
+            checkpoint; the others leave the last good one.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Checkpoints(Checkpoint):
         self.ended = False
 
     def state_dict(self) -> dict[str, Any]:
-        """What has to be the same, or is told, when the run is resumed."""
+        """Facts checked on resume."""
         return self.facts
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -80,7 +80,7 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             remove_parts(self.folder / FOLDER)
             for path in checkpoints(self.folder):
-                if step_of(path) > self.step:  # damaged, or the run would go on from it
+                if step_of(path) > self.step:  # damaged, or the run would have resumed from it
                     path.unlink(missing_ok=True)
 
     def on_train_batch_end(
@@ -92,7 +92,7 @@ class Checkpoints(Checkpoint):
             self.begun()
         self.step = trainer.global_step
         if not self.files.busy:
-            self._wait()  # so that a failure is told at the next step, and not a minute later
+            self._wait()  # so that a failure is reported at the next step, and not a minute later
         what = self._what(trainer, pl_module)
         if trainer.is_last_batch:
             self.pending = what
@@ -138,7 +138,7 @@ class Checkpoints(Checkpoint):
         if what == _STOP:
             self._wait()
             raise self.signals.stopped(
-                f"; step {self.step} of {self.total} is saved, go on by resume={self.folder}"
+                f"; step {self.step} of {self.total} is saved, continue with resume={self.folder}"
             )
 
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -149,7 +149,7 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(checkpoint_path(self.folder, self.step))
 
     def _wait(self) -> None:
-        """Until the last checkpoint is on the disk."""
+        """Wait until the last checkpoint is on the disk."""
         try:
             self.files.wait()
         except OSError as error:

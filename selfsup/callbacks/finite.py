@@ -1,4 +1,4 @@
-"""Steps whose gradients are not finite: named, written down, skipped, and after a few the end of the run."""
+"""Steps whose gradients are not finite: reported, saved and skipped; too many of them end the run."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from selfsup.objectives.precision import finite_or_not
 from selfsup.terminal import say
 from selfsup.text import shown
 
-LARGEST = 32 * 2**20  # bytes of a batch that is written down
+LARGEST = 32 * 2**20  # bytes of a batch that is saved
 _NAMED = 5  # samples named in a sentence; the file has all
 
 
@@ -34,11 +34,11 @@ class Culprit(NamedTuple):
 class FiniteSteps(pl.Callback):
     """Looks at the gradients between the backward pass and the optimizer's step.
 
-    The gradients' norms and one bit that the host reads, for which it waits until a GPU has
-    finished the backward pass; everything else is only done when they are not finite. Then nothing
-    of the step is kept: not the gradients, not what the forward pass wrote into buffers, and no
-    teacher is averaged. The step still counts, so that schedules and the order of the data stay those
-    of any other run. Processes that share gradients do the same about them.
+    It computes the gradients' norms and one bit that the host reads, for which it waits until a GPU has
+    finished the backward pass; everything else is done only if they are not finite. Then the step is undone:
+    gradients and what the forward pass wrote into buffers are dropped, and no teacher is averaged. The step
+    still counts, so that schedules and the order of the data stay those of any other run. Processes that
+    share gradients do the same.
 
     A gradient scaler (``precision=16-mixed``) makes infinite gradients on purpose while it searches
     its scale; these it skips itself, and they are not counted as long as the loss is finite.
@@ -68,7 +68,7 @@ class FiniteSteps(pl.Callback):
         self.losses: list[Tensor] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Looking for them in all modules takes longer than what is done with them.
+        # Searching all modules for them takes longer than using them.
         self.parameters, self.buffers = list(pl_module.parameters()), list(pl_module.buffers())
         self.before = [buffer.clone() for buffer in self.buffers]
 
@@ -143,7 +143,7 @@ class FiniteSteps(pl.Callback):
 
 @torch.no_grad()
 def culprit(method: Any, batch: Mapping[str, Any], context: Callable[[], Any]) -> Culprit:
-    """What is not finite first when ``batch`` goes forward once more, or in the gradients there are.
+    """What is not finite first in another forward pass of ``batch``, or in the gradients there are.
 
     Args:
         method: in training, a :class:`selfsup.methods.base.Method`.

@@ -40,7 +40,7 @@ def _setting(steps: int, an_epoch: int, by_steps: bool) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as a person says it, in its two largest units.
+    """A time in its two largest units.
 
     >>> duration(41.2), duration(754), duration(7_500), duration(190_000)
     ('41 s', '13 min', '2 h 5 min', '2 days 5 h')

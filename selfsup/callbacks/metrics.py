@@ -1,4 +1,5 @@
-"""``metrics.csv``: a row every few steps without gaps or doubles across interruptions; loggers get it too."""
+"""``metrics.csv``: a row every few steps, without gaps or duplicates across interruptions; loggers get it
+too."""
 
 import math
 import os
@@ -49,7 +50,7 @@ class MetricsFile(pl.Callback):
         self.columns = list(rows[-1]) if rows else []
         if self.before is None and rows:
             self.before = _number(rows[-1].get("seconds", ""))
-        # Whole, so that a file elsewhere that is linked to this one stays as it is.
+        # Whole, so that a file that is linked to this one stays as it is.
         write_rows(self.path, self.columns, rows) if rows else self.path.unlink()
 
     def on_save_checkpoint(
@@ -85,7 +86,7 @@ class MetricsFile(pl.Callback):
 
 
 def _number(text: str) -> float:
-    """A number of seconds; 0 of what is none."""
+    """A number of seconds; 0 for anything else."""
     try:
         number = float(text)
     except ValueError:

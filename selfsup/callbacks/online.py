@@ -22,16 +22,16 @@ from selfsup.tables import rows_until, write_rows
 from selfsup.terminal import say
 
 BEST = "encoder-best"
-FEWEST = 3  # images, of which one is judged
+FEWEST = 3  # images: two to vote, one to judge
 
 
 class OnlineEvaluation(pl.Callback):
-    """Judges the encoder that would be handed over, on a fixed subset, with the code of the evaluation.
+    """Evaluates the encoder that would be saved, on a fixed subset, with the code of the evaluation.
 
     Training is not touched: the encoder runs in evaluation mode without gradients and is given back in its
     mode, and random generators are restored; with and without this callback the weights are the same to
-    the bit. Of the images, which are all of the training split, the labels of one part vote on those of the
-    other; the test split is not looked at. Several processes share the images.
+    the bit. All images are of the training split: the labels of one part vote on those of the other, and the
+    test split is not read. Several processes share the images.
 
     Args:
         source: the training split, of at least 3 images.
@@ -40,10 +40,10 @@ class OnlineEvaluation(pl.Callback):
         workers: processes that decode, for a source that decodes on demand.
         seed: of the subset.
         card: what is written into the best encoder's card.
-        console: on which each look prints a line.
+        console: prints one line per evaluation.
 
     Raises:
-        UsageError: settings that cannot be, or ``best`` needs labels that there are not.
+        UsageError: invalid settings, or ``best`` needs labels and there are none.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class OnlineEvaluation(pl.Callback):
         return True
 
     def _keep(self, encoder: Encoder, step: int, found: Mapping[str, float | None]) -> None:
-        """Write the encoder into its folder, so that at any moment there is a whole one."""
+        """Write the encoder into its folder, which holds a whole one at any moment."""
         kept, fresh, old = (self.folder / f"{BEST}{ending}" for ending in ("", ".new", ".old"))
         for left in (fresh, old):
             shutil.rmtree(left, ignore_errors=True)
@@ -164,7 +164,7 @@ class OnlineEvaluation(pl.Callback):
 def scores(bank: Features, queries: Features, k: int, temperature: float) -> dict[str, float | None]:
     """The scores by name; None where there is none.
 
-    ``knn``, the share of the queries whose label the nearest neighbours tell, only where there are labels.
+    ``knn``, the share of the queries whose label the nearest neighbours predict, only where there are labels.
     The others are of bank and queries together.
     """
     found: dict[str, float | None] = {}
@@ -179,5 +179,6 @@ def scores(bank: Features, queries: Features, k: int, temperature: float) -> dic
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a CSV file; rows of the same or later steps, which a resumed run comes by again, go."""
+    """Add a row to a CSV file; rows of the same or later steps, which a resumed run will write again, are
+    dropped."""
     write_rows(path, list(row), [*rows_until(path, row["step"] - 1), row])

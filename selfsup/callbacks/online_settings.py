@@ -6,12 +6,12 @@ from typing import Any
 from selfsup.errors import UsageError
 from selfsup.precision import require_precision
 
-# Scores of which more is better, so that they can choose an encoder.
+# Scores for which more is better, so that they can choose an encoder.
 SELECTING = ("knn", "rankme", "rankme-centred", "nesum", "participation-ratio", "stable-rank")
 
 
 def check_online(settings: Mapping[str, Any]) -> None:
-    """Raise a UsageError for a precision or a score that there is not."""
+    """Raise a UsageError for an unknown precision or score."""
     require_precision("online.precision", settings["precision"])
     if settings["best"] not in (None, "auto", *SELECTING):
         raise UsageError(
@@ -24,7 +24,7 @@ def selecting(best: str | None, labels: bool) -> str | None:
     """The name of the score that chooses the encoder that is kept.
 
     Raises:
-        UsageError: it needs labels that there are not.
+        UsageError: it needs labels, and there are none.
     """
     if best == "auto":
         return "knn" if labels else "rankme"

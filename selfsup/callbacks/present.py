@@ -11,9 +11,9 @@ from selfsup.errors import RunStopped
 
 
 class Present(pl.Callback):
-    """Ends a run whose folder was deleted or renamed, before another callback makes half of it again.
+    """Ends a run whose folder was deleted or renamed, before another callback writes into a new one.
 
-    First of the callbacks. It asks the file system for one name a step, some microseconds.
+    It is the first of the callbacks and looks up one name a step, which takes microseconds.
 
     Raises (while training):
         RunStopped: the folder or its configuration is gone.

@@ -1,4 +1,4 @@
-"""Progress on the terminal: share done, images a second, time left, loss and what else tells how it goes."""
+"""Progress on the terminal: share done, images a second, time left, loss and other metrics."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from selfsup.callbacks.length import duration, timed_at
 from selfsup.terminal import make_console, say
 
 _REFRESH = 200  # times in a run that the bar is redrawn
-_SCORES = {"knn": "kNN {:.1%}", "rankme": "RankMe {:.1f}"}  # that are shown of those known
+_SCORES = {"knn": "kNN {:.1%}", "rankme": "RankMe {:.1f}"}  # metrics shown at once
 
 
 class ProgressReport(pl.Callback):
@@ -79,7 +79,7 @@ class ProgressReport(pl.Callback):
             say(self.console, ", ".join([*line, f"{duration(left)} left"]))
 
     def _say_how_long(self, step: int) -> None:
-        """Once, when some steps have been timed and more than as many are left."""
+        """Print it once, when some steps have been timed and more than as many are left."""
         now, done = time.perf_counter(), step - self.first
         if step == self.warm:
             self.since = now
@@ -104,9 +104,9 @@ class ProgressReport(pl.Callback):
 
 
 def told(trainer: pl.Trainer, module: Any) -> list[str]:
-    """What is said of a step: loss, learning rate, newest scores, waiting, memory; only what is known.
+    """The line about a step: loss, learning rate, newest scores, waiting, memory, as far as known.
 
-    A score that was taken at another step is said to be of that step.
+    A score of another step is printed with its step.
     """
     seen = trainer.callback_metrics
     words = [f"loss {float(seen['loss']):.4g}"] if "loss" in seen else []
@@ -123,7 +123,7 @@ def newest_scores(trainer: pl.Trainer, module: Any) -> dict[str, tuple[int, floa
     """Step and value of the scores that are shown, by name.
 
     RankMe is the online evaluation's as soon as there is one, and the guard's until then: they are of
-    different images, and a line that took now one and now the other would jump.
+    different images, and a line that mixed them would jump.
     """
     found: dict[str, tuple[int, float]] = {}
     for guard in trainer.callbacks:  # type: ignore[attr-defined]

@@ -15,12 +15,12 @@ from selfsup.errors import REQUEUE, RunStopped
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
 SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-TOGETHER = 1.0  # seconds in which signals count as one: a launcher passes on what the whole group has got
-_INTERRUPTED = 130  # what a shell says of a command that was ended by Ctrl-C
+TOGETHER = 1.0  # seconds in which signals count as one: a launcher forwards what its whole group has received
+_INTERRUPTED = 130  # a shell's exit status for a command that Ctrl-C ended
 
 
 class _Interrupted(BaseException):
-    """What a signal raises wherever it comes; no decoder's ``except Exception`` may take it for a fault."""
+    """Raised by a signal; not an Exception, so that no decoder's ``except Exception`` catches it."""
 
 
 class StopSignals:
@@ -29,17 +29,17 @@ class StopSignals:
     While :meth:`waiting`, the first signal is only noted in ``received``, so that the step that is
     being made can be finished and written down.
 
-    Python runs a handler when the main thread comes back to Python, which it may never do: it waits for
-    another process in torch, for instance. So a thread listens, too. It ends the process at the second
-    signal and, while processes look for each other (:meth:`looking`), at the first.
+    Python runs a handler when the main thread returns to Python, which it may never do: in torch it may wait
+    for another process. So a thread listens, too. It ends the process at the second signal and, while
+    processes look for each other (:meth:`looking`), at the first.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
-        self.hint = "; nothing was begun"
+        self.hint = "; nothing was started"
         self._waits = False
         self.looks = False  # whether processes look for each other
-        self.ending = False  # whether the run's own end is under way, which waits for no other process
+        self.ending = False  # whether the run is ending, which waits for no other process
         self._first = 0.0
         self._limit: threading.Timer | None = None
 
@@ -70,7 +70,7 @@ class StopSignals:
             reader.close()
 
     def catch(self) -> None:
-        """Put the handlers in place; again after a library has put in its own."""
+        """Install the handlers; again after a library has installed its own."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 if not _ignored(number):
@@ -87,7 +87,7 @@ class StopSignals:
 
     @property
     def training(self) -> bool:
-        """Whether steps are made, and nothing asks to stop."""
+        """Whether steps are being made and no signal asks to stop."""
         return self._waits and not self.received and not self.ending
 
     def looking(self, minutes: float, where: str) -> None:
@@ -111,12 +111,12 @@ class StopSignals:
             self._limit.cancel()
 
     def leave(self, sentence: str, status: int = 1) -> None:
-        """End the process from a thread, with a sentence: the main one waits for what will not come."""
+        """End the process from a thread, with a sentence: the main thread waits in vain."""
         print(f"selfsup train: {sentence}", file=sys.stderr, flush=True)
         os._exit(status)
 
     def stopped(self, then: str) -> RunStopped:
-        """The exception of the signal that was received: ``then`` goes on with its sentence."""
+        """The exception of the signal that was received: ``then`` ends its sentence."""
         status = _INTERRUPTED if self.received == "SIGINT" else REQUEUE
         return RunStopped(f"stopped by {self.received or 'a signal to another process'}{then}", status)
 
@@ -148,12 +148,12 @@ class StopSignals:
 
 
 def _ignored(number: int) -> bool:
-    """Whether whoever started this process wants it to live on without its terminal, as ``nohup`` does."""
+    """Whether this process was started to outlive its terminal, as by ``nohup``."""
     return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN
 
 
 def _leave_the_terminal() -> None:
-    """Have what is printed go nowhere where the terminal is closed: writing to it fails."""
+    """Discard what is printed if the terminal is closed: writing to it fails."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         try:

@@ -1,4 +1,4 @@
-"""Images that could not be read: counted, named at the end, and too many of them stop the run."""
+"""Unreadable images: counted and listed; too many of them stop the run."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,14 +14,14 @@ EVERY = 50  # batches between two counts over all processes
 
 
 class SkippedImages(pl.Callback):
-    """Collects what the batches of all processes name as skipped, into ``skipped.csv``.
+    """Collects the skipped images of all processes' batches into ``skipped.csv``.
 
     Several processes put their lists together every 50 batches and at the end of an epoch, so that all of
     them stop at the same batch.
 
     Args:
         allowed: share of the data that may be unreadable; at least one image always may.
-        known: (name, reason) of what was found unreadable before the run.
+        known: (name, reason) of the images found unreadable before the run.
     """
 
     def __init__(

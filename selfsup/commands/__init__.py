@@ -17,34 +17,34 @@ from selfsup.processes import require_one_process
 from selfsup.runtime import prepare_process
 from selfsup.text import shown
 
-# What a disk refuses in the middle of a command, to be read or written, and what helps.
+# Disk errors in the middle of a command, and their remedies.
 _OF_THE_DISK = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room, or ask for a larger quota",
     errno.EROFS: "name a place that can be written to",
-    errno.EIO: "see whether the disk is well",
-    errno.EACCES: "see whose it is, or name another place",
-    errno.EPERM: "see whose it is, or name another place",
+    errno.EIO: "check the disk",
+    errno.EACCES: "check its permissions, or name another place",
+    errno.EPERM: "check its permissions, or name another place",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 COMMANDS = {
     "train": "learn an encoder from images without labels",
-    "views": "show what a training command would see of the images, as one picture",
+    "views": "show the images as a training command would see them, in one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
-    "report": "show what came of a run, or of several side by side, as one HTML file",
+    "report": "report on a run, or on several side by side, in one HTML file",
     "embed": "write the features of all images to a Parquet file",
-    "search": "find the images that are most like one",
+    "search": "find the images most similar to one",
     "export": "write an encoder for other programs: timm and the Hub, ONNX, TorchScript, torch.export",
 }
 _SHARED = ("train", "evaluate")  # commands that several processes of a launcher do together
-# Settings that a command's bare arguments, those without "=", are the values of.
+# The setting that takes a command's bare arguments, those without "=".
 _BARE = {"report": "runs"}
-# Whose versions decide what a run does.
+# Packages whose versions decide what a run does.
 _DEPENDENCIES = ("torch", "torchvision", "pytorch-lightning", "timm", "lightly", "hydra-core", "numpy")
 _ENDING = (
     "'selfsup COMMAND --help' lists a command's settings, --list what there is to choose from.",
-    "'source <(selfsup completion)' has bash and zsh complete them; --version says what is installed.",
+    "'source <(selfsup completion)' makes bash and zsh complete them; --version says what is installed.",
 )
 _CONFIGS = {"views": "views-command"}  # configs/views/ holds the view plans
 
@@ -136,7 +136,7 @@ def _say(text: str) -> None:
 
 
 def versions() -> str:
-    """What is installed, as a bug report needs it, read without importing any of it."""
+    """What is installed, for a bug report; nothing is imported for it."""
     import platform
     from importlib import metadata
 

@@ -1,9 +1,9 @@
-"""``selfsup completion``: a script that has bash and zsh complete commands, choices and settings."""
+"""``selfsup completion``: a script that makes bash and zsh complete commands, choices and settings."""
 
 from selfsup.commands import COMMANDS
 from selfsup.commands.help import words
 
-# Readline breaks words at "=", so what is before it is taken off the words that are offered.
+# Readline breaks words at "=", so the part before it is removed from the words on offer.
 _SCRIPT = """\
 [ -n "${{ZSH_VERSION-}}" ] && autoload -U +X compinit bashcompinit && compinit && bashcompinit
 _selfsup() {{

@@ -20,7 +20,7 @@ def run(config: Mapping[str, Any]) -> None:
         config: of ``configs/embed.yaml``, composed, resolved and checked for unknown keys.
 
     Raises:
-        UsageError: before any image is encoded, if something in the configuration cannot be.
+        UsageError: before any image is encoded, if the configuration is wrong.
     """
     name = check(config)
     out = Path(str(config["out"]))
@@ -48,7 +48,7 @@ def run(config: Mapping[str, Any]) -> None:
 
 
 def check(config: Mapping[str, Any]) -> str:
-    """Refuse what can be seen to be wrong without importing torch; gives the encoder's folder or name."""
+    """Refuse what is wrong without importing torch; returns the encoder's folder or name."""
     require_precision("precision", config["precision"])
     if config["data"]:
         require_range(config["data"])
@@ -63,7 +63,7 @@ def tell_decisions(source: Any) -> None:
 
 
 def tell_skipped(skipped: list[tuple[str, str]]) -> None:
-    """Name the first images that could not be read, and count the others."""
+    """List the first unreadable images, and count the others."""
     for name, reason in skipped[:10]:
         print(f"skipped '{shown(name)}': {shown(reason)}")
     if len(skipped) > 10:

@@ -1,4 +1,4 @@
-"""Which encoder is meant by the setting ``encoder`` of the commands that take one."""
+"""The setting ``encoder`` of the commands that take one."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from selfsup.processes import launched
 
 
 def find_encoder(name: str) -> str:
-    """The encoder's folder, or ``timm:NAME``; of a run's folder the encoder in it, which is printed.
+    """The encoder's folder, or ``timm:NAME``; for a run's folder the encoder in it, which is printed.
 
     Raises:
-        UsageError: there is no such encoder, with what was probably meant.
+        UsageError: there is no such encoder; the sentence suggests one.
     """
     if name.startswith("timm:"):
         require_timm_name(name.removeprefix("timm:"))
@@ -35,7 +35,7 @@ def _is_encoder(folder: Path) -> bool:
 
 
 def _meant(name: str, folder: Path) -> str | None:
-    """What was probably meant, if it is neither an encoder nor looks like a damaged one."""
+    """A suggestion, if it neither is an encoder nor looks like a damaged one."""
     if folder.is_file():
         run = next((each for each in folder.parents if _is_encoder(each / "encoder")), None)
         whole = folder.parent if _is_encoder(folder.parent) else run / "encoder" if run else None
@@ -46,7 +46,7 @@ def _meant(name: str, folder: Path) -> str | None:
         return None
     if (folder / "config.yaml").is_file():
         best = folder / "encoder-best"
-        instead = f"take encoder={best}" if _is_encoder(best) else f"finish it by train resume={name}"
+        instead = f"take encoder={best}" if _is_encoder(best) else f"finish it with train resume={name}"
         return f"'{name}' is a run that has left no encoder yet; {instead}"
     runs = sorted(each for each in folder.iterdir() if _is_encoder(each / "encoder"))
     if runs:

@@ -20,7 +20,7 @@ def run(config: Mapping[str, Any]) -> None:
         config: of ``configs/evaluate.yaml``, composed, resolved and checked for unknown keys.
 
     Raises:
-        UsageError: before any image is encoded, if something in the configuration cannot be.
+        UsageError: before any image is encoded, if the configuration is wrong.
     """
     out, named = config["out"], encoder_names(config["encoder"])
     data, sources = data_configs(config)
@@ -68,7 +68,7 @@ def run(config: Mapping[str, Any]) -> None:
                 print(f"Results are in {shown(write_results(results, out, name))}")
             except OSError as error:
                 raise RunStopped(
-                    f"the results could not be written ({error.strerror or error}) and are nowhere but above"
+                    f"the results could not be written ({error.strerror or error}), only printed above"
                 ) from error
 
 
@@ -98,7 +98,7 @@ def _short(name: str) -> str:
 
 
 def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The data's configuration under the name of what is judged on what, and those of bank and query.
+    """The data's configuration, named for the results, and the configurations of bank and query.
 
     Raises:
         UsageError: one of them names what is not there.

@@ -13,7 +13,7 @@ ENDINGS = {"timm": "-timm", "onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"
 
 
 def run(config: Mapping[str, Any]) -> None:
-    """Write ``config["encoder"]`` in ``config["format"]``, and say how far off its features are.
+    """Write ``config["encoder"]`` in ``config["format"]``, and print the largest difference of its features.
 
     Args:
         config: of ``configs/export.yaml``, composed, resolved and checked for unknown keys.

@@ -60,7 +60,7 @@ _GROUPS = {
 
 
 def choices(command: str) -> str:
-    """The text of ``selfsup COMMAND --list``: what a command's groups offer, each in a line."""
+    """The text of ``selfsup COMMAND --list``: the options of a command's groups, a line each."""
     parts = []
     for group in _GROUPS[command]:
         names = options(group)
@@ -101,13 +101,13 @@ def describe(command: str, overrides: list[str]) -> str:
             "",
             "method.*, backbone.*, data.*, views.* and trainer.* are set the same way, for instance",
         ]
-        parts += ["trainer.max_epochs=100 or method.optimizer.lr=5e-4; a misspelt name is told."]
+        parts += ["trainer.max_epochs=100 or method.optimizer.lr=5e-4; a misspelled name is reported."]
         parts += ["'selfsup train method=mae data=folder --help' lists those of these choices."]
     if command == "views":
         parts += [
             "",
-            "and all settings of 'selfsup train', so that its command can be tried: put views for train. All",
-            "are checked as training would; those that say nothing of the first batch change nothing.",
+            "and all settings of 'selfsup train': replace train by views in its command. All",
+            "are checked as in training; those that do not concern the first batch change nothing.",
         ]
     if overrides:
         parts += ["", f"all settings with {' '.join(overrides)}:", ""]

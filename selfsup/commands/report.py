@@ -1,4 +1,4 @@
-"""``selfsup report RUN [RUN ...]``: what came of runs, as one HTML file."""
+"""``selfsup report RUN [RUN ...]``: runs in one HTML file."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def run(config: Mapping[str, Any]) -> None:
         config: of ``configs/report.yaml``, composed, resolved and checked for unknown keys.
 
     Raises:
-        UsageError: before torch is imported, if a run is not there or the file is.
+        UsageError: before torch is imported, if a run does not exist or the file does.
     """
     for folder in config["runs"]:
         if not Path(str(folder)).is_dir():

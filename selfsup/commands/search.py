@@ -1,4 +1,4 @@
-"""``selfsup search encoder=PATH data=NAME query=FILE``: the images that are most like one."""
+"""``selfsup search encoder=PATH data=NAME query=FILE``: the images most similar to one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ def run(config: Mapping[str, Any]) -> None:
         config: of ``configs/search.yaml``, composed, resolved and checked for unknown keys.
 
     Raises:
-        UsageError: before any image is encoded, if something in the configuration cannot be.
+        UsageError: before any image is encoded, if the configuration is wrong.
     """
     features, query = config["features"], Path(str(config["query"])).expanduser()
     name = check(config if features is None else {**config, "data": {}})

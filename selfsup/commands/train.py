@@ -36,12 +36,12 @@ def run(config: dict[str, Any]) -> None:
 
 
 def check(config: dict[str, Any]) -> None:
-    """Refuse what can be seen to be wrong without importing torch."""
+    """Refuse what is wrong without importing torch."""
     method, trainer = config["method"], config["trainer"]
     require_paths(config["data"])
     require_range(config["data"])
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
-        raise UsageError("set trainer.max_epochs or trainer.max_steps above 0: the run has no length")
+        raise UsageError("set trainer.max_epochs or trainer.max_steps above 0")
     for group, name in (("optimizer", "name"), ("schedule", "schedule")):
         if (chosen := method["optimizer"][name]) not in options(group):
             raise UsageError(f"no {group} '{chosen}'{near(chosen, options(group))}")
@@ -55,7 +55,7 @@ def check(config: dict[str, Any]) -> None:
             "take backbone=vit_mini, vit_tiny, vit_small or vit_base"
         )
     losses = {f"method={method['name']}": method}
-    losses |= {f"auxiliary={name}": settings for name, settings in (config.get("auxiliary") or {}).items()}
+    losses |= {f"auxiliary={name}": settings for name, settings in config["auxiliary"].items()}
     for name, settings in losses.items():
         if "whole_batch" in settings["requires"] and trainer["accumulate_grad_batches"] > 1:
             raise UsageError(

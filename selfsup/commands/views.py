@@ -17,12 +17,12 @@ def run(config: dict[str, Any]) -> None:
     """Write the sheet and print where it is.
 
     Args:
-        config: of ``configs/views-command.yaml``: all settings of ``train``, of which ``out`` is the sheet's,
-            and two of its own.
+        config: of ``configs/views-command.yaml``: all settings of ``train``, with ``out`` for the sheet, and
+            two further ones.
 
     Raises:
-        UsageError: where training would raise it, but for a batch larger than the data; or where the file
-            exists or cannot be.
+        UsageError: where training would raise it, except for a batch larger than the data; or if the file
+            exists or cannot be made.
     """
     for key in ("resume", "from"):
         if config[key]:
@@ -92,7 +92,7 @@ def target(config: dict[str, Any]) -> Path:
     path = Path() if config["out"] is None else Path(str(config["out"])).expanduser()
     if path.suffix.lower() != ".png":
         if not path.is_dir():
-            raise UsageError(f"out='{path}' is no folder; a contact sheet is a PNG: let its name end in .png")
+            raise UsageError(f"out='{path}' is not a folder; for a contact sheet, end the name in .png")
         return next(
             each for each in _candidates(path, config) if config["overwrite"] or not os.path.lexists(each)
         )

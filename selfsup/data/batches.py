@@ -1,4 +1,4 @@
-"""Batches of a source, and the DataLoader that hands them over."""
+"""Batches of a source, and their DataLoader."""
 
 import time
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from selfsup.data.workers import begin_worker
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
 
-OTHERS = 16  # images that are tried where none of a batch can be read
-FEW_SHARDS = 32  # below which shards in random order would leave too much as it was
+OTHERS = 16  # images tried if none of a batch can be read
+FEW_SHARDS = 32  # below which shards in random order would shuffle too little
 
 
 class Batches(Dataset[dict[str, Any] | UsageError]):
@@ -23,8 +23,8 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
     Of a source in memory the batch holds whole images, uint8 ``(N, 3, H, W)``, on ``device``. Of files it
     holds crops, one uint8 ``(N, 3, size, size)`` a view, and ``size``, the images' heights and widths
     ``(N, 2)``: each image is decoded once for all its views.
-    The place of an image that cannot be read is taken by another one of the batch, or of the data where
-    the batch has none, so that every process has as many; ``skipped`` names it.
+    An unreadable image is replaced by another one of the batch, or of the data if the batch has none, so
+    that every process has as many; ``skipped`` names it.
     """
 
     def __init__(self, source: Any, plan: ViewPlan, device: torch.device | None = None) -> None:
@@ -36,7 +36,8 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
             self.labels = None if self.labels is None else self.labels.to(device)
 
     def __getitem__(self, key: Key) -> dict[str, Any] | UsageError:
-        """The batch, or what makes it impossible: an exception raised in a worker arrives as a traceback."""
+        """The batch, or the error that prevents it: an exception raised in a worker would arrive as a
+        traceback."""
         epoch, indices = key
         if self.images is not None:
             index = torch.tensor(indices, device=self.device)
@@ -73,10 +74,10 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
 
 
 class TrainingLoader(DataLoader[Any]):
-    """A DataLoader that raises what a worker could only hand over.
+    """A DataLoader that re-raises errors returned by workers.
 
     Attributes:
-        waited: seconds that were spent in waiting for batches.
+        waited: seconds spent waiting for batches.
     """
 
     waited = 0.0

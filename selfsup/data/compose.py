@@ -98,7 +98,7 @@ def mixed_counts(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
 
 
 def shuffled(n: int, seed: int = 0) -> Tensor:
-    """The positions 0..n-1 in an order that depends on nothing but (n, seed), on every machine and release.
+    """The positions 0..n-1 in an order that depends only on (n, seed), on every machine and release.
 
     Positions are sorted by SplitMix64 (Steele, Lea and Flood 2014) of their number, so that another
     position added at the end moves none of the others past each other.
@@ -111,7 +111,7 @@ def shuffled(n: int, seed: int = 0) -> Tensor:
 
 
 def _repeated(n: int, count: int) -> Tensor:
-    """``count`` of the positions 0..n-1, each as often as any other, or once more."""
+    """``count`` of the positions 0..n-1, whose numbers of occurrences differ by at most one."""
     return torch.cat([torch.arange(n).repeat(count // n), shuffled(n)[: count % n]])
 
 

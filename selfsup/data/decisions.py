@@ -9,7 +9,7 @@ from selfsup.text import as_text, shown
 
 @dataclass
 class Decisions:
-    """What a source made of the files it was given.
+    """How a source interpreted its files.
 
     Attributes:
         splits: where training and test images come from, a sentence.
@@ -69,7 +69,7 @@ def joined(parts: Sequence[Decisions], names: Sequence[str]) -> Decisions:
 
 
 def decisions_of(content: Mapping[str, Any]) -> Decisions:
-    """The decisions in what :meth:`Decisions.as_json` gave, of a file that may be a stranger's.
+    """The decisions in what :meth:`Decisions.as_json` gave, read from an untrusted file.
 
     Raises:
         ValueError: a part is of another type.
@@ -79,7 +79,7 @@ def decisions_of(content: Mapping[str, Any]) -> Decisions:
     for name, value in asdict(empty).items():
         given = parts[name]
         if not isinstance(given, type(value)):
-            raise ValueError(f"{name} is no {type(value).__name__}")
+            raise ValueError(f"{name} is not a {type(value).__name__}")
         if isinstance(given, dict) and not all(isinstance(count, int) for count in given.values()):
-            raise ValueError(f"{name} holds something else than counts")
+            raise ValueError(f"{name} holds something other than counts")
     return Decisions(**parts)

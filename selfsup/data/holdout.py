@@ -18,7 +18,7 @@ def held_out_count(n: int, fraction: float) -> int:
 
 
 def hold_out(keys: Sequence[str] | np.ndarray, labels: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """Split images into training and test indices, by nothing but a hash of their keys.
+    """Split images into training and test indices, by a hash of their keys alone.
 
     The images of a class are ranked by hash and the first of them held out, so an image that is added or
     removed later moves at most a few others across. With labels each class gives its share of `count` (by
@@ -64,7 +64,7 @@ def _shares(sizes: list[int], count: int) -> list[int]:
     left = min(count, sum(room)) - sum(shares)
     order = sorted(range(len(sizes)), key=lambda c: (shares[c] - exact[c], c))
     while left > 0:
-        # One more for each that has room, in this order, is one more for the largest remainder, and the next.
+        # One more for each with room, in this order: for the largest remainder, then for the next.
         for c in [c for c in order if shares[c] < room[c]][:left]:
             shares[c] += 1
             left -= 1

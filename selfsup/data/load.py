@@ -22,15 +22,15 @@ FEW = 16  # images that show whether a range fits
 def load_data(config: Mapping[str, Any], *, as_before: bool = False) -> tuple[Source, Source]:
     """The (train, test) sources of a data configuration (`configs/data/*.yaml`, resolved).
 
-    `config["source"]` names a function in `_target_`; its other keys are the arguments. Of the splits that it
-    returns, those are taken that `config` chooses (`selfsup.data.select.choose`), and decoded into memory if
-    all are small and of one size, unless `config["in_memory"]` is False. Up to 200 evenly spaced images of
+    `config["source"]` names a function in `_target_`; its other keys are the arguments. `config` chooses
+    among the splits that it returns (`selfsup.data.select.choose`); they are decoded into memory if all
+    images are small and of one size, unless `config["in_memory"]` is False. Up to 200 evenly spaced images of
     each are tried, and what is found is written into the sources' decisions. Their `range` is
     `config["range"]`, or what was measured for "auto".
 
     Args:
-        as_before: whether the images belong to a run that has begun, which goes on reading them as it did,
-            even where their values use a small part of their type's range.
+        as_before: whether the images belong to a run that has begun, which continues to read them as before,
+            even if their values use a small part of their type's range.
 
     Raises:
         UsageError: if the source refuses its arguments, if more than one image and more than the share
@@ -92,13 +92,13 @@ def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
     found = function(**arguments)
     if isinstance(found, Mapping):
         return _settled(*choose(found, config))
-    # A source that takes files as its train and test has used these settings up, but for the slices.
+    # A source that takes files as its train and test has used these settings, except for the slices.
     taken = {split: split + slices.get(split, "") for split in ("train", "test") if split in arguments}
     return _settled(*choose(dict(zip(("train", "test"), found, strict=True)), {**config, **taken}))
 
 
 def _settled(train: Source, test: Source) -> tuple[Source, Source]:
-    """Both with the same decisions, complete with what holds of any source."""
+    """Both with the same decisions, and those common to all sources."""
     decided = train.decisions = replace(train.decisions)
     counts = f"{len(train)} images to learn from, {len(test)} to test on"
     decided.splits = f"{decided.splits}; {counts}" if decided.splits else counts
@@ -123,7 +123,7 @@ def _counts(source: Source) -> dict[str, int]:
 
 
 def _check_readable(source: Source, tries: Tried, split: str, share: float) -> None:
-    """Refuse a source of which more than `share`, and more than one image, cannot be read."""
+    """Refuse a source if more than `share` of its images, and more than one, cannot be read."""
     bad = list(source.skipped)
     tried = len(source) + len(bad)
     if source.images is None:
@@ -142,5 +142,5 @@ def _check_readable(source: Source, tries: Tried, split: str, share: float) -> N
         enough = math.ceil(100 * len(bad) / tried) / 100
         raise UsageError(
             f"{len(bad)} of {tried} {split} images tried cannot be read, the first {name!r}: {reason}; "
-            f"mend or remove them, or allow more with data.max_unreadable={enough}"
+            f"repair or remove them, or allow more with data.max_unreadable={enough}"
         )

@@ -1,8 +1,8 @@
-"""The order of the samples: a pure function of (seed, epoch, batches seen), so that nothing need be saved.
+"""The order of the samples: a pure function of (seed, epoch, batches seen), so that nothing has to be saved.
 
-A run goes on in the middle of an epoch from the number of batches it has seen, every process knows its own
-slice without talking to the others, and no permutation is ever written down: the memory is that of the
-batches worked out ahead, 65,536 samples, for any number of samples.
+A run resumes in the middle of an epoch from the number of batches it has seen, every process knows its own
+slice without communication, and no permutation is ever stored: memory is that of the batches computed ahead,
+65,536 samples, for any number of samples.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from selfsup.views.draws import uniform
 
 Key = tuple[int, list[int]]
 
-ROUNDS = 16  # with which even the 120 permutations of five samples come up equally often
-AHEAD = 2**16  # samples whose places are worked out at once
+ROUNDS = 16  # enough for even the 120 permutations of five samples to occur equally often
+AHEAD = 2**16  # samples whose places are computed together
 WINDOW = 256  # samples that lie side by side in a shard and are shuffled among themselves
 
 _ODD = -0x61C8864680B583EB  # 2**64 over the golden ratio, as a signed word
@@ -38,7 +38,7 @@ def shuffled(position: Tensor, n: Tensor | int, seed: int, epoch: int, lane: Ten
     >>> shuffled(torch.arange(10), 10, seed=0, epoch=0).sort().values.tolist() == list(range(10))
     True
     """
-    # One draw of the views' generator for the key; views are numbered from 0, so it is none of theirs.
+    # One draw of the views' generator for the key; views are numbered from 0, so no view has this draw.
     draws = uniform(seed, epoch, torch.zeros(1, dtype=torch.int64), -1, 2)[0].double()
     key = torch.as_tensor(lane) * _ODD + (draws * 2.0**24).long() @ torch.tensor([2**24, 1])
     n, key = (torch.as_tensor(value).expand_as(position) for value in (n, _mixed(key)))
@@ -151,7 +151,7 @@ class ShardOrder(EpochOrder):
         inside = (length - window * WINDOW).clamp(max=WINDOW)
         lane = 1 + row * (length // WINDOW + 1) + window
         batch = window * WINDOW + shuffled(batch % WINDOW, inside, self.seed, epoch, lane)
-        # The sequence starts anywhere, lest the same samples be left over in every epoch.
+        # The sequence starts anywhere, so that every epoch leaves out other samples.
         start = shuffled(torch.zeros(1, dtype=torch.int64), self.samples, self.seed, epoch)
         position = (start + row * length + batch) % self.samples
 

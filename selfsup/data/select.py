@@ -1,4 +1,4 @@
-"""What to take of a source's splits: slices, sums, lists, balanced and long-tailed subsets."""
+"""Selections of a source's splits: slices, sums, lists, balanced and long-tailed subsets."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,7 +74,7 @@ def balanced(labels: Tensor, count: int, classes: list[str] | None = None, seed:
     sizes = labels.bincount()
     present = sizes.nonzero().flatten()
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise UsageError(f"data.per_class is a whole number above 0, not {count}")
+        raise UsageError(f"data.per_class must be a whole number above 0, not {count}")
     least = present[sizes[present].argmin()]
     if sizes[least] < count:
         name = repr(classes[least]) if classes is not None else int(least)
@@ -104,11 +104,11 @@ def long_tailed(labels: Tensor, imbalance: float, seed: int = 0) -> Tensor:
     tensor([100,  10,   1])
     """
     if isinstance(imbalance, bool) or not isinstance(imbalance, int | float) or not 1 <= imbalance < np.inf:
-        raise UsageError(f"data.imbalance is a number of at least 1, such as 100, not {imbalance}")
+        raise UsageError(f"data.imbalance must be a number of at least 1, such as 100, not {imbalance}")
     sizes = labels.bincount()
     profile = float(imbalance) ** (-torch.arange(len(sizes)).double() / max(len(sizes) - 1, 1))
     n = float((sizes / profile).min())
-    # A hair above, or rounding errors of the power would take an image from an exact product.
+    # Slightly above, or rounding errors of the power would remove an image from an exact product.
     wanted = (n * profile * (1 + 1e-12)).long()
     if (wanted < 1).any():
         raise UsageError(
@@ -124,10 +124,10 @@ def listed(source: Source, file: str) -> Tensor:
 
     Args:
         file: ``.npy`` of integers, or text with one position, or one image's name, a line. A name may be the
-            end of a longer one, from a slash on: ``cat/7.jpg`` means ``my/images/cat/7.jpg``.
+            end of a longer one after a slash: ``cat/7.jpg`` means ``my/images/cat/7.jpg``.
 
     Raises:
-        UsageError: if there is no such file, or an entry means no image, several, or one that was listed.
+        UsageError: if there is no such file, or an entry means no image, several, or one listed before.
     """
     entries = _entries(Path(file).expanduser(), file)
     if not len(entries):

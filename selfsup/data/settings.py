@@ -27,9 +27,9 @@ _OF_MIXTURES = (
 
 
 def require_paths(data: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless a data configuration names files that are there, and splits that can be read.
+    """Raise a UsageError unless a data configuration names existing files and valid splits.
 
-    A pattern (``train-*.parquet``) and the root of a data set that is to be downloaded need not be there.
+    A pattern (``train-*.parquet``) and the root of a data set to be downloaded need not exist.
     """
     for key in _PATHS:
         value = data.get(key)
@@ -38,7 +38,7 @@ def require_paths(data: Mapping[str, Any]) -> None:
         path, end = path_and_slice(str(value))
         if key in ("train", "test") and looks_like_splits(path):
             parse_splits(path, f"data.{key}")
-            continue  # should it be the name of a file after all, the source looks for it
+            continue  # if it is the name of a file after all, the source looks for it
         parse_splits(f"{key}{end}", f"data.{key}")
         if any(mark in path for mark in "*?[{"):
             continue
@@ -51,7 +51,7 @@ def require_paths(data: Mapping[str, Any]) -> None:
 def data_config(name: str, settings: Any) -> dict[str, Any]:
     """The configuration of a mixture's source: that of ``data=NAME`` with other settings.
 
-    Two sources of one kind have names of their own, and the kind in ``data``.
+    Two sources of one kind have different names, and the kind in ``data``.
 
     Raises:
         UsageError: if there is no such data, or no such setting of a source.
@@ -73,7 +73,7 @@ def other_data(where: str, settings: Mapping[str, Any], kind: str) -> dict[str, 
     """The configuration that ``settings`` make of ``data=KIND``, or of the kind in their ``data``.
 
     Raises:
-        UsageError: which begins with ``where``, if there is no such data, or no such setting of it.
+        UsageError: beginning with ``where``, if there is no such data, or no such setting of it.
 
     >>> other_data("bank", {"data": "digits", "train": "train[:50%]"}, "folder")["name"]
     'digits'
@@ -103,7 +103,7 @@ def range_of(setting: Any, where: str = "data.range") -> tuple[float, float] | s
     """A range as a configuration gives it: two numbers, "auto", or None.
 
     Raises:
-        UsageError: it is none of these, or not from low to high.
+        UsageError: it is something else, or not from low to high.
 
     >>> range_of([0, 4095])
     (0, 4095)
@@ -113,10 +113,10 @@ def range_of(setting: Any, where: str = "data.range") -> tuple[float, float] | s
     pair = tuple(setting) if isinstance(setting, list | tuple) else ()
     numbers = [each for each in pair if isinstance(each, int | float) and not isinstance(each, bool)]
     if len(pair) != 2 or len(numbers) != 2 or not all(-_LARGEST <= each <= _LARGEST for each in numbers):
-        raise UsageError(f"{where} is two numbers such as [0,4095], auto, or null, not {setting}")
+        raise UsageError(f"{where} must be two numbers such as [0,4095], auto, or null, not {setting}")
     low, high = numbers
     if not low < high:
-        raise UsageError(f"{where} goes from low to high, such as [0,4095], and not from {low} to {high}")
+        raise UsageError(f"{where} must go from low to high, such as [0,4095], not from {low} to {high}")
     return low, high
 
 

@@ -24,8 +24,8 @@ class Slice:
     def bounds(self, n: int) -> tuple[int, int]:
         """First position and the one after the last, of a split of n images.
 
-        A percentage means the nearest position, so that ``[:p%]`` and ``[p%:]`` part the images at one place.
-        As in a Python slice, negative positions count from the end, and those past it mean the end.
+        A percentage means the nearest position, so that ``[:p%]`` and ``[p%:]`` split the images at one
+        place. As in a Python slice, negative positions count from the end, and those past it mean the end.
 
         >>> Slice("train", "", "90%").bounds(15), Slice("train", "-3", "").bounds(15)
         ((0, 14), (12, 15))
@@ -40,10 +40,10 @@ def parse_splits(text: str, setting: str = "data.train") -> list[Slice]:
 
     Args:
         text: as in the module's docstring.
-        setting: where it was written, for the sentence about a mistake.
+        setting: its setting, for error messages.
 
     Raises:
-        UsageError: if it is no such expression.
+        UsageError: if it is not such an expression.
 
     >>> parse_splits("train[:90%]+test")
     [Slice(split='train', start='', stop='90%'), Slice(split='test', start='', stop='')]
@@ -52,7 +52,7 @@ def parse_splits(text: str, setting: str = "data.train") -> list[Slice]:
     for part in str(text).split("+"):
         match = _PART.fullmatch(part)
         if match is None:
-            raise UsageError(f"{setting} cannot be '{text}'; {_EXAMPLES}")
+            raise UsageError(f"{setting} must not be '{text}'; {_EXAMPLES}")
         parts.append(_slice(match[1], match[2], f"{setting}={text}"))
     return parts
 
@@ -88,7 +88,7 @@ def _slice(split: str, inside: str | None, written: str) -> Slice:
 
 def _position(end: str, n: int) -> int:
     if end.endswith("%"):
-        # Half up; Python's round would send two halves to different sides.
+        # Half up; Python's round would round two halves to different sides.
         return int(float(end[:-1]) * n / 100 + 0.5)
     position = int(end)
     return min(max(position + n if position < 0 else position, 0), n)

@@ -15,13 +15,13 @@ from selfsup.data.readers.values import Range, byte_table
 
 __all__ = ["ImageArray", "ImageFiles", "Items", "Source", "UnreadableImage", "in_memory", "ranged", "subset"]
 
-SMALL = 256  # pixels a side up to which images of one size are kept decoded
+SMALL = 256  # largest side, in pixels, of images of one size that are kept decoded
 MEMORY = 10**9  # bytes that the decoded images of one source may take
 PROBES = 16  # images that have to be small and of one size before all are decoded
 
 
 class Items(Protocol):
-    """What can be counted and looked up by position; less than a `Sequence` asks for."""
+    """Items with a length, looked up by position; less than a `Sequence` requires."""
 
     def __len__(self) -> int: ...
 
@@ -35,7 +35,7 @@ class ImageArray:
         images: uint8 (N, 3, H, W).
         labels: int64 (N,) in 0..C-1, or None.
         classes: the C names of the classes, or None.
-        names: what a person calls each image.
+        names: display names.
         skipped: (name, reason) of the images left out because they could not be read.
 
     Attributes:
@@ -76,14 +76,14 @@ class ImageArray:
 
 
 class ImageFiles:
-    """Encoded images, decoded one at a time when asked for; can be pickled for the workers of a DataLoader.
+    """Encoded images, decoded one at a time on demand; can be pickled for the workers of a DataLoader.
 
     Args:
         files: N paths, encoded images, or images as numbers (3, H, W) or (1, H, W); any sequence, so that
-            they can be read or made when asked for.
+            they can be read or made on demand.
         labels: int64 (N,) in 0..C-1, or None.
         classes: the C names of the classes, or None.
-        names: what a person calls each image; the paths if None.
+        names: display names; the paths if None.
 
     Attributes:
         range: the stored values that become black and white (`readers.decode.Picture`), None for those
@@ -145,7 +145,7 @@ Source = ImageArray | ImageFiles
 
 
 class Picked:
-    """The items at given positions, looked up when asked for."""
+    """The items at given positions, looked up on demand."""
 
     items: Items
     rows: Tensor
@@ -164,7 +164,7 @@ class Picked:
 
 
 class Names:
-    """What the images of a source are called."""
+    """The display names of a source's images."""
 
     def __init__(self, source: Source):
         self.source = source
@@ -220,8 +220,8 @@ def ranged(source: Source, range: Range | None) -> Source:
 def in_memory(source: Source) -> Source:
     """`source` decoded into an `ImageArray` if its images have one small size and fit, else as it is.
 
-    A few images spread over the source are looked at first. Images that cannot be read are left out of the
-    array and named in its `skipped`.
+    A few images spread over the source are tried first. Unreadable images are left out of the array and
+    listed in its `skipped`.
     """
     shape = None if isinstance(source, ImageArray) else _small_shape(source)
     if shape is None:
@@ -229,7 +229,7 @@ def in_memory(source: Source) -> Source:
     images = torch.empty((len(source), *shape), dtype=torch.uint8)
     kept: list[int] = []
     skipped = list(source.skipped)
-    # One thread: at these sizes PIL's work under the interpreter lock dominates, and threads made it slower.
+    # One thread: at these sizes PIL's work under the interpreter lock dominates, and threads were slower.
     for i in range(len(source)):
         try:
             image = source[i]
@@ -249,7 +249,7 @@ def in_memory(source: Source) -> Source:
 
 
 def _small_shape(source: ImageFiles) -> torch.Size | None:
-    """The one shape of a few images, if it is small enough for as many as there are to fit in memory."""
+    """The common shape of a few images, if all images fit in memory."""
     shapes = set()
     for i in torch.linspace(0, len(source) - 1, min(PROBES, len(source))).round().long().tolist():
         try:
@@ -258,7 +258,7 @@ def _small_shape(source: ImageFiles) -> torch.Size | None:
                 return None
             shapes.add(picture.pixels().shape)
         except UnreadableImage:
-            continue  # counted by whoever reads all images
+            continue  # counted when all images are read
     if len(shapes) != 1:
         return None
     shape = shapes.pop()

@@ -10,7 +10,7 @@ class Splits(Mapping[str, Source]):
     """Named splits, each read when it is first asked for.
 
     Args:
-        readers: functions without arguments; one that stands under two names is called once.
+        readers: functions without arguments; one with two names is called once.
     """
 
     def __init__(self, readers: Mapping[str, Callable[[], Source]]):
@@ -21,7 +21,7 @@ class Splits(Mapping[str, Source]):
         return self._readers[name]()
 
     def __contains__(self, name: object) -> bool:
-        return name in self._readers  # Mapping would read the split to find out
+        return name in self._readers  # Mapping would read the split to answer
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._readers)

@@ -1,4 +1,4 @@
-"""A few images of a source, tried before anything starts: can they be read, and what values do they have?"""
+"""A few images of a source, tried before anything starts: whether they can be read, and their values."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from selfsup.data.source import Source
 from selfsup.errors import UsageError
 
 PROBES = 200
-SHRINK = 8  # how much smaller images that are only tried may come out: a huge one then takes little memory
+SHRINK = 8  # the factor by which tried images may be shrunk: a huge one then takes little memory
 
 
 @dataclass
 class Tried:
-    """What evenly spaced images of a source told.
+    """What was found in evenly spaced images of a source.
 
     Attributes:
-        source: they are of.
+        source: that they are from.
         count: how many there were.
         bad: (name, reason) of those that cannot be read.
-        without_range: those that can be read as soon as a range is set.
+        without_range: those that can be read once a range is set.
         tally: their values.
-        bands, pages: how many have bands that are not used, or more than one page, by what they have.
-        shrunk: positions of those that came out smaller, whose values are means.
+        bands, pages: how many have unused bands, or more than one page, by kind.
+        shrunk: positions of those that were shrunk, whose values are means.
     """
 
     source: Source
@@ -76,16 +76,16 @@ def _try(tried: Tried, i: int, shrink: float) -> None:
 
 
 def settle(setting: Range | str | None, tried: Sequence[Tried], as_before: bool = False) -> Range | None:
-    """The range that a data set is read with.
+    """The range with which a data set is read.
 
     Args:
         setting: as `selfsup.data.readers.values.range_of` gives it; "auto" measures it on the first source.
         tried: without a range; of "auto" with no image shrunk.
-        as_before: whether to go on reading what was read before, whatever its values are.
+        as_before: whether to read on as before, whatever the values are.
 
     Raises:
         UsageError: no range is set and the values use a small part of their type's, or one is set and they
-            are outside of it, or there is nothing to measure.
+            are outside it, or nothing can be measured.
     """
     whole = Tally()
     for each in tried:
@@ -101,7 +101,7 @@ def settle(setting: Range | str | None, tried: Sequence[Tried], as_before: bool 
     assert not isinstance(setting, str)
     problem = whole.problem() if setting is None else whole.outside(setting)
     for each in tried if problem and setting is None else []:
-        for i in each.shrunk:  # of which means have been seen, and single pixels reach further
+        for i in each.shrunk:  # only means have been seen, and single pixels reach further
             if problem:
                 again = Tried(each.source)
                 _try(again, i, 1)
@@ -126,7 +126,7 @@ def describe(tried: Sequence[Tried], range: Range | None, auto: bool) -> None:
         decided.bands = "; ".join(_have(number, count, what) for what, number in bands.items())
         if pages:
             what = next(iter(pages)) if len(pages) == 1 else "several pages or frames"
-            decided.pages = _have(pages.total(), count, f"{what}, of which the first is used")
+            decided.pages = _have(pages.total(), count, f"{what} (the first is used)")
 
 
 def _have(number: int, count: int, what: str) -> str:

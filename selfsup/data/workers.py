@@ -1,8 +1,8 @@
-"""The processes that load images: how many, what they leave alone, what is said if one is lost."""
+"""The processes that load images: their number, their set-up, and the message if one is lost."""
 
 import atexit
 import gc
-import multiprocessing.util  # whose own end of a program comes after ours then
+import multiprocessing.util  # imported first, so that its exit handler runs after ours
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from typing import Any
 from selfsup.errors import RunStopped
 from selfsup.processes import launched
 
-MOST = 16  # a process; more wait for the disk, or for the one that takes their batches
+MOST = 16  # per training process; more would wait for the disk, or for the training
 
 
 def worker_count(setting: int | str, source: Any, processes: int = 1) -> int:
@@ -37,19 +37,18 @@ def _own_cores(processes: int) -> int:
 
 
 def begin_worker(worker: int = 0) -> None:
-    """What a process that loads images does first; for ``worker_init_fn``.
+    """Set up a process that loads images; for ``worker_init_fn``.
 
-    It leaves signals to the process that it works for, and its collections of garbage to what it made itself.
-
-    A terminal, a scheduler and a service manager send signals to all processes of a group. A worker that died
-    of one would take along the step that the training wants to finish and save. It still ends when it is not
-    needed any more, and when the process that it works for is gone.
+    It ignores signals, and its garbage collector skips its parent's objects. A terminal, a scheduler and a
+    service manager send signals to all processes of a group. A worker that died of one would end the step
+    that the training has to finish and save. It still ends when it is no longer needed, and when its parent
+    is gone.
 
     A forked process shares its parent's memory until one of them writes there, and a collection writes to
     every object: the first full one, which may come in the middle of an epoch, would copy all that the
     parent's imports made, over 100 MB in each process.
     """
-    signal.set_wakeup_fd(-1)  # the training's, which would take a worker's signal for its own
+    signal.set_wakeup_fd(-1)  # the training's handler, which would treat a worker's signal as its own
     for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -58,15 +57,15 @@ def begin_worker(worker: int = 0) -> None:
 
 @atexit.register
 def _end_workers() -> None:
-    """Those that are still at it when a program ends: multiprocessing would wait for them."""
+    """Workers that are still running when a program ends: multiprocessing would wait for them."""
     for worker in multiprocessing.active_children():
         if worker.daemon:
             worker.kill()
 
 
 @contextmanager
-def loss_of_a_worker_told(how_to_go_on: Callable[[], str] | None = None) -> Iterator[None]:
-    """Tell in a sentence that the system ended a process that loads images.
+def explain_dead_worker(how_to_go_on: Callable[[], str] | None = None) -> Iterator[None]:
+    """Turn torch's error about a killed worker into a sentence.
 
     torch raises this from a signal handler, so it can come up anywhere in the training.
 

@@ -4,7 +4,7 @@ Saved, it is a directory that timm reads without this package::
 
     encoder/config.json         timm's architecture, arguments and preprocessing
     encoder/model.safetensors   timm's own parameter names
-    encoder/card.json           where it comes from: method, data, settings, features of a fixed input
+    encoder/card.json           its origin: method, data, settings, features of a fixed input
     encoder/README.md           the same for people and the Hugging Face Hub
 
 Example:

@@ -32,13 +32,13 @@ With selfsup: `selfsup.load_encoder(FOLDER)`.
 {values}{training}{scores}## Limits
 
 {limits}
-How it does on other images is for `selfsup evaluate` to say.
+`selfsup evaluate` judges it on other images.
 Whoever publishes the weights chooses their licence: `license:` at the top of this file.
 """
 
 _VALUES = """## Values
 
-Stored values from {low} to {high} become 0 to 255; what is outside is clipped, and what is no number is 0.
+Stored values from {low} to {high} become 0 to 255; values outside are clipped, and NaN becomes 0.
 `selfsup` does so by itself. Elsewhere, before `transform`:
 
 ```python
@@ -56,7 +56,7 @@ _TRAINED_HERE = "It was trained without labels, on the images named above and no
 def write_model_card(folder: str | Path) -> Path:
     """Write ``README.md`` into an encoder's folder, from its ``config.json`` and ``card.json``.
 
-    The front matter is what the Hub reads: library, task, tags and results. An existing file is replaced.
+    The Hub reads the front matter: library, task, tags and results. An existing file is replaced.
 
     Returns:
         The file.
@@ -100,7 +100,7 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         values=_values(config),
         training=_training(card),
         scores=_scores(card),
-        limits=_TRAINED_HERE if method else "Who trained it, and on what, is for its source to say.",
+        limits=_TRAINED_HERE if method else "See its source for who trained it, and on what.",
     )
 
 
@@ -113,7 +113,7 @@ def _accuracies(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [
         (name, score)
         for name, score in (scores.items() if isinstance(scores, Mapping) else ())
-        if isinstance(score, Mapping)  # it may be a stranger's
+        if isinstance(score, Mapping)  # it may be untrusted
         and score.get("accuracy")
         and score.get("shown", True)
         and isinstance(score.get("value"), int | float)

@@ -1,4 +1,4 @@
-"""What an encoder's ``config.json`` says, whichever timm wrote it, each value of the type it has to be."""
+"""An encoder's ``config.json``, from any version of timm, each value of the required type."""
 
 import math
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, named_now
 from selfsup.encoder.resizing import LARGEST_SIDE, Resizing, resizing_of
 from selfsup.errors import UsageError
 
-CLASSES = 1000  # where a configuration does not say, as timm has it
-# Of timm's description of weights, what its reading of older ones looks at. Among the rest are addresses.
+CLASSES = 1000  # timm's default if a configuration has none
+# Keys of timm's description of weights that its reader of older ones uses. Other keys hold addresses.
 _OF_WEIGHTS = ("input_size", "fixed_input_size", "first_conv", "classifier", "label_offset", "pool_size")
 _FLEXIBLE = {"dynamic_img_size": True, "strict_img_size": False, "use_naflex": True}
 
@@ -28,8 +28,8 @@ class Described:
         args: of the architecture.
         classes: of the classifier that the weights were saved with, 0 without one.
         mean, std: of RGB values in [0, 1].
-        resizing: how images are made to fit.
-        cfg: of timm's ``pretrained_cfg`` what describes the weights.
+        resizing: how images are resized and cropped.
+        cfg: the part of timm's ``pretrained_cfg`` that describes the weights.
     """
 
     name: str
@@ -43,19 +43,19 @@ class Described:
 
 
 def describe(config: Mapping[str, Any], where: str) -> Described:
-    """What a configuration says; ``pretrained_cfg`` may be missing, its values then stand at the top.
+    """The encoder that a configuration describes; without ``pretrained_cfg`` its values are at the top level.
 
     Args:
         config: of ``config.json``.
-        where: what is at fault if it is wrong, as the beginning of a sentence.
+        where: the name of the configuration, as the beginning of an error message.
 
     Raises:
-        UsageError: something in it is missing, of another type, or beyond what there is.
+        UsageError: something in it is missing, of another type, or out of range.
     """
     try:
         return _described(config)
     except KeyError as error:
-        raise UsageError(f"{where} is no encoder's configuration: no {error}") from error
+        raise UsageError(f"{where} is not an encoder's configuration: it has no {error}") from error
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"{where} describes no encoder that can be read: {error}") from error
 
@@ -79,7 +79,7 @@ def _described(config: Mapping[str, Any]) -> Described:
 
 
 def _sized(name: str, args: dict[str, Any], cfg: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Pixels a side, and the arguments with the size that the network is built for where it has one."""
+    """Pixels a side, and the arguments with the size for which the network is built, if it has one."""
     channels, *sides = cfg.get("input_size") or (3, 224, 224)
     channels = args.get("in_chans") or channels
     if channels != 3:
@@ -93,7 +93,7 @@ def _sized(name: str, args: dict[str, Any], cfg: Mapping[str, Any]) -> tuple[int
     if cfg.get("fixed_input_size") and not flexible:
         args = {"img_size": size, **args}
     if timm.get_pretrained_cfg_value(name, "fixed_input_size") and args.get("img_size") == size:
-        args = {key: value for key, value in args.items() if key != "img_size"}  # said by the size already
+        args = {key: value for key, value in args.items() if key != "img_size"}  # already given by the size
     return size, args
 
 

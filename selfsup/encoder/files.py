@@ -1,9 +1,9 @@
-"""The files of an encoder's folder, found and read as data; needs neither torch nor timm.
+"""The files of an encoder's folder, found and read as data, without torch or timm.
 
-A folder that a user names may be a snapshot in a Hub cache, whose files are links to others beside it. So
-links to plain files are followed for the configuration and the weights, which are only ever read and have to
-fit each other. The card, whose content goes into what is published, is read through a link only where the
-configuration is one into the same folder, as in a cache. Pipes, devices and folders are never opened.
+A user's folder may be a snapshot in a Hub cache, whose files are links to others beside it. So links to plain
+files are followed for the configuration and the weights, which are only ever read and have to fit each other.
+The card, whose content may be published, is read through a link only if the configuration is a link into the
+same folder, as in a cache. Pipes, devices and folders are never opened.
 """
 
 import os
@@ -15,7 +15,7 @@ from selfsup.errors import UsageError
 from selfsup.files import NotPlain, read_json
 
 CONFIG, CARD = "config.json", "card.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # what timm writes, in the order in which it reads
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # timm's files, in the order in which it reads them
 LARGEST_JSON = 16 * 2**20  # bytes
 _ON_THE_HUB = ("hf-hub:", "hf_hub:", "hf:/", "timm/")
 
@@ -26,7 +26,7 @@ def require_files(folder: Path) -> None:
         raise UsageError(f"there is no encoder '{folder}': {_no_folder(str(folder))}")
     if not os.path.lexists(folder / CONFIG):
         raise UsageError(
-            f"'{folder}' is no encoder: it has no {CONFIG}; a run leaves one in runs/<name>/encoder"
+            f"'{folder}' is not an encoder: it has no {CONFIG}; a run leaves one in runs/<name>/encoder"
         )
     weights_file(folder)
 
@@ -44,33 +44,33 @@ def weights_file(folder: Path) -> Path:
     """The file of an encoder's weights, or a link to one.
 
     Raises:
-        UsageError: there is none, or it is no plain file.
+        UsageError: there is none, or it is not a plain file.
     """
     for name in WEIGHTS:
         if os.path.lexists(folder / name):
             if not (folder / name).is_file():
-                raise UsageError(f"'{folder / name}' is no file; copy the encoder's whole folder")
+                raise UsageError(f"'{folder / name}' is not a file; copy the encoder's whole folder")
             return folder / name
     raise UsageError(
-        f"'{folder}' is no encoder: it has no {' or '.join(WEIGHTS)}; copy the encoder's whole folder"
+        f"'{folder}' is not an encoder: it has no {' or '.join(WEIGHTS)}; copy the encoder's whole folder"
     )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What ``config.json`` says.
+    """The content of ``config.json``.
 
     Raises:
-        UsageError: it is not there, no plain file, damaged, or larger than any.
+        UsageError: it is missing, not a plain file, damaged, or too large.
     """
     require_files(folder)
     return _read(folder / CONFIG, Path(os.path.realpath(folder / CONFIG)))
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What ``card.json`` says, nothing if there is none.
+    """The content of ``card.json``, empty if there is none.
 
     Raises:
-        UsageError: it is no plain file, damaged, or larger than any.
+        UsageError: it is not a plain file, damaged, or too large.
     """
     path = folder / CARD
     if not os.path.lexists(path):

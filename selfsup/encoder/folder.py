@@ -1,4 +1,4 @@
-"""The encoder's directory: written, read back, and refused where something in it is wrong."""
+"""The encoder's directory: written, read back, and refused if something in it is wrong."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from selfsup.encoder.weights import fill, read_weights
 from selfsup.errors import UsageError
 from selfsup.files import part_of, sync_folder, write_text, written_whole
 
-RANDOM_SEED = 2024  # of timm's random weights: the same at every load, and other than those of controls
+RANDOM_SEED = 2024  # of timm's random weights: the same at every load, and different from those of controls
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | None = None) -> Path:
@@ -51,11 +51,14 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: dict[str, Any] | No
 
 
 def check_saveable(encoder: Encoder) -> None:
-    """Raise a UsageError unless :func:`save_encoder` can write the encoder; for before a run's first step."""
+    """Raise a UsageError unless :func:`save_encoder` can write the encoder; called before a run's first
+    step."""
     name = encoder.recipe["name"]
     for key, value in encoder.model.state_dict().items():
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex():
-            raise UsageError(f"'{name}' cannot be saved: '{key}' is no plain tensor; take another backbone")
+            raise UsageError(
+                f"'{name}' cannot be saved: '{key}' is not a plain tensor; take another backbone"
+            )
     try:
         json.dumps(_config(encoder))
     except TypeError as error:
@@ -65,7 +68,7 @@ def check_saveable(encoder: Encoder) -> None:
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
-    """The weights by name, each in memory of its own, as safetensors wants them: layers may share some."""
+    """The weights by name, each with its own memory, as safetensors requires: layers may share some."""
     state: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, value in model.state_dict().items():
@@ -100,7 +103,7 @@ def _config(encoder: Encoder) -> dict[str, Any]:
 
 
 def _about(encoder: Encoder) -> dict[str, Any]:
-    """What the card says of the encoder itself."""
+    """The card's entries about the encoder itself."""
     own = {} if encoder.resizing is None else {"resizing": asdict(encoder.resizing)}
     return {
         "recipe": encoder.recipe,
@@ -119,7 +122,7 @@ def add_to_card(folder: str | Path, content: dict[str, Any]) -> None:
 def load_encoder(path: str | Path) -> Encoder:
     """An encoder from its directory, or ``"timm:NAME"`` for a timm model.
 
-    A directory that timm wrote will do as well as one of ours: ``timm.models.save_for_hf``, with or without a
+    A directory that timm wrote is read like one of ours: ``timm.models.save_for_hf``, with or without a
     classifier, which is left out, as safetensors or as ``pytorch_model.bin``. Its features are those of
     ``timm.create_model("local-dir:...", pretrained=True, num_classes=0)``, its preprocessing is what its
     configuration says (:attr:`Encoder.resizing`). Nothing in it is run; links are followed as far as
@@ -142,7 +145,7 @@ def load_encoder(path: str | Path) -> Encoder:
     recipe = card.get("recipe")
     ours = isinstance(recipe, dict)
     if ours and "pretrained_cfg" not in config:
-        raise UsageError(f"'{folder / CONFIG}' is no encoder's configuration: no 'pretrained_cfg'")
+        raise UsageError(f"'{folder / CONFIG}' is not an encoder's configuration: it has no 'pretrained_cfg'")
     about = describe(config, f"'{folder / CONFIG}'")
     state = read_weights(weights)
     with Bounded(weights.stat().st_size, len(state)):

@@ -1,4 +1,4 @@
-"""Bounds on what building a network may take, for an architecture that a stranger's file describes."""
+"""Bounds on the cost of building a network, for an architecture that an untrusted file describes."""
 
 import inspect
 import math
@@ -9,11 +9,11 @@ import timm
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-LARGEST_NUMBER = 2**20  # no network has a width, depth or image side beyond it
+LARGEST_NUMBER = 2**20  # larger than any network's width, depth or image side
 LONGEST = 1000  # characters or items of an argument
-SPARE = 64 * 2**20  # bytes beside the weights that building a network may take
+SPARE = 64 * 2**20  # bytes beyond the weights that building a network may take
 _OPERATIONS = 50  # a tensor of the network
-# What timm's builder takes beside a network's arguments.
+# Arguments of timm's builder that are not a network's.
 _OF_THE_BUILDER = ("features_only", "pretrained_strict", "pretrained_filter_fn", "pretrained_custom_load")
 
 
@@ -22,14 +22,14 @@ class TooLarge(ValueError):
 
 
 def check_arguments(args: Mapping[str, Any]) -> None:
-    """Raise a ValueError unless the arguments are plain, and of a network and not of timm's loading of it.
+    """Raise a ValueError unless the arguments are plain, and those of a network rather than of timm's loader.
 
-    Among timm's own are ``checkpoint_path``, a pickle that would be run, and files of the hub.
+    Among the loader's are ``checkpoint_path``, a pickle that would be run, and files of the hub.
     """
     reserved = {*inspect.signature(timm.create_model).parameters, *_OF_THE_BUILDER}
     for key, value in args.items():
         if key in reserved:
-            raise ValueError(f"{key} is no argument of a network")
+            raise ValueError(f"{key} is not an argument of a network")
         _check(key, value)
 
 
@@ -47,11 +47,11 @@ def _check(key: str, value: Any) -> None:
 
 
 class Bounded(TorchDispatchMode):
-    """A block in which tensors may be made of four times some weights, and in steps in proportion.
+    """A block that may allocate tensors of four times the weights' size, in a proportional number of steps.
 
     Args:
         size: bytes of the weights.
-        tensors: how many they are.
+        tensors: their number.
 
     Raises (in the block):
         TooLarge: before the memory is touched.
@@ -70,8 +70,8 @@ class Bounded(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        # Of a new tensor the shape is a list, or of a range the ends: known before its memory is taken.
-        if func is torch.ops.aten.repeat.default:  # whose output is known beforehand, too
+        # The shape of a new tensor is a list, or the ends of a range: known before its memory is allocated.
+        if func is torch.ops.aten.repeat.default:  # its output's size is known beforehand, too
             self._spend(args[0].nbytes * abs(math.prod(args[1])))
         numbers = [a if isinstance(a, list | tuple) else [a] for a in args]
         shapes = [shape for shape in numbers if all(isinstance(n, int | float) for n in shape)]

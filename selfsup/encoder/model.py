@@ -20,8 +20,8 @@ from selfsup.errors import UsageError
 _logger = logging.getLogger(__name__)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LARGEST_ADVISED = 512  # pixels a side
-_NO_PASS = (RuntimeError, ValueError, AssertionError, IndexError)  # raised by models that do not take a size
-_ANY_SIZE = (("dynamic_img_size", True), ("strict_img_size", False))  # arguments with which some take any
+_NO_PASS = (RuntimeError, ValueError, AssertionError, IndexError)  # raised by models without a size argument
+_ANY_SIZE = (("dynamic_img_size", True), ("strict_img_size", False))  # make some models take any size
 
 
 class Encoder(nn.Module):
@@ -35,9 +35,9 @@ class Encoder(nn.Module):
         recipe: the arguments of :func:`build_encoder` that rebuild it untrained.
         mean: of the RGB values in [0, 1] that the images are normalised with.
         std: their standard deviations.
-        resizing: how images are made to fit an encoder that others made; None for one of ours.
+        resizing: the preprocessing of an encoder trained elsewhere; None for one of ours.
         range: the stored values of images that became black and white, None for those of their type.
-        card: what ``card.json`` says; empty for an encoder that was not loaded from a directory.
+        card: the content of ``card.json``; empty for an encoder that was not loaded from a directory.
         compiled: whether :meth:`compile_training` was called.
     """
 
@@ -65,12 +65,12 @@ class Encoder(nn.Module):
 
     @property
     def input_size(self) -> int:
-        """Pixels a side of the images the encoder is meant for."""
+        """Pixels a side of the encoder's images."""
         return int(self.recipe["image_size"])
 
     @property
     def has_tokens(self) -> bool:
-        """Whether there are patch tokens, which can also be dropped before the first block."""
+        """Whether there are patch tokens that can be dropped before the first block."""
         return isinstance(self.model, VisionTransformer)
 
     @property
@@ -113,11 +113,11 @@ class Encoder(nn.Module):
         return self.sequence(images, keep)[:, self.prefix :]
 
     def compile_training(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Have :func:`torch.compile` speed up the passes of training mode.
+        """Speed up the passes of training mode by :func:`torch.compile`.
 
-        A vision transformer is compiled block by block, any other model as a whole. The first pass of a
-        shape takes tens of seconds; weights, their names and what is saved stay the same. A copy of the
-        encoder is not compiled.
+        A vision transformer is compiled block by block, any other model as a whole. The first pass of a shape
+        takes tens of seconds; weights, their names and saved files stay the same. A copy of the encoder is
+        not compiled.
 
         Args:
             backend: that of :func:`torch.compile`.
@@ -127,7 +127,7 @@ class Encoder(nn.Module):
         self.compiled = True
 
     def _passed(self, part: nn.Module, x: Tensor) -> Any:
-        """``part(x)``, by compiled code in training alone."""
+        """``part(x)``, by compiled code in training only."""
         if self.compiled and not self.training:  # batches of many sizes, each to be compiled first
             with torch.compiler.set_stance("force_eager"):
                 return part(x)
@@ -140,7 +140,7 @@ class Encoder(nn.Module):
         return encoder
 
     def fingerprint(self) -> str:
-        """Identity of the encoder: a hash of its weights, by name, and of how its input is prepared."""
+        """Identity of the encoder: a hash of its weights, by name, and of its preprocessing."""
         own = tuple(each for each in (self.resizing, self.range) if each is not None)
         digest = hashlib.sha256(repr((self.input_size, self.mean, self.std, *own)).encode())
         for name, value in sorted(self.model.state_dict().items()):
@@ -150,22 +150,22 @@ class Encoder(nn.Module):
 
     @torch.inference_mode()
     def probe(self) -> list[float]:
-        """The first eight features of a fixed input, by which a reader can check that loading worked."""
+        """The first eight features of a fixed input, to check that loading worked."""
         was_training, weight = self.training, next(self.parameters())
         wave = torch.arange(3 * self.input_size**2, dtype=torch.float64).sin().to(weight)
         features = self.eval()(wave.view(1, 3, self.input_size, self.input_size))
         self.train(was_training)
         return features[0, :8].float().tolist()
 
-    @torch.no_grad()  # not inference mode: what a model remembers of a size is trained with later
+    @torch.no_grad()  # not inference mode: tensors that a model caches for a size are used in training later
     def require_size(self, size: int, without: str = "") -> None:
         """Raise a UsageError unless images of ``size`` pixels a side give pooled features ``(N, D)``.
 
-        What it advises was tried.
+        The advice in the message has been tried.
 
         Args:
             size: pixels a side.
-            without: settings that leave out the views of this size, if they can be left out.
+            without: settings that remove the views of this size, if that is possible.
         """
         was_training, weight = self.training, next(self.parameters())
         name = self.recipe["name"]
@@ -239,7 +239,7 @@ def build_encoder(
 
 
 def named_now(name: str) -> str:
-    """The name that timm has for a model now; raises a UsageError unless timm can build it."""
+    """timm's current name for a model; raises a UsageError unless timm can build it."""
     require_timm_name(name)
     now = current_name(name)
     if now != name:
@@ -249,7 +249,7 @@ def named_now(name: str) -> str:
 
 
 def _ways_to_take(size: int, recipe: dict[str, Any], without: str) -> list[str]:
-    """Settings with which a backbone takes views of a size that it does not take as it is."""
+    """Settings that make a backbone take views of a size that it does not take otherwise."""
     name, whole, args = recipe["name"], recipe["image_size"], recipe["model_args"]
     found = [
         f"add backbone.model_args.{key}={str(value).lower()}"
@@ -297,12 +297,12 @@ def create(
     Args:
         name, image_size, args, pretrained: its ``name``, ``image_size``, ``model_args``, ``pretrained``.
         classes: of a classifier.
-        weights: a ``pretrained_cfg`` of timm that describes them; those of the name without.
+        weights: a ``pretrained_cfg`` of timm that describes them; default: those of the name.
 
     Raises:
         UsageError: as :func:`build_encoder`.
     """
-    # Only architectures of a fixed grid want to be told the size.
+    # Only architectures with a fixed grid take the size.
     fixed = timm.get_pretrained_cfg_value(name, "fixed_input_size") and "img_size" not in args
     sized: dict[str, Any] = {"img_size": image_size} if fixed else {}
     try:
@@ -323,7 +323,7 @@ def create(
     ) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"timm's '{name}' cannot be built with {args}: {reason}") from error
-    # timm would not look at the rows and columns that are left over.
+    # timm would ignore the remaining rows and columns.
     if isinstance(model, VisionTransformer) and any(
         image_size % side for side in model.patch_embed.patch_size
     ):

@@ -1,4 +1,4 @@
-"""How timm makes an image fit an encoder, as the encoder's configuration says."""
+"""timm's preprocessing of images for an encoder, from the encoder's configuration."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,24 +13,24 @@ CROP_MODES = {
     "border": "longer side to {scaled} px, {how}; the rest of {size} px is filled with the mean",
 }
 OURS = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}  # of the encoders trained here
-# What timm takes where a configuration does not say.
+# timm's defaults.
 _DEFAULTS = {"interpolation": "bicubic", "crop_pct": 0.875, "crop_mode": "center"}
 
 
 @dataclass(frozen=True)
 class Resizing:
-    """The preprocessing of an encoder that others made, but for mean and standard deviation.
+    """The preprocessing of an encoder trained elsewhere, without mean and standard deviation.
 
     Attributes:
         size: pixels a side of what the encoder sees.
         interpolation: one of Pillow's, by its name.
-        crop_pct: ``size`` as a share of what the image is resized to. Beyond 1, black is added around it.
-        crop_mode: what that is: the shorter side (``"center"``), both sides, whatever becomes of the image's
-            proportions (``"squash"``), or the longer side (``"border"``).
+        crop_pct: ``size`` as a share of the resized side. Above 1, black is added around the image.
+        crop_mode: the resized side: the shorter one (``"center"``), both, without keeping the image's
+            proportions (``"squash"``), or the longer one (``"border"``).
         fill: RGB values in 0..255 of the border.
 
     Raises:
-        ValueError: one of them is not what timm would take.
+        ValueError: timm would not accept one of them.
 
     Example:
         >>> Resizing(224, "bicubic", 0.875).scaled
@@ -53,15 +53,15 @@ class Resizing:
 
     @property
     def scaled(self) -> int:
-        """Pixels of the side, or of the sides, that the image is resized to."""
+        """Pixels of the resized side, or sides."""
         return math.floor(self.size / self.crop_pct)
 
     def record(self) -> dict[str, Any]:
-        """The same in timm's terms, but for the size."""
+        """The same in timm's terms, without the size."""
         return {name: getattr(self, name) for name in OURS}
 
     def words(self) -> str:
-        """The same for people."""
+        """The same in words."""
         smooth = "" if self.interpolation == "nearest" else ", antialiased"
         how = self.interpolation + smooth
         return CROP_MODES[self.crop_mode].format(scaled=self.scaled, how=how, size=self.size)
@@ -71,7 +71,7 @@ def resizing_of(cfg: Mapping[str, Any], size: int, mean: Sequence[float]) -> Res
     """The preprocessing that a ``pretrained_cfg`` of timm describes.
 
     Raises:
-        ValueError, TypeError: something in it is not what timm would take.
+        ValueError, TypeError: timm would not accept something in it.
     """
     said: dict[str, Any] = {name: cfg.get(name) or default for name, default in _DEFAULTS.items()}
     border = said["crop_mode"] == "border"

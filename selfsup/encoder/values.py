@@ -1,6 +1,6 @@
-"""The range of values in an encoder's ``config.json``, as one of the notes in timm's part of it.
+"""The range of values in an encoder's ``config.json``, as a note in timm's part of it.
 
-timm refuses keys that it does not know, keeps notes when it saves a model again, and makes nothing of them.
+timm refuses unknown keys, keeps notes when it saves a model again, and ignores them.
 """
 
 import json
@@ -15,7 +15,7 @@ _NOTE = "selfsup.range="
 
 
 def range_notes(range: tuple[float, float] | None) -> dict[str, list[str]]:
-    """What to add to a ``pretrained_cfg``.
+    """The addition to a ``pretrained_cfg``.
 
     >>> range_notes((0, 4095))
     {'notes': ['selfsup.range=[0, 4095]']}
@@ -24,10 +24,10 @@ def range_notes(range: tuple[float, float] | None) -> dict[str, list[str]]:
 
 
 def noted_range(config: Mapping[str, Any], folder: str | Path) -> tuple[float, float] | None:
-    """The range in an encoder's configuration, which may be a stranger's; None if it has none.
+    """The range in an encoder's configuration, which may be untrusted; None if it has none.
 
     Raises:
-        UsageError: what it has is no range.
+        UsageError: its note is not a range.
 
     >>> noted_range({"pretrained_cfg": {"notes": ["by hand", "selfsup.range=[0, 4095]"]}}, "here")
     (0, 4095)

@@ -19,7 +19,7 @@ from selfsup.text import as_text
 
 _logger = logging.getLogger(__name__)
 
-# Where timm looks in a checkpoint, in its order; and what data parallelism and compilation put before names.
+# Where timm looks in a checkpoint, in its order; and the prefixes of data parallelism and compilation.
 _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _WRAPPERS = ("_orig_mod.", "module.")
 
@@ -31,7 +31,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         file: ``model.safetensors``, or ``pytorch_model.bin`` as :func:`torch.save` writes it.
 
     Raises:
-        UsageError: it is damaged, or holds anything but tensors and plain values.
+        UsageError: it is damaged, or holds more than tensors and plain values.
     """
     if file.suffix == ".safetensors":
         try:
@@ -52,16 +52,17 @@ def _unpickled(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UsageError(
-            f"'{file}' holds more than tensors, which could only be read by running code in it, and was not "
+            f"'{file}' holds more than tensors: reading it would run code in it, so it was not "
             "loaded; save the model's state_dict() alone, best as model.safetensors"
         ) from error
     except (RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-    raise UsageError(f"'{file}' is damaged, or nothing that torch.save writes ({reason}); copy it again")
+    raise UsageError(f"'{file}' is damaged, or not a file of torch.save ({reason}); copy it again")
 
 
 def _unlike_torch(file: Path) -> str | None:
-    """What in the file cannot be torch's, which neither compresses nor overlaps, before it is unpacked."""
+    """The sign that the file is not torch's, which neither compresses nor overlaps records; nothing is
+    unpacked."""
     try:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
@@ -101,15 +102,14 @@ def _is_weight(name: Any, value: Any) -> bool:
 def fill(model: nn.Module, state: dict[str, Tensor], about: Described, file: Path) -> None:
     """Load weights into a network without a classifier, all of it and nothing else.
 
-    The weights have to be those of the network that the configuration describes. If it has a classifier,
-    that is left out, and a line of the log says so. Names that an older timm gave its layers are converted by
-    timm itself.
+    The weights have to be those of the network that the configuration describes. A classifier is left out,
+    and logged. timm itself converts the names of layers from older versions.
 
     Args:
         model: of :func:`~selfsup.encoder.model.build_encoder`.
         state: of :func:`read_weights`.
         about: the configuration.
-        file: where the weights are from.
+        file: the weights' file.
 
     Raises:
         UsageError: the weights are another network's.
@@ -130,7 +130,7 @@ def fill(model: nn.Module, state: dict[str, Tensor], about: Described, file: Pat
 
 
 def _whole(state: dict[str, Tensor], about: Described, file: Path) -> dict[str, Tensor]:
-    """The state of the network as it was saved, in the names that timm has now."""
+    """The state of the network as it was saved, under timm's current names."""
     recipe, size = (about.name, about.size, about.args), file.stat().st_size
     with Bounded(size, len(state)):
         model = create(*recipe, classes=about.classes)
@@ -147,7 +147,7 @@ def _whole(state: dict[str, Tensor], about: Described, file: Path) -> dict[str, 
 
 
 def _differing(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
-    """Names that only one of both has, then those of other shapes."""
+    """Names that only one of the two has, then those of other shapes."""
     expected = model.state_dict()
     return sorted(expected.keys() ^ state.keys()) + [
         key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape

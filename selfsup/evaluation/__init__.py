@@ -1,4 +1,4 @@
-"""What judges a saved encoder, ours or anybody's: features, probes, neighbours, spectra."""
+"""Evaluation of frozen encoders, ours or anybody's: features, probes, neighbours, spectra."""
 
 from selfsup.evaluation.classifiers.fewshot import NShot, nshot
 from selfsup.evaluation.classifiers.neighbours import knn, neighbours

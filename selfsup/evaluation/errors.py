@@ -1,4 +1,4 @@
-"""Why a protocol gives no score."""
+"""The reason why a protocol gives no score."""
 
 
 class NoScore(ValueError):

@@ -22,11 +22,11 @@ def wilson(correct: int, total: int, z: float = NORMAL_QUANTILE) -> tuple[float,
         [0.8256, 0.9448]
     """
     if not 0 <= correct <= total or total == 0:
-        raise ValueError(f"{correct} of {total} is no proportion")
+        raise ValueError(f"{correct} of {total} is not a proportion")
     p, spread = correct / total, z * z / total
     centre = p + spread / 2
     half = z * math.sqrt((p * (1 - p) + spread / 4) / total)
-    # At the extremes one end is 0 or 1 exactly, which rounding would miss.
+    # At the extremes one end is exactly 0 or 1, which rounding would miss.
     low = (centre - half) / (1 + spread) if correct else 0.0
     high = (centre + half) / (1 + spread) if correct < total else 1.0
     return low, high

@@ -1,4 +1,4 @@
-"""What every row sees of a split: one pass over the images for each way of fitting them."""
+"""Feature extraction, one pass over a split for each preprocessing of its images."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ from selfsup.evaluation.rows import Judged
 
 POOLED = {"_target_": "selfsup.evaluation.features.extract.pooled"}
 SPLITS = ("train", "test")
-FRAME = ("_target_", "images", "splits")  # what is read here of a part's configuration
+FRAME = ("_target_", "images", "splits")  # keys of a part's configuration that are read here
 
 
 class Seen(NamedTuple):
@@ -52,9 +52,9 @@ def see(
     tell: Callable[[int], None] = lambda images: None,
     cache: Cache | None = None,
 ) -> list[Seen]:
-    """Features and parts of a split for each row, in the rows' order; out of the cache where they are in it.
+    """Features and parts of a split for each row, in the rows' order; from the cache if they are in it.
 
-    Of the data's configuration ``workers`` and ``in_memory`` are read.
+    ``workers`` and ``in_memory`` of the data's configuration are read.
     """
     specs = {key(spec): spec for spec in [POOLED, *needed(chosen, split)]}
     images = None if cache is None else identity(source)
@@ -87,20 +87,22 @@ def see(
 
 
 def _decoded(source: Source) -> Source:
-    """The source in memory, if it is small and no image is unreadable, which would shift the others."""
+    """The source in memory, if it is small and every image is readable: an unreadable one would shift the
+    others."""
     decoded = in_memory(source)
     return decoded if len(decoded) == len(source) else source
 
 
 def _entry(row: Judged, spec: dict[str, Any], images: str | None, source: Source) -> str | None:
-    """The name of an entry of the cache; None without one, and of pixels in memory, which cost nothing."""
+    """The name of an entry of the cache; None without a cache, and for pixels in memory, which cost
+    nothing."""
     if images is None or (row.encoder is None and source.images is not None):
         return None
     return entry_name(
         {
             "encoder": row.fingerprint,
             "recipe": None if row.encoder is None else row.encoder.recipe,
-            "timm": version("timm"),  # may change what a recipe means
+            "timm": version("timm"),  # may change the meaning of a recipe
             "images": images,
             "preprocessing": row.preprocessing(),
             "precision": str(row.frozen.dtype),
@@ -110,7 +112,7 @@ def _entry(row: Judged, spec: dict[str, Any], images: str | None, source: Source
 
 
 def _kept(cache: Cache | None, names: Sequence[str | None]) -> list[tuple[Extracted, Skipped] | None]:
-    """What is in the cache of each; of several processes, what all of them have found there."""
+    """The cached entries; with several processes, those that all of them have found."""
     if cache is None:
         return [None] * len(names)
     kept = [None if name is None else load(cache, name) for name in names]
@@ -130,7 +132,7 @@ def needed(chosen: Iterable[Protocol], split: str) -> list[dict[str, Any]]:
 
 
 def key(spec: dict[str, Any]) -> str:
-    """A part's identity: its configuration, but for the splits it is taken of."""
+    """A part's identity: its configuration without its splits."""
     return json.dumps({name: value for name, value in spec.items() if name != "splits"}, sort_keys=True)
 
 

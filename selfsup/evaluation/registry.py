@@ -1,4 +1,4 @@
-"""Protocols by name: configured, checked, run, and the record that is left of each.
+"""Protocols by name: configured, checked, run and recorded.
 
 A protocol is a function ``(train, test, **settings)`` of two :class:`~selfsup.evaluation.Features`
 that returns a :class:`~selfsup.evaluation.score.Score`, or several by name (:func:`named`). Its
@@ -25,7 +25,7 @@ RESERVED = ("_target_", "labels", "needs")
 
 @dataclass(frozen=True)
 class Above:
-    """In ``Annotated[float, Above(0)]``: a setting, or each of a list, has to be larger."""
+    """In ``Annotated[float, Above(0)]``: a setting, or each of a list, must be larger."""
 
     least: float
 
@@ -35,7 +35,7 @@ class Above:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """In ``Annotated[int, AtLeast(1)]``: a setting, or each of a list, has to be as large."""
+    """In ``Annotated[int, AtLeast(1)]``: a setting, or each of a list, must not be smaller."""
 
     least: float
 
@@ -55,7 +55,7 @@ class AtMost:
 
 @dataclass(frozen=True)
 class Share:
-    """In ``Annotated[float, Share()]``: a setting, or each of a list, lies strictly between 0 and 1."""
+    """In ``Annotated[float, Share()]``: a setting, or each of a list, must lie strictly between 0 and 1."""
 
     def complaint(self, value: float) -> str | None:
         return None if 0 < value < 1 else "must lie between 0 and 1"
@@ -75,7 +75,7 @@ class Protocol:
     """A configured protocol.
 
     Attributes:
-        name: its configuration's name, and its score's where the function returns one.
+        name: its configuration's name, and its score's if the function returns one.
         function: of the training and the test features and the settings.
         labels: whether it needs labels.
         needs: parts to extract by name (:mod:`selfsup.evaluation.features.parts`).
@@ -113,9 +113,9 @@ def protocols(configs: Mapping[str, Mapping[str, Any]]) -> list[Protocol]:
 
 
 def named(names: Callable[..., list[str]]) -> Callable[[F], F]:
-    """Says of a protocol of several scores what they are called with given settings.
+    """Declares the names of a protocol's several scores for given settings.
 
-    So that each has its row, with the reason, where the protocol cannot be run at all.
+    So each has its row, with the reason, even if the protocol cannot be run at all.
     """
 
     def mark(function: F) -> F:
@@ -158,7 +158,7 @@ def check_settings(function: Callable[..., Any], settings: Mapping[str, Any], wh
 
 
 def records(protocol: Protocol, train: Features, test: Features) -> dict[str, dict[str, Any]]:
-    """The protocol's scores by name, as plain JSON types; where there is none, ``reason`` says why."""
+    """The protocol's scores by name, as plain JSON types; without a value, ``reason`` says why."""
     try:
         require_usable(protocol, train, test)
         scores = protocol.function(train, test, **protocol.settings)
@@ -192,7 +192,7 @@ def record(name: str, score: Score, labels: bool, train: Features, test: Feature
 
 
 def require_usable(protocol: Protocol, train: Features, test: Features) -> None:
-    """Raise NoScore where no protocol could make sense of the features."""
+    """Raise NoScore for features that no protocol can use."""
     for split, features in (("training", train), ("test", test)):
         if len(features) == 0:
             raise NoScore(f"there are no {split} images")
@@ -203,11 +203,11 @@ def require_usable(protocol: Protocol, train: Features, test: Features) -> None:
         if train.labels is None or test.labels is None:
             raise NoScore("there are no labels")
         if len(train.labels.unique()) < 2:
-            raise NoScore("all training samples are of one class, so there is nothing to tell apart")
+            raise NoScore("all training samples are of one class, so there is nothing to classify")
         if (train.x == train.x[0]).all():
             raise NoScore("the features of all training images are the same")
     for part in protocol.needs:
         if part in train.missing:
             raise NoScore(train.missing[part])
         if part not in train.parts and part not in test.parts:
-            raise NoScore(f"there are no {part} of these features")
+            raise NoScore(f"these features have no {part}")

@@ -1,4 +1,4 @@
-"""Who is judged: the encoders, and the controls beside them that give their numbers a meaning."""
+"""Rows of the table: the encoders, and the controls that give their scores a meaning."""
 
 import json
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ class Judged:
     """A row of the table.
 
     Attributes:
-        name: what the row is called.
+        name: the row's name.
         role: ``"encoder"``, ``"untrained"``, ``"pixels"`` or ``"pca"``.
         frozen: the encoder with its preprocessing, or the pixels.
-        fitting: how images are made to fit it.
+        fitting: how images are resized and cropped for it.
         encoder: None where there is none.
         fingerprint: the encoder's identity, or None.
-        untrained: of an encoder, what the row of its architecture untrained is called, if there is one.
+        untrained: the name of the row of an encoder's untrained architecture, if there is one.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Judged:
     untrained: str | None = None
 
     def preprocessing(self) -> dict[str, Any]:
-        """What is done to an image before it is seen."""
+        """The preprocessing of an image."""
         return {
             **described(self.fitting),
             "mean": [round(value, 6) for value in self.frozen.mean.flatten().tolist()],
@@ -54,7 +54,7 @@ def judged_rows(
     precision: str,
     device: str | torch.device,
 ) -> list[Judged]:
-    """The encoders, each architecture untrained, and the raw pixels as the first encoder is given them."""
+    """The encoders, each architecture untrained, and the raw pixels of the first encoder's input."""
     rows = [_of(name, "encoder", each, precision, device) for name, each in encoders.items()]
     if not controls:
         return rows
@@ -85,8 +85,8 @@ def _recipe(encoder: Any) -> str:
 def principal_components(train: Features, test: Features, width: int) -> tuple[Features, Features]:
     """Both projected on the ``width`` directions in which the training features vary most, centred.
 
-    The directions are those of 8,192 evenly spaced samples, if there are more: the control says what a linear
-    map that never saw a label makes of the pixels, for which that is plenty.
+    The directions are those of 8,192 evenly spaced samples, if there are more: enough for this control, a
+    linear map of the pixels that never saw a label.
     """
     mean = train.x.mean(dim=0)
     rows = train.x[:: max(1, -(-len(train) // PRINCIPAL_ROWS))] - mean

@@ -15,21 +15,21 @@ NOTHING_SELECTED = "none: nothing is selected"
 
 @dataclass
 class Score:
-    """A number with what it takes to believe it; ``value`` is None where ``reason`` says why there is none.
+    """A number with its evidence; ``value`` is None if ``reason`` says why there is none.
 
     Attributes:
         value: an accuracy from 0 to 1, or any number.
         interval: 95 %, or None.
-        split: what settings were selected on; never the test split.
-        settings: everything the number depends on, what was selected among it; plain JSON types.
-        seed: of whatever is drawn.
-        citation: where the protocol comes from.
+        split: the split on which settings were selected; never the test split.
+        settings: everything the number depends on, including selected values; plain JSON types.
+        seed: of random draws.
+        citation: the protocol's source.
         flags: sentences that qualify the value.
         reason: a sentence, if there is no value.
-        n_train, n_test: samples used; None stands for all there are.
+        n_train, n_test: samples used; None stands for all.
         accuracy: whether the value is a share of the test samples, which a table shows in percent.
         top: the largest value there could be, if there is one.
-        higher_is_better: None where neither direction is.
+        higher_is_better: None if neither direction is better.
         correct: bool ``(M,)``, which test samples were answered rightly, so that encoders can be
             compared sample by sample.
         title: heading of the table's column; default the name.
@@ -78,21 +78,21 @@ def absent(labels: Tensor, truth: Tensor) -> list[str]:
     count = int((~torch.isin(truth, labels)).sum())
     if not count:
         return []
-    return [f"{count} of {len(truth)} test samples count as wrong, being of classes absent from training"]
+    return [f"{count} of {len(truth)} test samples count as wrong, as their classes are absent from training"]
 
 
 def edge(chosen: float, tried: Mapping[float, float], what: str) -> list[str]:
-    """A flag if the largest of several settings was chosen, beyond which there may be a better one.
+    """A flag if the largest of several settings was chosen, so that a larger one may be better.
 
     Args:
         chosen: the setting.
-        tried: what each scored; where others scored as much as the chosen, there is nothing beyond.
-        what: the setting's name with its superlative, such as "strongest penalty".
+        tried: the score of each; if others score as much as the chosen one, there is no flag.
+        what: the setting's superlative, such as "strongest penalty".
     """
     equals = sum(score == tried[chosen] for score in tried.values())
     if len(tried) == 1 or chosen != max(tried) or equals > 1:
         return []
-    return [f"the {what} tried, {chosen:g}, was best; perhaps one beyond is better"]
+    return [f"the {what} tried, {chosen:g}, was best; one beyond it may be better"]
 
 
 def pack(correct: Tensor) -> str:
@@ -111,7 +111,7 @@ def unpack(text: str, count: int) -> Tensor:
     """The ``count`` bools of :func:`pack`.
 
     Raises:
-        ValueError: the text is of another count, or no such text.
+        ValueError: the text is of another count, or not such a text.
     """
     import numpy as np
 

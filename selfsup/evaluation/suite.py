@@ -1,4 +1,4 @@
-"""Everything there is to say about one encoder or several, beside controls."""
+"""Runs all protocols on encoders and controls."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from selfsup.evaluation.rows import Judged, judged_rows, principal_components
 from selfsup.evaluation.view_choice import choose_views
 from selfsup.precision import require_precision
 
-# The settings of `evaluate` that a configuration holds under the same names.
+# The settings of `evaluate` with the same names in a configuration.
 SETTINGS = ("protocols", "seed", "controls", "untrained_seeds", "batch_size", "precision")
 
 
@@ -45,13 +45,13 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of an encoder or of several by name, of their architectures untrained, and of raw pixels.
 
-    Images are preprocessed as each encoder is meant to see them: its own size, resizing, mean and deviation.
-    Each is decoded once for all rows that want it alike. Without labels, only label-free scores are taken.
+    Images are preprocessed for each encoder: its own size, resizing, mean and deviation. Each is decoded once
+    for all rows with the same preprocessing. Without labels, only label-free scores are computed.
 
     Args:
-        encoder: judged; comes back in its mode and on its device.
-        train: classifiers are fitted and settings selected on it.
-        test: accuracies are taken on it, and nothing else.
+        encoder: the encoder, or several by name; its mode and device are restored.
+        train: to fit classifiers and select settings.
+        test: for accuracies only.
         data_config: ``name``, ``workers``, ``in_memory`` and ``max_unreadable`` are read, each optional.
         protocols: by name, as in ``configs/protocols``; None takes the command's.
         seed: of the first untrained encoder.
@@ -60,7 +60,7 @@ def evaluate(
         batch_size, precision: of the encoder's passes.
         device: that the encoder runs on.
         progress: show a bar.
-        cache: of features, to read and to add to.
+        cache: of features, read and extended.
 
     Returns:
         Plain JSON types. ``rows``: one for each encoder with ``name``, ``encoder`` (its fingerprint),
@@ -107,7 +107,7 @@ def evaluate(
 
 
 def _chosen(configs: Mapping[str, Mapping[str, Any]], train: Source, test: Source) -> list[Protocol]:
-    """The protocols that can be run: without labels, those that need none."""
+    """The protocols that can be run: without labels, only those that need none."""
     chosen = protocols_of(configs)
     check_needs(chosen)
     if train.labels is not None and test.labels is not None:
@@ -131,7 +131,7 @@ def _see(
     progress: bool,
     cache: Cache | None,
 ) -> list[tuple[Seen, Seen]]:
-    """What each row sees of both splits."""
+    """Each row's features of both splits."""
     passes = len({row.fitting for row in rows})
     with _bar(progress, passes * (len(train) + len(test))) as tell:
         banks, queries = (
@@ -146,7 +146,7 @@ def _see(
 def _with_principal(
     rows: list[Judged], seen: list[tuple[Seen, Seen]]
 ) -> tuple[list[Judged], list[tuple[Seen, Seen]]]:
-    """One more row: the principal components of the pixels, which are the last row."""
+    """Add a row: the principal components of the pixels, which are the last row."""
     pixels = (seen[-1][0].features, seen[-1][1].features)
     one_channel(*pixels)
     parts = principal_components(*pixels, width=seen[0][0].features.x.shape[1])
@@ -162,7 +162,7 @@ def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen) -> dict[s
         new = records(protocol, train.of(protocol), test.of(protocol))
         if precision != "float32" and row.fingerprint is not None and not protocol.labels:
             for score in new.values():
-                score["flags"].append(f"{precision} rounding in the encoder reads as rank")
+                score["flags"].append(f"{precision} rounding in the encoder raises the rank")
         scores |= new
     return {
         "name": row.name,
@@ -188,7 +188,7 @@ def _check_data(train: Source, test: Source) -> None:
         )
     if train.labels is not None and len(train.labels.unique()) < 2:
         raise UsageError(
-            "all training images have one class, so there is nothing to tell apart; "
+            "all training images have one class, so there is nothing to classify; "
             "add a second class, or leave the labels out (data.labels=false) for the label-free scores"
         )
 
@@ -199,7 +199,7 @@ def _check_skipped(features: Features, share: float) -> None:
         name, reason = features.skipped[0]
         raise UsageError(
             f"{bad} of {total} images cannot be read, the first '{name}': {reason}; "
-            f"mend or remove them, or allow more with data.max_unreadable={bad / total:.2g}"
+            f"repair or remove them, or allow more with data.max_unreadable={bad / total:.2g}"
         )
 
 

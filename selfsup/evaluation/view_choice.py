@@ -1,4 +1,4 @@
-"""Which views are drawn of images for the scores that compare views."""
+"""The choice of views for the scores that compare views."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,13 +11,13 @@ Kinds = Mapping[str, Mapping[str, Any]]
 
 
 def choose_views(chosen: Iterable[Protocol], encoders: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Fill in, in place, the plan of views that protocols need and their configuration leaves open.
+    """Fill in, in place, the plan of views of protocols whose configuration leaves it open.
 
-    It is what the encoders' cards say they were trained with, where that is the same for all, else SimCLR's
-    for this data: all rows of a table see the same views.
+    It is the plan of the encoders' training, from their cards, if they share one, else SimCLR's for this
+    data: all rows of a table see the same views.
 
     Raises:
-        UsageError: ``data`` lacks what SimCLR's views are made of.
+        UsageError: ``data`` lacks settings of SimCLR's views.
     """
     for protocol in chosen:
         for spec in protocol.needs.values():
@@ -26,12 +26,12 @@ def choose_views(chosen: Iterable[Protocol], encoders: Mapping[str, Any], data: 
 
 
 def trained_with(encoders: Iterable[Any]) -> Kinds | None:
-    """The kinds of views in the encoders' cards, if all say the same."""
+    """The kinds of views in the encoders' cards, if they agree."""
     plans = [encoder.card.get("config", {}).get("views") for encoder in encoders]
     return plans[0] if plans and all(plan and plan == plans[0] for plan in plans) else None
 
 
 def fallback(data: Mapping[str, Any]) -> Kinds:
-    """SimCLR's kinds of views, as the data's configuration has them."""
+    """SimCLR's kinds of views for the data's configuration."""
     kinds: Kinds = load_config("train", [f"views={FALLBACK}"], data)["views"]
     return kinds

@@ -26,7 +26,7 @@ def photographs(to: Fitting) -> Tensor:
 def difference(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], images: Tensor) -> float:
     """Largest difference of two models' features of ``images``, and of each of them alone.
 
-    In units of the largest feature where that is above 1.
+    In units of the largest feature if that is above 1.
     """
     expected = one(images)
     found = torch.cat([other(images), *(other(image[None]) for image in images)])

@@ -1,8 +1,8 @@
-"""The formats that an encoder is exported to.
+"""Export formats of an encoder.
 
-All but timm's hold the normalisation: they take uint8 RGB images ``(N, 3, S, S)`` and give features
-``(N, D)``, for any N. Resizing stays outside, as decoding does; :func:`preprocessing` says how. What
-torch notes of the lines of code that an operation comes from is left out: paths of the machine that exports.
+All but timm's include the normalisation: they take uint8 RGB images ``(N, 3, S, S)`` and give features ``(N,
+D)``, for any N. Resizing stays outside, as does decoding; :func:`preprocessing` describes it. torch's records
+of each operation's lines of code are removed: they hold paths of the exporting machine.
 """
 
 import io
@@ -54,7 +54,7 @@ class Preprocessed(nn.Module):
 
 
 def preprocessing(encoder: Encoder) -> dict[str, Any]:
-    """What has to be done to an image before an exported model, in words and numbers."""
+    """The preprocessing of an image for an exported model, in words and numbers."""
     return {
         **described(fitting(encoder)),
         "input": "uint8 RGB (N, 3, image_size, image_size); normalised inside",
@@ -73,14 +73,14 @@ def export(encoder: Encoder, format: str, out: str | Path) -> float:
     Args:
         encoder: on the CPU.
         format: one of :data:`FORMATS`.
-        out: the file, or for ``timm`` the folder, which must not be there.
+        out: the file, or for ``timm`` the folder, which must not exist.
 
     Returns:
         The largest difference from the original's features.
 
     Raises:
-        UsageError: unknown format, ``out`` is taken, the format cannot hold the model, or what was
-            written gives other features; it is then left for inspection.
+        UsageError: unknown format, ``out`` exists, the format cannot hold the model, or the written file
+            gives other features; it is then left for inspection.
         OSError: the disk is full, or refuses otherwise; nothing is left at ``out``.
     """
     out = Path(out)
@@ -92,7 +92,7 @@ def export(encoder: Encoder, format: str, out: str | Path) -> float:
     found = difference(Preprocessed(encoder).eval(), reader, photographs(fitting(encoder)))
     if not found <= TOLERANCE:
         raise UsageError(
-            f"what was written to '{out}' gives features that differ by {found:.2g} from the encoder's, "
+            f"the file '{out}' gives features that differ by {found:.2g} from the encoder's, "
             f"more than {TOLERANCE:g}; use another format"
         )
     return found
@@ -125,7 +125,7 @@ def _torchscript(encoder: Encoder, out: Path) -> Reader:
 
 
 def _copy_without_lines(whole: BinaryIO, to: BinaryIO) -> None:
-    """A TorchScript file without the records of the code's lines, which torch reads if they are there."""
+    """A TorchScript file without the optional records of the code's lines."""
     with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(to, "w") as copy:
         for record in archive.infolist():
             if not record.filename.endswith(".debug_pkl"):

@@ -1,4 +1,4 @@
-"""Objectives that tell a sample's other view from all other samples."""
+"""Objectives that distinguish a sample's other view from all other samples."""
 
 import torch
 import torch.nn.functional as F
@@ -40,14 +40,12 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
     check_positive(temperature=temperature)
     samples = z1.shape[0]
     if samples * world_size() < 2:
-        raise ValueError(
-            f"z1 must hold at least two samples, to tell them apart, got {samples * world_size()}"
-        )
+        raise ValueError(f"z1 must hold at least two samples, got {samples * world_size()}")
 
     local = F.normalize(torch.cat([z1, z2]), dim=1)
     start = rank() * len(local)
     logits = (local / temperature) @ gather_with_gradient(local).T
-    # Behind autograd's back: a softmax passes no gradient to an entry of -inf, so there is none to stop, and
+    # Hidden from autograd: a softmax passes no gradient to an entry of -inf, so there is none to stop, and
     # the backward pass needs no copy of the matrix.
     logits.detach().diagonal(start).fill_(-torch.inf)
     other_view = torch.arange(len(local), device=z1.device).roll(samples) + start

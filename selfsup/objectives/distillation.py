@@ -1,4 +1,4 @@
-"""Objectives in which a student predicts the distribution that a teacher gives another view."""
+"""Objectives in which a student predicts a teacher's distribution for another view."""
 
 import torch
 from torch import Tensor
@@ -98,12 +98,12 @@ def swav(
 @torch.no_grad()
 @full_precision
 def sinkhorn(scores: Tensor, temperature: float = 0.05, rounds: int = 3) -> Tensor:
-    """Assignments of samples to prototypes of which all get about as much (Cuturi 2013, arXiv:1306.0895).
+    """Balanced assignments of samples to prototypes (Cuturi 2013, arXiv:1306.0895).
 
     Starting from exp(scores / temperature), a round divides each prototype by its sum over the samples of
     all processes and then each sample by its sum over the prototypes. Sums of samples are exactly 1,
-    those of prototypes are the closer to N / K the more rounds there are. Done with logarithms, so that no
-    score overflows and no row's largest value needs to be taken off, which would change the result.
+    those of prototypes approach N / K with more rounds. Computed with logarithms, so that no score overflows
+    and no row's largest value has to be subtracted, which would change the result.
 
     Args:
         scores: (..., N, K); each slice of the leading axes is balanced by itself.
@@ -114,8 +114,8 @@ def sinkhorn(scores: Tensor, temperature: float = 0.05, rounds: int = 3) -> Tens
         (..., N, K) probabilities over the prototypes, at least float32, without a gradient.
 
     Raises:
-        ValueError: scores that are not floating or not finite, have fewer than two axes or none of a
-            kind, a temperature that is not above 0, or no round.
+        ValueError: scores that are not floating or not finite, with fewer than two axes or an empty one, a
+            temperature that is not above 0, or no round.
 
     >>> sinkhorn(torch.tensor([[0.9, 0.1], [0.8, 0.1]]), temperature=0.1).argmax(dim=1)
     tensor([0, 1])
@@ -169,7 +169,7 @@ def dino_center(teacher: Tensor) -> Tensor:
     DINO keeps center = 0.9 * center + 0.1 * dino_center(teacher), starts at 0 and updates after the loss.
 
     Raises:
-        ValueError: a tensor that is not floating or not finite, has not three axes, or is empty.
+        ValueError: a tensor that is not floating or not finite, does not have three axes, or is empty.
 
     >>> dino_center(torch.tensor([[[1.0, 0.0]], [[3.0, 0.0]]]))
     tensor([2., 0.])

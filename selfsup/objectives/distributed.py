@@ -1,4 +1,4 @@
-"""Collectives that are differentiated exactly, so that W processes learn what one process would.
+"""Collectives with exact gradients, so that W processes learn what one process would.
 
 The contract of every objective here: a process calls it with its own N/W samples and gets the value of the
 whole batch of N; after DDP has averaged the parameter gradients over the W processes, they are those of one

@@ -1,4 +1,4 @@
-"""Samplers of what an encoder does not see: on the CPU, vectorised, random by the given generator alone."""
+"""Mask samplers: on the CPU, vectorised, random by the given generator alone."""
 
 import functools
 import math
@@ -118,7 +118,7 @@ def block_masks(
     them. One size, drawn per call from `target_shapes`, serves all targets of the batch; every position on
     the grid is equally likely. The context is a random subset of `context_size` patches of what the targets
     leave of the context rectangle, whose size and position are drawn per sample. A sample whose targets leave
-    fewer is drawn anew, up to 16 times; after that, patches outside the rectangle fill up. A target patch is
+    fewer is drawn again, up to 16 times; after that, patches outside the rectangle fill up. A target patch is
     never in the context.
 
     The published sampler differs, and `faithful=True` reproduces it: one random number sets scale and aspect;
@@ -180,7 +180,7 @@ def block_masks(
             break
         corners[:, short], available[short] = _draw(len(short), sides, generator, targets, shape, share)
 
-    # Targets so large that they leave too little wherever they lie are put on top of each other.
+    # Targets that leave too little at any position are put on top of each other.
     crowded = (~covered(patches_of(corners, shape, sides), sides)).sum(1) < context_size
     corners[:, crowded] = corners[:1, crowded]
     hidden = patches_of(corners, shape, sides)
@@ -219,9 +219,9 @@ def default_context_size(
 ) -> int:
     """Patches that the targets leave of the context rectangle in 95 of 100 draws, found by drawing.
 
-    A smaller context would throw away patches that nearly all samples have; a larger one would have many
-    samples drawn anew, which favours targets that overlap each other. (On 14 x 14 the published sampler keeps
-    83 patches before its truncation and 50 after it, in batches of 128.)
+    A smaller context would throw away patches that nearly all samples have; with a larger one many samples
+    would be drawn again, which favours targets that overlap each other. (On 14 x 14 the published sampler
+    keeps 83 patches before its truncation and 50 after it, in batches of 128.)
 
     >>> default_context_size((14, 14))
     63
@@ -273,7 +273,7 @@ def _interval(length: Tensor, side: int, generator: torch.Generator, over_edge: 
 
 
 def _hidden(length: int, ratio: float) -> Fraction:
-    """How many patches a share of them is, exactly: the share is what it is written as in decimals."""
+    """The exact number of patches in a share of them: the share is taken as its decimal notation."""
     if not 0 <= ratio < 1:
         raise ValueError(f"ratio must be at least 0 and below 1, got {ratio}")
     return length * Fraction(str(float(ratio)))

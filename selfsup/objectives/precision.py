@@ -1,4 +1,4 @@
-"""What every objective does to its arguments first: refuse those that make no sense, and widen the rest."""
+"""Validate an objective's arguments and cast them to float32 or wider."""
 
 import functools
 import inspect
@@ -71,13 +71,13 @@ def check_half(**tensors: Tensor) -> None:
 def check_finite(**tensors: Tensor) -> None:
     """Raise NotFiniteError, a ValueError, for an argument that holds a NaN or an infinity.
 
-    Values are looked at on a CPU alone, and not in a compiled graph: an accelerator would have to be waited
-    for at every step.
+    Values are checked on a CPU only, and not in a compiled graph: on an accelerator the check would wait for
+    it at every step.
     """
     if torch.compiler.is_compiling() or not _asked.get():
         return
     for name, tensor in tensors.items():
-        # One pass, as a sum of finite values is hardly ever infinite; where it is, each value is asked.
+        # One pass, as a sum of finite values is hardly ever infinite; if it is, each value is checked.
         if tensor.device.type == "cpu" and not tensor.detach().sum(dtype=_wide(tensor)).isfinite():
             wrong = int((~tensor.isfinite()).sum())
             if wrong:

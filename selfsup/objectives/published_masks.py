@@ -1,4 +1,4 @@
-"""I-JEPA's mask sampler as it was published, with the quirks that its published results include."""
+"""I-JEPA's mask sampler as published, with the quirks behind its published results."""
 
 import torch
 from torch import Tensor

@@ -76,7 +76,7 @@ def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, norm
 
     Raises:
         ValueError: shapes that do not match, tensors that are not floating or not finite, a mask that is not
-            bool, that hides nothing or leaves nothing visible (looked at where `check_finite` looks), or
+            bool, that hides nothing or leaves nothing visible (checked where `check_finite` checks), or
             P = 1 with `normalize`.
 
     >>> target = torch.tensor([[[0.0, 1.0, 2.0, 3.0], [5.0, 5.0, 5.0, 9.0]]])
@@ -107,7 +107,7 @@ def _check_mask(mask: Tensor) -> None:
         return
     if mask.all():
         raise ValueError("mask must keep a patch visible to the encoder, but it hides all of them")
-    # One process of several may have nothing to predict.
+    # One of several processes may have nothing to predict.
     if world_size() == 1 and not mask.any():
         raise ValueError("mask must hide a patch, as only hidden ones are predicted, but all are visible")
 

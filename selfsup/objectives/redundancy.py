@@ -17,8 +17,8 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
         L = sum_i (C_ii - 1)^2 + lambda_ * sum_{i != j} C_ij^2
 
     Value and gradient are those of the global batch. The published code sums C over W processes without
-    differentiating the sum, so that its gradient is 1/W of this one. LARS does not notice; a learning rate
-    that was tuned there without it, such as its .0048 for biases on 16 processes, is to be divided by W.
+    differentiating the sum, so that its gradient is 1/W of this one. LARS is unaffected; a learning rate that
+    was tuned there without LARS, such as its .0048 for biases on 16 processes, has to be divided by W.
 
     Args:
         z1: (N, D) projections of the first views, row i of the same image as row i of z2.
@@ -26,8 +26,8 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
         lambda_: weight of the off-diagonal terms, at least 0.
 
     Returns:
-        Scalar, at least float32. D where all rows are equal. For a global batch N <= D it cannot fall to 0,
-        as C then has too low a rank: see `floors.barlow_twins_least`.
+        Scalar, at least float32. D where all rows are equal. For a global batch N <= D it cannot reach 0, as
+        the rank of C is too low: see `floors.barlow_twins_least`.
 
     Raises:
         ValueError: shapes that differ, tensors that are not floating or not finite, a negative weight, fewer
@@ -91,11 +91,11 @@ def vicreg(
 
 
 def _check(z1: Tensor, z2: Tensor) -> int:
-    """Samples of the global batch, which are at least two."""
+    """Samples of the global batch, at least two."""
     check_pair(z1, z2)
     samples = z1.shape[0] * world_size()
     if samples < 2:
-        raise ValueError(f"z1 must hold at least two samples, to vary over them, got {samples}")
+        raise ValueError(f"z1 must hold at least two samples, got {samples}")
     return samples
 
 

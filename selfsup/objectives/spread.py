@@ -1,4 +1,4 @@
-"""Regularizers of one batch of embeddings, which keep it from shrinking to a point or to a line."""
+"""Regularizers that keep a batch of embeddings from shrinking to a point or to a line."""
 
 from typing import Any
 
@@ -117,7 +117,7 @@ class _MeanWaves(torch.autograd.Function):
 
 @torch.library.custom_op("selfsup::normal", mutates_args=())
 def _normal(rows: int, columns: int, seed: int) -> Tensor:
-    """Draws of a seed alone, which `torch.compile` takes as they are: it cannot trace a generator."""
+    """Draws that depend on the seed alone; opaque to `torch.compile`, which cannot trace a generator."""
     return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
 
 
@@ -131,4 +131,4 @@ def _check(z: Tensor) -> None:
     check_dimensions("N D", z=z)
     samples = z.shape[0] * world_size()
     if samples < 2:
-        raise ValueError(f"z must hold at least two samples, to be spread, got {samples}")
+        raise ValueError(f"z must hold at least two samples, got {samples}")

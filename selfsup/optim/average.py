@@ -9,8 +9,8 @@ def update_average(teacher: nn.Module, student: nn.Module, momentum: float, buff
     """``teacher = momentum * teacher + (1 - momentum) * student`` for parameters.
 
     Call it once an optimizer step, after it. Buffers (batch-norm statistics) are copied rather than
-    averaged, for they are averages already; ``buffers=False`` leaves them to a teacher that runs in
-    training mode and so gathers its own.
+    averaged, as they are averages already; ``buffers=False`` leaves them to a teacher that runs in training
+    mode and so collects its own.
 
     Raises:
         ValueError: the two modules do not have the same parameters.

@@ -1,4 +1,4 @@
-"""Which parameters are decayed, and how fast each layer learns."""
+"""Parameter groups: which parameters decay, and how fast each layer learns."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +15,10 @@ def parameter_groups(
     The rest is biases, norms and other vectors, and whatever a sub-module lists in timm's
     ``no_weight_decay()`` (position embeddings, class tokens).
 
-    With a layer decay below 1, each group also has the share ``lr_scale`` of the learning rate that its
-    layer learns with (Clark et al. 2020, arXiv:2003.10555): in a timm model of the layers 0 (the stem)
-    to L, layer i has ``layer_decay ** (L + 1 - i)``; a classifier and everything outside timm's models
-    has 1. A torch optimizer ignores the key: multiply the rate by it.
+    With a layer decay below 1, each group also has its layer's share ``lr_scale`` of the learning rate (Clark
+    et al. 2020, arXiv:2003.10555): in a timm model of the layers 0 (the stem) to L, layer i has ``layer_decay
+    ** (L + 1 - i)``; a classifier and everything outside timm's models has 1. A torch optimizer ignores the
+    key: multiply the rate by it.
 
     Args:
         module: a timm model, or anything that holds some.
@@ -65,7 +65,7 @@ def _layer_scales(module: nn.Module, layer_decay: float) -> dict[str, float]:
                 scales[_joined(prefix, name)] = layer_decay ** (full - layer)
     if not scales:
         raise ValueError(
-            f"layer_decay must be 1 for {type(module).__name__}, which holds no model whose layers timm knows"
+            f"layer_decay must be 1 for {type(module).__name__}, which has no layers known to timm"
         )
     return scales
 

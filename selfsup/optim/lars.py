@@ -49,7 +49,7 @@ class LARS(Optimizer):
             for p in trained:
                 if "momentum" not in self.state[p]:
                     self.state[p]["momentum"] = torch.zeros_like(p)
-            # The rest of a step is SGD's, which torch does in one pass over memory.
+            # The rest is a step of SGD, which torch does in one pass over memory.
             sgd(
                 trained,
                 grads,
@@ -82,11 +82,11 @@ def _adapt(weights: list[torch.Tensor], grads: list[torch.Tensor], group: dict[s
 
 
 def _square(x: torch.Tensor) -> torch.Tensor:
-    """The squared norm: as a dot product, which takes half the time of torch's norms on a CPU."""
+    """The squared norm, as a dot product: half the time of torch's norms on a CPU."""
     flat = x.flatten() if x.is_contiguous() else x.movedim(1, -1).flatten()  # channels last needs no copy
     return torch.dot(flat, flat)
 
 
 def _laid_out_as(p: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
-    """The gradient in its parameter's memory order, which torch's fused step takes for granted."""
+    """The gradient in its parameter's memory order, which torch's fused step assumes."""
     return grad if grad.stride() == p.stride() else torch.empty_like(p).copy_(grad)

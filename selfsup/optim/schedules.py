@@ -4,7 +4,7 @@ import math
 
 
 def linear(step: int, steps: int, start: float, end: float) -> float:
-    """From ``start`` at step 0 towards ``end``, which step ``steps`` would reach, and where it stays.
+    """Linearly from ``start`` at step 0 to ``end`` at step ``steps``, constant after it.
 
     Raises:
         ValueError: a negative step, or a negative number of steps.
@@ -17,7 +17,7 @@ def linear(step: int, steps: int, start: float, end: float) -> float:
 
 
 def cosine(step: int, steps: int, start: float, end: float) -> float:
-    """Half a cosine from ``start`` at step 0 towards ``end``, which step ``steps`` would reach.
+    """Half a cosine from ``start`` at step 0 to ``end`` at step ``steps``.
 
     Raises:
         ValueError: a negative step, or a negative number of steps.
@@ -32,8 +32,8 @@ def cosine(step: int, steps: int, start: float, end: float) -> float:
 def warmup_cosine(step: int, steps: int, warmup: int, peak: float, end: float = 0.0) -> float:
     """Linearly from 0 to ``peak`` in ``warmup`` steps, then half a cosine towards ``end``.
 
-    The first step of a warm-up already moves (it has ``peak / warmup``): an update of rate 0 is a
-    batch thrown away.
+    The first step of a warm-up already moves (it has ``peak / warmup``): an update of rate 0 would waste a
+    batch.
 
     Raises:
         ValueError: a negative step, or a warm-up that is negative or longer than ``steps``.

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that shows whether it worked and what the encoder is good for."""
+"""The report of a run: one HTML file that shows whether it worked and what its encoder can be used for."""
 
 from selfsup.report.write import write_report
 

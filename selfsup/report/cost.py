@@ -1,4 +1,4 @@
-"""What a run cost."""
+"""The cost of a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
 def cost(run: Run, gflops: float | None, of_training: float | None = None) -> list[tuple[str, str]]:
-    """Names and amounts, of what is known.
+    """Names and amounts, as far as known.
 
     Args:
         gflops: of encoding one image (:func:`selfsup.report.gallery.gflops_an_image`).
@@ -51,7 +51,7 @@ def _flops(count: float) -> str:
 
 
 def _batch(config: Mapping[str, Any]) -> int | None:
-    """Images a step; devices that were found on the day ("auto") count as one."""
+    """Images a step; automatically chosen devices ("auto") count as one."""
     trainer = config.get("trainer", {})
     try:
         devices = trainer["devices"] if isinstance(trainer["devices"], int) and trainer["devices"] > 0 else 1

@@ -1,4 +1,4 @@
-"""The curves of a run: what was logged, by step, thinned to what a screen shows."""
+"""The curves of a run: logged values by step, thinned for a screen."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from selfsup.callbacks.guard.signals import SIGNALS
 
 POINTS = 400  # of a curve, about
 
-# Charts that are always shown, in order: title, what it says, series, and how its axis is scaled.
+# Charts that are always shown, in order: title, caption, series, and scale of the axis.
 CHARTS: tuple[dict[str, Any], ...] = (
     {"title": "Loss", "says": "Should fall, then flatten. Its height says nothing across methods.",
      "series": ["loss"], "scale": "auto"},
@@ -46,7 +46,7 @@ def curves(rows: Iterable[Mapping[str, float]]) -> dict[str, dict[str, list[floa
             if name in _OF_NO_CHART or not math.isfinite(value):
                 continue
             series = found.setdefault(name, {"step": [], "value": []})
-            # The guard's rows repeat what it saw when it last looked.
+            # The guard's rows repeat its latest values.
             if name.startswith("guard/") and series["value"][-1:] == [value]:
                 continue
             series["step"].append(row["step"])
@@ -55,7 +55,7 @@ def curves(rows: Iterable[Mapping[str, float]]) -> dict[str, dict[str, list[floa
 
 
 def thinned(series: Mapping[str, list[float]], points: int = POINTS) -> dict[str, list[float]]:
-    """Some ``points`` of a series; of each stretch its lowest and highest, so that no spike is lost.
+    """Some ``points`` of a series: the lowest and highest of each stretch, so that no spike is lost.
 
     >>> thinned({"step": [*range(100)], "value": [0.0] * 50 + [9.0] + [0.0] * 49}, 10)["value"].count(9.0)
     1
@@ -73,7 +73,7 @@ def thinned(series: Mapping[str, list[float]], points: int = POINTS) -> dict[str
 
 
 def charts(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The charts to draw of series of these names: those everybody looks at, and one for each other."""
+    """The charts for series of these names: the common ones, and one for each other series."""
     main = [{**chart, "series": [name for name in chart["series"] if name in names]} for chart in CHARTS]
     main = [chart for chart in main if chart["series"]]
     taken = {name for chart in CHARTS for name in chart["series"]}

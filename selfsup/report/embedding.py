@@ -1,4 +1,4 @@
-"""The map of the embeddings, and what each image's neighbours say."""
+"""The map of the embeddings, and each image's neighbours."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from selfsup.evaluation.label_free.spectrum import spectrum
 from selfsup.report.gallery import Gallery
 from selfsup.report.pictures import data_uri, sheet
 
-FEWEST = 8  # images that make a map
+FEWEST = 8  # fewest images for a map
 SHOWN, VOTING = 6, 10  # neighbours, or all other images of fewer
 CLUSTERS, IMAGES_A_CLUSTER = 10, 10  # at most, and about, of few images
 QUERIES = 10
@@ -20,15 +20,15 @@ LEAST_SHARE = 1e-8  # of the variance, below which a direction is rounding
 
 
 def embedding_map(gallery: Gallery, seed: int = 0) -> dict[str, Any]:
-    """Where every image lies by PCA and by t-SNE, its label or cluster, and its nearest neighbours.
+    """Every image's position by PCA and by t-SNE, its label or cluster, and its nearest neighbours.
 
-    Neighbours are those among the gallery's images, by cosine, itself left out.
+    Neighbours are other images of the gallery, by cosine.
 
     Args:
         gallery: of 8 images at least, their features finite.
 
     Returns:
-        What the page draws, in plain types.
+        The page's data, in plain types.
     """
     count = len(gallery)
     unit = F.normalize(gallery.x, dim=1)
@@ -67,7 +67,7 @@ def nearest(x: Tensor, k: int) -> Tensor:
     """Indices ``(N, k)`` of each row's nearest others, by cosine."""
     _, index = neighbours(x, x, k + 1)
     own = index == torch.arange(len(x))[:, None]
-    # Of copies of one image another may come first, and the image itself not at all.
+    # Among copies of one image another may come first, and the image itself not at all.
     own[:, -1] |= ~own.any(dim=1)
     return index[~own].view(len(x), k)
 
@@ -79,7 +79,7 @@ def tsne(x: Tensor, seed: int = 0) -> np.ndarray:
     reduced = principal(x, min(30, *x.shape)).numpy()
     perplexity = min(30.0, (len(x) - 1) / 3)
     maker = TSNE(perplexity=perplexity, max_iter=500, init="pca", random_state=seed)
-    if not reduced.std() > 0:  # collapsed: there is nothing to lay out
+    if not reduced.std() > 0:  # collapsed: there is no layout
         return reduced[:, :2]
     return maker.fit_transform(reduced)
 
@@ -105,7 +105,7 @@ def clusters(x: Tensor, seed: int = 0) -> Tensor:
 
 
 def queries(gallery: Gallery, seed: int = 0) -> list[dict[str, Any]]:
-    """Random images with their nearest neighbours; ``right`` says of a neighbour whether its label agrees."""
+    """Random images with their nearest neighbours; ``right``: whether a neighbour's label agrees."""
     chosen = torch.randperm(len(gallery), generator=torch.Generator().manual_seed(seed))[:QUERIES]
     near = nearest(gallery.x, min(8, len(gallery) - 1))
     return [
@@ -123,7 +123,7 @@ def _tile(gallery: Gallery, i: int, query: int | None) -> dict[str, Any]:
 
 
 def _by_class(gallery: Gallery, right: Tensor, labels: Tensor) -> list[dict[str, Any]]:
-    """Of each class the share of images among neighbours of their own label, and the label most met instead.
+    """The share of each class's images among neighbours of their own label, and the most common other label.
 
     Args:
         right: ``(N,)``, whether most of an image's neighbours have its label.

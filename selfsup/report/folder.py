@@ -1,4 +1,4 @@
-"""What a run's folder holds, read as far as it can be; what cannot is a sentence in ``missing``."""
+"""The content of a run's folder, as far as it can be read; the rest is listed in ``missing``."""
 
 import math
 import re
@@ -27,7 +27,7 @@ _SCORE = {
     "top": NUMBER,
     "settings": {"width": NUMBER},
 }
-# What the report reads of them.
+# Their parts that the report reads.
 _RESULTS = {
     "encoder": TEXT,
     "labels": TRUTH,
@@ -40,20 +40,20 @@ _CARD = {"fingerprint": TEXT, "minutes": NUMBER, "recipe": {"name": TEXT, "image
 
 @dataclass
 class Run:
-    """A run as its folder tells it.
+    """A run as read from its folder.
 
     Attributes:
         name: the folder's.
         config: the resolved configuration; empty if it cannot be read.
         metrics, online: rows of ``metrics.csv`` and ``online.csv``, their numbers as floats.
-        warnings: rows of ``warnings.csv``: what the collapse guard named.
+        warnings: rows of ``warnings.csv``: warnings of the collapse guard.
         results: ``results.json``, or None.
         card: the newest encoder's ``card.json``; empty if there is none.
         encoder: the newest encoder's folder, or None.
         checkpoint: the newest checkpoint, or None.
         skipped: names and reasons of the images that could not be read.
-        missing: what is not there or cannot be read, a sentence each.
-        data: what was decided about the images, a sentence each.
+        missing: missing or unreadable files, a sentence each.
+        data: decisions about the images, a sentence each.
     """
 
     name: str
@@ -75,13 +75,13 @@ def read_run(folder: str | Path) -> Run:
     """Read a run's folder.
 
     Raises:
-        UsageError: it is not there, or nothing in it is a run's.
+        UsageError: it is missing, or contains no file of a run.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"there is no run '{folder}'; a run leaves a folder in runs/")
     if not any((folder / sign).exists() for sign in _SIGNS):
-        raise UsageError(f"'{folder}' is no run's folder: it has none of {', '.join(_SIGNS)}")
+        raise UsageError(f"'{folder}' is not a run's folder: it has none of {', '.join(_SIGNS)}")
     require_own(folder)
     run = Run(folder.resolve().name, folder)
     try:
@@ -108,7 +108,7 @@ def read_run(folder: str | Path) -> Run:
     if run.encoder is not None:
         run.card = _json(run.encoder / "card.json", _CARD, run.missing) or {}
     else:
-        run.missing.append("The run has not handed over an encoder; it did not come to its end.")
+        run.missing.append("The run has not saved an encoder: it did not finish.")
     run.results = _results(folder, run)
     return run
 
@@ -117,14 +117,14 @@ def _decisions(path: Path, missing: list[str]) -> list[str]:
     try:
         return decisions_of(read_json(path)).lines()
     except FileNotFoundError:
-        return []  # of a run before there was such a file
+        return []  # a run from before this file existed
     except (OSError, ValueError) as error:
         missing.append(f"{path.name} cannot be read ({_reason(error)}).")
         return []
 
 
 def _results(folder: Path, run: Run) -> dict[str, Any] | None:
-    """Of the results beside the encoder, the newest of the encoder that was handed over last."""
+    """The newest results of the encoder that was saved last."""
     found = [
         results
         for path in sorted(folder.glob("results*.json"), key=lambda path: path.stat().st_mtime)
@@ -138,21 +138,21 @@ def _results(folder: Path, run: Run) -> dict[str, Any] | None:
 
 
 def _json(path: Path, shape: dict[str, Any], missing: list[str]) -> dict[str, Any] | None:
-    """What a JSON file holds of a shape, without what is null; None if it is not there or of another."""
+    """The content of a JSON file of a shape, without nulls; None if it is missing or of another shape."""
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
         missing.append(f"{path.name} cannot be read ({_reason(error)}).")
         return None
     if wrong := fault(content, shape):
-        missing.append(f"{path.name} holds something else than a run writes ({wrong}).")
+        missing.append(f"{path.name} was not written by a run ({wrong}).")
         return None
     found: dict[str, Any] = without_null(content, shape)
     return found
 
 
 def _rows(path: Path, needed: tuple[str, ...], missing: list[str]) -> list[dict[str, str]]:
-    """The whole rows of a CSV file, which have the needed columns."""
+    """The complete rows of a CSV file, with the needed columns."""
     try:
         return [row for row in read_rows(path) if row.keys() >= {*needed}]
     except (OSError, ValueError) as error:
@@ -161,7 +161,7 @@ def _rows(path: Path, needed: tuple[str, ...], missing: list[str]) -> list[dict[
 
 
 def _numbers(path: Path, missing: list[str]) -> list[dict[str, float]]:
-    """Rows with a step, in its order, of what in them is a number."""
+    """Rows with a step, ordered by it, with their numeric values."""
     rows = [
         {
             name: number
@@ -174,7 +174,7 @@ def _numbers(path: Path, missing: list[str]) -> list[dict[str, float]]:
 
 
 def _number(text: str, finite: bool = True) -> float | None:
-    """A number in a table, which of a loss may be infinite or none; None of what no run writes."""
+    """A number in a table; a loss may be infinite or NaN. None for text that no run writes."""
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The test images that a report is made of: their features, labels, names and small pictures."""
+"""The test images of a report: their features, labels, names and thumbnails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ LARGEST_TILE = 64  # pixels a side of the small pictures
 
 @dataclass
 class Gallery:
-    """Images of the test split that could be read.
+    """Readable images of the test split.
 
     Attributes:
-        tiles: uint8 ``(N, 3, T, T)``, small pictures of what the encoder sees.
-        x: its pooled features ``(N, D)``.
+        tiles: uint8 ``(N, 3, T, T)``, thumbnails of the encoder's input.
+        x: the encoder's pooled features ``(N, D)``.
         untrained: those of the same architecture untrained.
         labels: int64 ``(N,)``, or None.
         classes: the classes' names.
-        names: what a person calls each image: the end of its path.
+        names: display names: the end of each path.
     """
 
     tiles: Tensor
@@ -43,13 +43,13 @@ class Gallery:
 
 
 def make_gallery(encoder: Encoder, source: Source, images: int, gflops: float, workers: int = 0) -> Gallery:
-    """Features and small pictures of evenly spaced images of a source.
+    """Features and thumbnails of evenly spaced images of a source.
 
     Args:
-        encoder: on the device it is to run on.
+        encoder: on its device.
         source: test images.
-        images: how many, of a source that has as many.
-        gflops: that encoding them may take; a large encoder gets fewer images.
+        images: how many, at most.
+        gflops: the limit for encoding them; a large encoder gets fewer images.
         workers: processes that decode.
     """
     affordable = max(16, int(gflops / max(gflops_an_image(encoder), 1e-9)))
@@ -94,7 +94,7 @@ def gflops_an_image(encoder: Encoder) -> float:
 
 
 def sample(source: Source, count: int, to: Fitting) -> tuple[Tensor, list[int]]:
-    """``count`` evenly spaced readable images, fitted: uint8 ``(n, 3, S, S)``, and where."""
+    """``count`` evenly spaced readable images, fitted: uint8 ``(n, 3, S, S)``, and their indices."""
     rows = evenly(len(source), count).nonzero().flatten()
     found = list(batches(source, rows, to, count))
     if not found:

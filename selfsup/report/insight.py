@@ -1,4 +1,4 @@
-"""Where a vision transformer looks, and what its patches have in common."""
+"""A vision transformer's attention, and similarities among its patches."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ SIDE = 160  # pixels a side of these pictures, at least
 
 @torch.inference_mode()
 def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
-    """Rows of figures: images, where the last block's attention goes, and their patches in colours.
+    """Rows of figures: images, the last block's attention, and their patches in colours.
 
     The colours are the first three principal components of the patch features of all these images: patches
     of one colour are alike to the encoder.
@@ -64,8 +64,8 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
 def attention(encoder: Encoder, inputs: Tensor) -> Tensor | None:
     """Attention that patches get in the last block, mean over heads: ``(N, rows, columns)``.
 
-    From the class token where there is one, else from all patches. None of an attention that does not
-    compute its weights in the open.
+    From the class token if there is one, else from all patches. None for an attention that does not expose
+    its weights.
 
     Args:
         inputs: normalised images ``(N, 3, H, W)``.

@@ -1,4 +1,4 @@
-"""From what is known of runs to one HTML file that needs nothing else."""
+"""Renders runs as one self-contained HTML file."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ from selfsup.report.verdict import verdict
 from selfsup.text import printable, shown
 
 _PAGE = Path(__file__).parent / "page"
-# Sections of a run's pictures: where the page has them, what they are called, and what a run has for them.
+# Sections of a run's pictures: anchor on the page, title, and the run's key for them.
 _SECTIONS = (
     ("neighbours", "Neighbours", "queries"),
     ("map", "Map", "map"),
@@ -32,8 +32,8 @@ _SECTIONS = (
 
 
 def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
-    """The page of runs, and of what was seen of each: any of ``queries``, ``map``, ``views``, ``made``,
-    ``insight``, ``spectrum`` and ``cost``, as the modules of this package give them."""
+    """The page of runs and the findings about each: any of ``queries``, ``map``, ``views``, ``made``,
+    ``insight``, ``spectrum`` and ``cost``, as returned by the modules of this package."""
     series = [curves([*run.metrics, *run.online]) for run in runs]
     main, more = charts(list(dict.fromkeys(name for each in series for name in each)))
     told = [
@@ -118,7 +118,7 @@ def _map_says(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     if found["kind"] == "cluster":
-        return f"{found['count']} test images without labels; the colours are clusters of like features."
+        return f"{found['count']} test images without labels; the colours are clusters of similar features."
     most, first = (f"{100 * found[key]:.1f} %" for key in ("share_right", "same"))
     return (
         f"{found['count']} test images. More than half of the {found['voting']} nearest have the same label "
@@ -132,7 +132,7 @@ def _costs(parts: Sequence[Sequence[tuple[str, str]]]) -> dict[str, list[str]]:
 
 
 def _differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    """Values of the settings that all runs have, but not alike, and of those that only some have."""
+    """Values of the settings in which runs differ, and of those that only some have."""
     flat = [dict(_leaves(_without_names(config))) for config in configs]
     keys = dict.fromkeys(key for each in flat for key in each)
     rows = {key: [json.dumps(each[key]) if key in each else "–" for each in flat] for key in keys}
@@ -159,5 +159,5 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 
 def _readable(config: Mapping[str, Any]) -> str:
-    """The settings as YAML, without the name of the user's own folder."""
+    """The settings as YAML, without the name of the user's home folder."""
     return yaml.safe_dump(dict(config), sort_keys=False).replace(str(Path.home()), "~") if config else ""

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-LOSSLESS = 64  # pixels a side up to which PNG is no larger than a JPEG worth looking at
+LOSSLESS = 64  # pixels a side up to which PNG is no larger than a JPEG of good quality
 
-# Dark to light in steps that look equal, also to colour-blind eyes and in grey: five colours of "cividis"
+# Dark to light in perceptually equal steps, colour-blind safe and readable in grey: five colours of "cividis"
 # (Nuñez et al. 2018, arXiv:1712.01662).
 _RAMP = ((0, 32, 76), (61, 77, 107), (124, 123, 120), (188, 174, 108), (255, 233, 69))
 
@@ -34,7 +34,7 @@ def data_uri(image: Tensor, quality: int = 85) -> str:
 
 
 def figure(image: Tensor, alt: str, **more: Any) -> dict[str, Any]:
-    """An image for the page, with the text that stands for it where it cannot be seen."""
+    """An image for the page, with its alternative text."""
     return {"src": data_uri(image), "alt": alt, "side": image.shape[-1], **more}
 
 
@@ -67,7 +67,7 @@ def sheet_of(rows: Tensor, gap: int = 2) -> Tensor:
 def coloured(values: Tensor, low: float, high: float) -> Tensor:
     """Numbers ``(..., H, W)`` as colours, uint8 ``(..., 3, H, W)``: dark at ``low``, light at ``high``.
 
-    Not-a-number is white, which is none of the ramp's.
+    NaN is white, which is not on the ramp.
     """
     ramp = torch.tensor(_RAMP, dtype=torch.float32)
     at = ((values.float() - low) / max(high - low, 1e-12)).clamp(0, 1) * (len(_RAMP) - 1)

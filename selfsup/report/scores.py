@@ -20,7 +20,7 @@ def scores_table(runs: Sequence[Run]) -> dict[str, Any]:
 
     Returns:
         ``columns``, titles by protocol; ``rows``, each with name, role, run, its ``index`` and cells by
-        protocol; and ``notes``, what to mind: names of rows, and of each the columns that it is about.
+        protocol; and ``notes``, the flags: names of rows, and the columns that each is about.
     """
     columns: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
@@ -60,7 +60,7 @@ def cell(score: Mapping[str, Any]) -> dict[str, Any]:
     if value is None:
         return {**blank, "text": "–"}
     if not is_accuracy(score):
-        # Records without the key are of a time when RankMe was the only such score.
+        # Records without the key are from versions with RankMe as the only such score.
         top = score.get("top", score.get("settings", {}).get("width"))
         part = {"small": f"of {top:g}", "bar": 100 * value / top} if top else {}
         return {**blank, "text": f"{value:.3g}", **part}

@@ -1,4 +1,4 @@
-"""Whether runs that are shown side by side differ by more than noise, in sentences."""
+"""Sentences about whether runs side by side differ by more than noise."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 
 
 def side_by_side(runs: Sequence[Run]) -> list[str]:
-    """A sentence a score: which run is best, and which others are within noise of it; none of one run."""
+    """A sentence for each score: the best run, and those within noise of it; none for a single run."""
     rows = [
         {**encoder_rows(run.results)[0], "name": run.name}
         for run in runs
@@ -43,7 +43,7 @@ def _sentence(name: str, rows: Sequence[Row], paired: bool) -> str:
     apart = [words for words, clear in found if clear]
     close = [words for words, clear in found if not clear]
     parts = [f"{best['name']} is better than {_list(apart)}"] if apart else []
-    parts += [f"{best['name']} cannot be told from {_list(close)}"] if close else []
+    parts += [f"{best['name']} is within noise of {_list(close)}"] if close else []
     return f"{rows[0]['scores'][name].get('title') or name}: {'; '.join(parts)}."
 
 
@@ -51,7 +51,7 @@ def _gap(name: str, best: Row, other: Row, paired: bool) -> tuple[str, bool]:
     """The other with its distance from the best, and whether that is more than noise."""
     try:
         entry = difference(name, best, other) if paired else None
-    except (ValueError, TypeError, KeyError):  # a results.json that was edited or damaged
+    except (ValueError, TypeError, KeyError):  # an edited or damaged results.json
         entry = None
     if entry is not None:
         low, high = (100 * end for end in entry["interval"])
@@ -64,14 +64,14 @@ def _gap(name: str, best: Row, other: Row, paired: bool) -> tuple[str, bool]:
 
 
 def _paired(runs: Sequence[Run], rows: Sequence[Row]) -> bool:
-    """Whether rows are of the same test images, answered one by one."""
+    """Whether rows are of the same test images, with an answer for each."""
     names = [row["name"] for row in rows]
     judged = [run for run in runs if run.name in names and run.results is not None]
     return all(_same_images(*pair) for pair in combinations(judged, 2))
 
 
 def _same_images(one: Run, other: Run) -> bool:
-    """By the settings of the data, by the count, and by what the pixels' own scores are, image by image."""
+    """Judged by the data's settings, the count, and the pixels' own answers, image by image."""
     if one.results is None or other.results is None:
         return False
     data = [[(run.config.get("data") or {}).get(key) for key in ("source", "test")] for run in (one, other)]

@@ -1,4 +1,4 @@
-"""What a run came to, in sentences that need no knowledge of the field."""
+"""The verdict on a run, in sentences that need no knowledge of the field."""
 
 import math
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def verdict(run: Run) -> dict[str, Any]:
     lines = [*_uses(run), *_coarse(run), *_warned(run), *_loss(run)]
     rows = encoder_rows(run.results or {})
     if run.results is None or not rows:
-        headline = "Not judged: nothing says yet whether it learned something"
+        headline = "Not judged: it is not known yet whether it learned something"
         return {"tone": "bad" if run.warnings else "unknown", "headline": headline, "lines": lines}
     found = judged(run.results, rows[0], _named(run))
     return {"tone": found.tone, "headline": found.headline, "lines": lines}
@@ -37,7 +37,7 @@ def _scores(run: Run) -> dict[str, Mapping[str, Any]]:
 
 
 def _uses(run: Run) -> list[str]:
-    """What it is good for: protocols at which it beats all controls, and those at which it does not."""
+    """What it can be used for: protocols at which it beats all controls, and those at which it does not."""
     own = {name: score for name, score in _scores(run).items() if is_accuracy(score)}
     if run.results is None or not own:
         return []
@@ -56,11 +56,13 @@ def _uses(run: Run) -> list[str]:
 
 
 def _coarse(run: Run) -> list[str]:
-    """How far apart scores have to be to mean something, where that is far."""
+    """The smallest meaningful difference of scores, if that is large."""
     count, half = (run.results or {}).get("n_test"), half_interval(_scores(run))
     if not count or half < COARSE:
         return []
-    return [f"With {count} test images a score is known to {half:.0f} points; less than that says little."]
+    return [
+        f"With {count} test images a score is known to {half:.0f} points; smaller differences mean little."
+    ]
 
 
 def _named(run: Run) -> list[str]:
@@ -68,15 +70,15 @@ def _named(run: Run) -> list[str]:
 
 
 def _warned(run: Run) -> list[str]:
-    """What the collapse guard saw; nothing of a run in which it did not look."""
+    """The collapse guard's findings; none for a run without it."""
     if names := _named(run):
         return [f"The collapse guard warned of: {', '.join(names)}. The list is below the curves."]
-    # Between two looks the rows repeat what the guard saw; at step 1 that is the untrained encoder.
+    # Between two checks the rows repeat the guard's values; at step 1 they are the untrained encoder's.
     looks = {row["guard/loss"] for row in run.metrics if "guard/loss" in row}
     if len(looks) > 1:
-        return ["The collapse guard had nothing to warn of."]
+        return ["The collapse guard gave no warning."]
     if looks:
-        return ["The run was too short for the collapse guard, which looked at its first step only."]
+        return ["The run was too short for the collapse guard, which checked its first step only."]
     return ["The collapse guard was off."] if run.metrics else []
 
 

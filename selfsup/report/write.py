@@ -41,15 +41,15 @@ def write_report(
 ) -> Path:
     """Write the report of one run or several as one HTML file, which needs neither network nor other files.
 
-    What a run lacks (it crashed early, its images are gone) is said in the report, which shows the rest.
+    A report says what a run lacks (it crashed early, its images are gone) and shows the rest.
 
     Args:
         folders: of the runs.
         out: the file. None: ``report.html`` in the folder of a single run, in place of an older one; of
             several runs ``report-NAME-NAME.html`` in the working directory.
         images: test images on the map, at most.
-        gflops: billions of operations that encoding them may take; large encoders get fewer images.
-        pictures: whether to show anything for which images have to be read.
+        gflops: the limit for encoding them, in billions of operations; large encoders get fewer images.
+        pictures: whether to show sections that need images.
         device: that the encoder runs on.
         sources: training and test images, if they are loaded already.
 
@@ -57,7 +57,7 @@ def write_report(
         The file written.
 
     Raises:
-        UsageError: a folder is no run's, or ``out`` is taken.
+        UsageError: a folder is not a run's, or ``out`` exists.
     """
     runs = [read_run(folder) for folder in folders]
     path = _path(runs, out)
@@ -85,7 +85,7 @@ def _path(runs: Sequence[Run], out: str | Path | None) -> Path:
 def _seen(
     run: Run, images: int, gflops: float, pictures: bool, device: str, sources: Sources | None
 ) -> dict[str, Any]:
-    """What there is to see of a run (:func:`selfsup.report.page.render`)."""
+    """The findings about a run (:func:`selfsup.report.page.render`)."""
     method = rebuild(run) if pictures else None
     encoder = _encoder(run, method)
     of_encoding = gflops_an_image(encoder) if encoder is not None else None
@@ -113,7 +113,7 @@ def _seen(
     except (UnreadableImage, UsageError) as error:
         run.missing.append(f"Images cannot be read: {error}.")
     except UNUSABLE as error:
-        run.missing.append(f"What it makes of the images cannot be shown ({said(error)}).")
+        run.missing.append(f"The method's pictures cannot be shown ({said(error)}).")
     return found
 
 
@@ -132,7 +132,7 @@ def _seen_of(gallery: Gallery, missing: list[str]) -> dict[str, Any]:
 
 
 def _encoder(run: Run, method: Any) -> Encoder | None:
-    """The encoder that was handed over; of a run that was not finished, that of its newest checkpoint."""
+    """The saved encoder; for an unfinished run, that of its newest checkpoint."""
     if run.encoder is not None:
         try:
             return load_encoder(run.encoder).eval()
@@ -141,7 +141,7 @@ def _encoder(run: Run, method: Any) -> Encoder | None:
             return None
     if method is None or run.checkpoint is None:
         return None
-    run.missing.append("What is shown of the encoder is of the newest checkpoint.")
+    run.missing.append("The encoder shown is that of the newest checkpoint.")
     encoder: Encoder = method.learned_encoder().eval()
     return encoder
 
@@ -150,7 +150,7 @@ def _sources(run: Run) -> Sources | None:
     if not run.config.get("data"):
         return None
     try:
-        # Few of the images are looked at.
+        # Only some of the images are shown.
         with bounded(run):
             return load_data({**run.config["data"], "in_memory": False}, as_before=True)
     except (*UNUSABLE, OSError) as error:

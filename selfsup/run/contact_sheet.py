@@ -1,4 +1,4 @@
-"""A contact sheet: images and what a method sees of them, for a person to look at before a long run."""
+"""A contact sheet: images and a method's views of them, to check before a long run."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ from selfsup.methods.base import Method
 from selfsup.run.lettering import lettered
 from selfsup.text import shown
 
-CELL = 192  # pixels a side that the largest view is enlarged to, if it is smaller
+CELL = 192  # pixels a side to which smaller views are enlarged
 GAP, LINE, TEXT = 10, 18, 14
-# Those of the report, which can be told apart whatever cones one lacks.
+# The report's colours, which are colour-blind safe.
 COLOURS = ("#0072b2", "#fe400a", "#640059", "#ac20ff", "#200c07", "#a43a2d", "#958887", "#040390")
 HIDDEN = (128, 128, 128)
 
@@ -29,7 +29,7 @@ def contact_sheet(
     Args:
         names: of the plan's views.
         batch_size: of a process.
-        world: processes that a batch is shared by; those of the first are shown.
+        world: processes that share a batch; the views of the first are shown.
 
     Returns:
         The picture, and (name, reason) of the images that could not be read.
@@ -101,7 +101,8 @@ def _draw_boxes(pictures: Sequence[Image.Image], source: Any, index: Tensor, pla
 
 
 def _with_regions(view: Tensor, masks: Mapping[str, Tensor], patch: int, factor: int) -> list[Image.Image]:
-    """Hidden patches are covered; what is neither context nor target is dark; targets are tinted."""
+    """Hidden patches are covered; patches that are neither context nor target are dark; targets are
+    tinted."""
     pictures = []
     for row, image in enumerate(view):
         side = image.shape[0] // patch
@@ -133,7 +134,7 @@ def _per_pixel(grid: Tensor, patch: int) -> Tensor:
 
 
 def _outline(picture: Image.Image, grid: Tensor, step: int, colour: str) -> None:
-    """A line between every patch of the region and a neighbour outside of it."""
+    """Lines between the region's patches and neighbours outside it."""
     draw = ImageDraw.Draw(picture)
     inside = {tuple(place) for place in grid.nonzero().tolist()}
     for y, x in inside:
@@ -150,7 +151,7 @@ def _outline(picture: Image.Image, grid: Tensor, step: int, colour: str) -> None
 
 
 def _short(masks: Mapping[str, Any]) -> list[str]:
-    """``target 1, target 2`` said once."""
+    """``target 1, target 2`` merged."""
     return list(dict.fromkeys(key.rstrip(" 0123456789") + "s" * key[-1].isdigit() for key in masks))
 
 

@@ -1,4 +1,4 @@
-"""Where a run was made: written into its folder, and compared when it is resumed or repeated."""
+"""A run's environment: written into its folder, and compared when it is resumed or repeated."""
 
 import hashlib
 import json
@@ -45,29 +45,29 @@ def environment(source: Source, on_gpu: bool, processes: int) -> dict[str, Any]:
 
 
 def fingerprint(source: Source) -> str:
-    """Identity of a source: its images if they are in memory, else their names, of at most 100,000."""
+    """Identity of a source: its images if they are in memory, else their names, at most 100,000 of them."""
     digest = hashlib.sha256(str(len(source)).encode())
     if source.images is not None:
         digest.update(source.images.contiguous().numpy().data)
     else:
         for index in torch.linspace(0, len(source) - 1, min(len(source), _NAMES)).long().tolist():
-            # The last part only: the same data may lie elsewhere.
+            # The last part only: the same data may be elsewhere.
             digest.update(file_name(source.name(index)) + b"\n")
     return digest.hexdigest()[:16]
 
 
 def revision() -> dict[str, Any]:
-    """The commit of the checkout this package runs from, and whether it was changed since; None if none."""
+    """The commit of this package's checkout, and whether it has changes; None without a checkout."""
     here = Path(__file__)
     try:
-        _git("ls-files", "--error-unmatch", here.name)  # else the checkout is not of this package
+        _git("ls-files", "--error-unmatch", here.name)  # else it is another package's checkout
         return {"revision": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.CalledProcessError):
         return {"revision": None, "dirty": None}
 
 
 def _git(*arguments: str) -> str:
-    # git looks where these say before it looks around itself.
+    # git uses these before it searches the folders above.
     clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     return subprocess.run(
         ["git", *arguments],
@@ -87,7 +87,7 @@ def _version(package: str) -> str | None:
 
 
 def starts(folder: Path) -> list[dict[str, Any]]:
-    """How a run was started and taken up again, the first time first; empty if nothing says so."""
+    """The starts of a run, the first one first; empty if none is recorded."""
     path = folder / FILE
     if not os.path.lexists(path):
         return []
@@ -96,14 +96,14 @@ def starts(folder: Path) -> list[dict[str, Any]]:
         for start in found:
             for part in (start, *(start.get(name, {}) for name in ("versions", "device", "data"))):
                 if not isinstance(part, dict):
-                    raise TypeError("it does not hold what a run writes")
+                    raise TypeError("it was not written by a run")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"'{path}' is damaged ({error}); remove it to go on without it") from error
+        raise UsageError(f"'{path}' is damaged ({error}); remove it to continue without it") from error
     return found
 
 
 def recorded(earlier: Iterable[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
-    """The text of ``environment.json`` with this start behind the earlier ones."""
+    """The text of ``environment.json`` with this start after the earlier ones."""
     return json.dumps({"starts": [*earlier, now]}, indent=2) + "\n"
 
 
@@ -117,10 +117,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def require_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a UsageError if a run would go on with other images than it began with."""
+    """Raise a UsageError if a run would continue with other images than it began with."""
     was, is_ = before.get("data"), now["data"]
     if was is not None and was != is_:
         raise UsageError(
-            f"the data is not what this run began with ({was.get('images')} images then, {is_['images']} "
-            "now, or other ones); put it back, or start a new run"
+            f"the data is not that of the run's start ({was.get('images')} images then, {is_['images']} "
+            "now, or others); put it back, or start a new run"
         )

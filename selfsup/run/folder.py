@@ -1,4 +1,4 @@
-"""A run's folder: there at once with its configuration, and never overwritten."""
+"""A run's folder: made in one step with its configuration, and never overwritten."""
 
 import os
 import secrets
@@ -15,21 +15,21 @@ from selfsup.errors import UsageError
 from selfsup.files import remove_parts, write_text
 
 CONFIG, DECIDED = "config.yaml", "data.json"
-# What a start leaves before anything is learned.
+# Files of a start before anything is learned.
 _OF_A_START = {CONFIG, DECIDED, "environment.json", "tensorboard", "wandb"}
 
 
 def new_folder(config: Mapping[str, Any], texts: Mapping[str, str] | None = None) -> Path:
-    """Make the run's folder, never one in which there is something.
+    """Make the run's folder; a folder that is not empty is refused.
 
-    It is made under a hidden name and then takes its own, so that a run that is killed leaves no folder or
-    one that can be resumed. A folder that is there and empty is taken.
+    It is made under a hidden name and then renamed, so that a run that is killed leaves no folder or one that
+    can be resumed. An existing empty folder is used.
 
     Args:
         texts: files to put into it beside ``config.yaml``, by name.
 
     Raises:
-        UsageError: the name is taken, or the folder cannot be made.
+        UsageError: the name is in use, or the folder cannot be made.
     """
     out = Path(str(config["out"]))
     # A data set of a hub has a slash in its name.
@@ -57,14 +57,14 @@ def new_folder(config: Mapping[str, Any], texts: Mapping[str, str] | None = None
 
 
 def _renamed(part: Path, folder: Path) -> bool:
-    """Give ``part`` its name, in one step, unless something is there."""
+    """Give ``part`` its name, in one step, unless the name is in use."""
     if taken(folder):
         return False
     try:
         if folder.exists():
             remove_parts(folder)
             folder.rmdir()
-        os.rename(part, folder)  # it holds files, so that of two runs one does not replace the other's
+        os.rename(part, folder)  # it holds files, so that one of two runs does not replace the other's
     except OSError:
         if not os.path.lexists(folder):
             raise
@@ -73,15 +73,15 @@ def _renamed(part: Path, folder: Path) -> bool:
 
 
 def taken(folder: Path) -> str | None:
-    """Why a new run cannot have this folder, None if it can: it is not there or holds nothing whole."""
+    """Why a new run cannot use this folder; None if it can: it does not exist or holds no complete file."""
     if not os.path.lexists(folder):
         return None
     if (folder / CONFIG).is_file():
-        return f"'{folder}' exists; choose another name, or go on with it by resume={folder}"
+        return f"'{folder}' exists; choose another name, or continue with resume={folder}"
     halves = folder.is_dir() and not folder.is_symlink()
     if halves and all(path.match(".*.part") for path in folder.iterdir()):
         return None
-    return f"'{folder}' exists and is no run's folder, having no {CONFIG}; choose another name"
+    return f"'{folder}' exists and is not a run's folder (it has no {CONFIG}); choose another name"
 
 
 def remove_unused(folder: Path) -> None:
@@ -96,7 +96,7 @@ def point_latest(folder: Path, out: Path) -> str | None:
     It is in ``out`` if that is above the folder, as for a new run, else beside the folder.
 
     Returns:
-        Why it cannot be, where a file system has no links, for instance; a run does not end for that.
+        Why it cannot be made, on a file system without links, for instance; the run goes on.
     """
     top = out if out.absolute() in folder.absolute().parents else folder.parent
     latest = top / "latest"

@@ -1,4 +1,4 @@
-"""The end of a run: the encoder saved, judged once, and what to type next."""
+"""Finish a run: save and evaluate the encoder, print next commands."""
 
 import copy
 import errno
@@ -28,13 +28,13 @@ from selfsup.run.environment import revision
 from selfsup.run.loggers import public_name, without_machine
 from selfsup.terminal import say, typed
 
-_TRIED = 64 * 2**20  # bytes of an encoder that is saved once for trial
+_TRIED = 64 * 2**20  # bytes of the largest encoder that is saved as a trial
 
 
 def try_hand_over(config: Mapping[str, Any], method: Method) -> None:
-    """Try, before the first step, what the end of a run needs: an encoder that can be saved, and room for it.
+    """Try, before the first step, to save the encoder, and check that the disk has room for it.
 
-    A large encoder is not written for that, since writing it would take seconds.
+    A large encoder is not written, since that would take seconds.
 
     Raises:
         UsageError: what is wrong, and what to choose instead.
@@ -56,7 +56,7 @@ def try_hand_over(config: Mapping[str, Any], method: Method) -> None:
     try:
         with TemporaryDirectory() as folder:
             save_encoder(copy.deepcopy(encoder).cpu().eval(), Path(folder) / "encoder", {})
-    except OSError:  # the trial's place has no room: that says nothing of the run's
+    except OSError:  # the trial's disk is full: the run's may not be
         return
     except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
         raise UsageError(
@@ -78,10 +78,10 @@ def hand_over(
     console: Console,
     seconds: float,
 ) -> None:
-    """Save the encoder, judge it, and say what to type next; nothing is done twice if a start is repeated.
+    """Save the encoder, judge it, and print the next commands; nothing is done twice if a start is repeated.
 
-    The newest encoder is ``encoder``, with ``results.json`` beside it. One that an earlier end of a run that
-    was extended left has its step in its name, ``encoder-step-000001200``, and so have its results.
+    The newest encoder is ``encoder``, with ``results.json`` beside it. If the run was extended, the earlier
+    encoder has its step in its name, ``encoder-step-000001200``, and so have its results.
 
     Args:
         seconds: of training, over all starts of the run.
@@ -94,7 +94,7 @@ def hand_over(
     facts = {"method": config["method"]["name"], "minutes": round(seconds / 60, 2), "steps": steps}
     if _saved(target) != identity:
         card = {**facts, "data": public_name(config["data"]), "revision": revision()["revision"]}
-        # The folder is made to be published, and config.yaml has the rest.
+        # The folder may be published, and config.yaml has the rest.
         card["config"] = without_machine(config)
         fresh = save_encoder(encoder, folder / ".encoder.new.part", card)
         set_aside(folder)
@@ -122,10 +122,10 @@ def hand_over(
 
 
 def set_aside(folder: Path) -> None:
-    """Give the encoder that is there, and its results, names with the step that it is of.
+    """Rename the existing encoder and its results by the encoder's step.
 
-    The results go first. If it is killed between, the next start finds an encoder under its old name, or
-    none, and comes to the same end.
+    The results come first. If it is killed in between, the next start finds an encoder under its old name, or
+    none, and ends the same way.
     """
     old = folder / "encoder"
     if not os.path.lexists(old):
@@ -142,14 +142,14 @@ def set_aside(folder: Path) -> None:
 
 
 def _free(folder: Path, stem: str, suffix: str) -> Path:
-    """``stem``, or with a number behind it where that is taken."""
+    """``stem``, with a number if that is in use."""
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     paths = (folder / f"{name}{suffix}" for name in names)
     return next(path for path in paths if not os.path.lexists(path))
 
 
 def _data_given(config: Mapping[str, Any]) -> list[str]:
-    """The data's settings as they were typed, for a command about the same images."""
+    """The data's settings as typed, for a command on the same images."""
     given = [each for each in config["overrides"] if re.match(r"data[.=]", each)]
     return given or [f"data={config['data']['name']}"]
 
@@ -161,7 +161,7 @@ def _saved(target: Path) -> str | None:
 
 
 def _results(folder: Path, identity: str, steps: int) -> dict[str, Any] | None:
-    """What a start of this run that ended before its last line wrote about the same encoder."""
+    """Results that an interrupted start of this run wrote about the same encoder."""
     for path in sorted(folder.glob("results*.json")):
         found = _read(path)
         if found.get("encoder") == identity and found.get("steps") == steps and found.get("rows"):
@@ -170,7 +170,7 @@ def _results(folder: Path, identity: str, steps: int) -> dict[str, Any] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if it is not there or damaged."""
+    """The object in a JSON file; empty if it is missing or damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The processes of a run: what Lightning is told of them, starting them, noticing that one has ended."""
+"""The processes of a run: describing them to Lightning, starting them, noticing that one has ended."""
 
 import os
 import signal
@@ -20,12 +20,12 @@ from selfsup.callbacks.signals import StopSignals
 from selfsup.errors import RunStopped, UsageError
 from selfsup.processes import MINUTES, RUN_FOLDER, STARTED_BY, Place, lost_processes, meeting_point
 
-_LOOK = 0.5  # seconds between two looks at the other processes
-_GRACE = 15.0  # seconds in which a process that lost another may end by itself, after the trainer's exception
+_LOOK = 0.5  # seconds between two checks of the other processes
+_GRACE = 15.0  # seconds for a process that lost another to end by itself, after the trainer's exception
 
 
 class Environment(ClusterEnvironment):
-    """What Lightning asks of processes, answered by a :class:`~selfsup.processes.Place` alone."""
+    """Lightning's cluster environment, from a :class:`~selfsup.processes.Place` alone."""
 
     def __init__(self, place: Place, devices: int) -> None:
         self.place, self.devices = place, devices
@@ -35,12 +35,12 @@ class Environment(ClusterEnvironment):
             self.point = meeting_point(place.launcher)
         else:
             self.point = "127.0.0.1", find_free_network_port() if place.world > 1 else 0
-        # Lightning read it from variables that need not hold.
+        # Lightning read it from variables that may be wrong.
         rank_zero_only.rank = place.rank  # type: ignore[attr-defined]
 
     @property
     def creates_processes_externally(self) -> bool:
-        return True  # by a launcher or by ours, so that Lightning starts none
+        return True  # by a launcher or by selfsup, so that Lightning starts none
 
     @property
     def main_address(self) -> str:
@@ -52,7 +52,7 @@ class Environment(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        return False  # it is given, never found
+        return False  # it is given, never detected
 
     def world_size(self) -> int:
         return self.place.world
@@ -77,10 +77,11 @@ class Environment(ClusterEnvironment):
 
 
 class Launcher(_SubprocessScriptLauncher):
-    """Lightning's, which starts a process a device; but if one is lost, the others end with a sentence.
+    """Lightning's launcher, which starts a process per device; if one is lost, the others end with a
+    sentence.
 
-    Lightning's kills the first process where another has ended, without a word, and leaves the others waiting
-    where the first has.
+    Lightning's own kills the first process without a message when another has ended, and leaves the others
+    waiting when the first has.
     """
 
     def __init__(self, environment: Environment, nodes: int, folder: Path, signals: StopSignals) -> None:
@@ -100,7 +101,8 @@ class Launcher(_SubprocessScriptLauncher):
         return super().launch(function, *args, trainer=trainer, **kwargs)
 
     def _watch(self, lost: Callable[[], str | None]) -> None:
-        """Have a thread end this process if another is lost and the main thread does not see it in time."""
+        """Start a thread that ends this process if another is lost and the main thread does not notice in
+        time."""
 
         def work() -> None:
             while (sentence := lost()) is None:
@@ -108,7 +110,7 @@ class Launcher(_SubprocessScriptLauncher):
             if not self.signals.looks:
                 time.sleep(_GRACE)
             if self.signals.looks or self.signals.training:
-                end = f"{sentence}, and the run cannot go on without it; {last_good(self.folder)}"
+                end = f"{sentence}, and the run cannot continue without it; {last_good(self.folder)}"
                 self.signals.leave(end)
 
         threading.Thread(target=work, name="processes", daemon=True).start()
@@ -121,7 +123,7 @@ class Launcher(_SubprocessScriptLauncher):
 
 
 class _Parent:
-    """The process that started this one."""
+    """Watch the process that started this one."""
 
     def __init__(self) -> None:
         self.now, self.first = os.getppid(), int(os.environ[STARTED_BY])
@@ -149,13 +151,13 @@ def _ending(status: int) -> str:
 
 
 def agreed(trainer: pl.Trainer, place: Place, signals: StopSignals, make: Callable[[], Path]) -> Path:
-    """The run's folder, which ``make`` gives to the first process alone.
+    """The run's folder, which only the first process makes.
 
-    Processes that a run started know it from the first. Those of a launcher find each other now, before
-    anything is written, and are sent it.
+    Processes that a run started get its path from the first. Those of a launcher find each other now, before
+    anything is written, and receive it.
 
     Raises:
-        UsageError: the first process cannot have a folder, or the processes do not find each other.
+        UsageError: the first process cannot make the folder, or the processes do not find each other.
     """
     if place.launcher == "trainer":
         return Path(os.environ[RUN_FOLDER])

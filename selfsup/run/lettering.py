@@ -1,4 +1,4 @@
-"""Text on a picture, in a font that has its letters; letters that none has are written as escapes."""
+"""Text on a picture, in a font that has its letters; letters that no font has are written as escapes."""
 
 from functools import cache
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from PIL import ImageFont
 
 from selfsup.text import escaped, shown
 
-# Where a system has them; the first that has all letters is taken, after Pillow's own of ASCII.
+# Fonts of the system; the first with all letters is used, after Pillow's own for ASCII.
 _FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -48,10 +48,10 @@ def lettered(name: Any, size: int) -> Lettered:
 
 
 def _lacking(font: str | None, text: str, size: int) -> set[str]:
-    """The letters that are drawn as one that no font has."""
+    """The letters that the font draws as a missing one."""
     drawn = _font(font, size)
     if drawn is None:
-        return set(text) | {""}  # more than any font lacks
+        return set(text) | {""}  # a letter that no font has
     if font is None and text.isascii():
         return set()
     none = _looks(drawn, _OF_NO_FONT)
@@ -65,7 +65,7 @@ def _looks(font: Any, letter: str) -> tuple[Any, bytes]:
 
 @cache
 def _font(name: str | None, size: int) -> Any:
-    """Pillow's own, or one of the system's; None where it has none of that name."""
+    """Pillow's own font, or one of the system's; None if it has none of that name."""
     if name is None:
         return ImageFont.load_default(size)
     try:

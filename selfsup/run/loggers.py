@@ -1,4 +1,4 @@
-"""Loggers beside ``metrics.csv``: told nothing of the machine unless asked, and unable to hold up a run."""
+"""Loggers beside ``metrics.csv``: private by default, non-blocking."""
 
 import getpass
 import netrc
@@ -13,13 +13,13 @@ from typing import Any
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
-WAITING = 10_000  # calls that may wait for a slow logger
-PATIENCE = 10.0  # seconds that a run waits for its logger when it ends
+WAITING = 10_000  # calls in the queue of a slow logger
+PATIENCE = 10.0  # seconds for which a run waits for its logger at its end
 HIDDEN = "(hidden)"
 
 
 def make_logger(config: Mapping[str, Any], folder: Path, tell: Callable[[str], None]) -> Logger | bool:
-    """The logger that a configuration asks for, detached from the training; False for none.
+    """The logger of a configuration, detached from the training; False for none.
 
     Args:
         folder: the run's.
@@ -46,7 +46,7 @@ def make_logger(config: Mapping[str, Any], folder: Path, tell: Callable[[str], N
 
 
 class Wandb(WandbLogger):
-    """Lightning's, but its run ends with the training's and not with the process."""
+    """Lightning's, but its run ends with the training and not with the process."""
 
     def finalize(self, status: str) -> None:
         super().finalize(status)
@@ -56,13 +56,13 @@ class Wandb(WandbLogger):
 
 
 class Detached(Logger):
-    """Hands a logger's work to a thread, so that training goes on whatever the logger does.
+    """Runs a logger in a thread, so that training continues whatever the logger does.
 
-    A logger that raises is not asked again. Of one that is slow, calls are dropped once 10,000 wait, and a
-    run waits 10 s for it at its end. Both are told in a sentence; ``metrics.csv`` has every row anyhow.
+    A logger that raises is not called again. Calls to a slow one are dropped once 10,000 wait, and a run
+    waits 10 s for it at its end. Both are reported in a sentence; ``metrics.csv`` has every row anyway.
 
     Args:
-        logger: whose work is done by the thread; called by no other.
+        logger: called by this thread only.
         tell: gets the sentences.
     """
 
@@ -95,10 +95,10 @@ class Detached(Logger):
 
     @rank_zero_only
     def share(self, call: Callable[[Any], Any], patience: float = PATIENCE) -> None:
-        """Have the thread call ``call`` with the logger itself, for what only some loggers take.
+        """Let the thread call ``call`` with the logger itself, for features of some loggers.
 
         Args:
-            patience: seconds that the run's end waits, for what is large.
+            patience: seconds for which the run waits at its end, for large files.
         """
         self.patience = max(self.patience, patience)
         self._hand_over(lambda: call(self.logger))
@@ -124,7 +124,7 @@ class Detached(Logger):
         return f"the logger {type(self.logger).__name__.lower().removesuffix('logger')}"
 
     def _hand_over(self, call: Callable[[], Any]) -> None:
-        if self.calls is None:  # not in __init__: a thread does not survive being sent to another process
+        if self.calls is None:  # not in __init__: a thread cannot be sent to another process
             self.calls, self.ended = queue.Queue(WAITING), threading.Event()
             self.thread = threading.Thread(target=self._work, name="logger", daemon=True)
             self.thread.start()
@@ -143,16 +143,16 @@ class Detached(Logger):
                 continue
             try:
                 call()
-            except Exception as error:  # noqa: BLE001 - somebody else's code: whatever it raises is told
+            except Exception as error:  # noqa: BLE001 - another package's code: any exception is reported
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 self.tell(
-                    f"{self._called} failed and is not asked again ({reason}); metrics.csv has every row"
+                    f"{self._called} failed and is not called again ({reason}); metrics.csv has every row"
                 )
                 return
 
 
 def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with what could say where they were used hidden: paths, user and host.
+    """The settings without paths, user and host.
 
     Example:
         >>> without_machine({"batch_size": 8, "data": {"name": "folder", "root": "/mnt/scans"}})
@@ -162,7 +162,7 @@ def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_name(data: Mapping[str, Any]) -> str:
-    """What the data is called where anybody may read it: of a folder's path its last part.
+    """The data's name in public: the last part of a folder's path.
 
     Example:
         >>> public_name({"name": "uoft-cs/cifar10"}), public_name({"name": "/mnt/scans"})
@@ -189,7 +189,7 @@ def _shown(key: str, value: Any) -> Any:
 def _of_the_machine(key: str, value: str) -> bool:
     if any(mark in value for mark in ("/", "\\", "~")) or value in (socket.gethostname(), _user()):
         return True
-    return key != "name" and os.path.exists(value)  # a folder beside the one the run was started in
+    return key != "name" and os.path.exists(value)  # a folder beside the working directory
 
 
 def _user() -> str | None:

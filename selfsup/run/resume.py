@@ -21,17 +21,17 @@ _MAY_CHANGE = (
     "traceback",
     "resume",
     "data.workers",
-    "data.root",  # the same images may lie elsewhere now, and their names are compared
+    "data.root",  # the same images may be elsewhere now, and their names are compared
 )
-# Of the trainer's settings, these decide which images make up a step.
+# These settings of the trainer decide which images make up a step.
 _MAY_NOT_CHANGE = ("trainer.accumulate_grad_batches", "trainer.sync_batchnorm")
-_ALONE = ("trainer", "logger")  # groups that no other depends on
+_ALONE = ("trainer", "logger")  # groups on which no other depends
 
 
 def resumed(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration a run was started with, with what this command says of the trainer and the logger.
+    """The configuration with which a run was started, with this command's trainer and logger.
 
-    The command that started the run may be repeated with ``resume=`` behind it.
+    The command that started the run may be repeated with ``resume=`` added.
 
     Raises:
         UsageError: there is no such run, or a setting that cannot change.
@@ -52,9 +52,9 @@ def resumed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def repeated(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the run in the folder ``from=``, with what this command sets beside it.
+    """The configuration of the run in the folder ``from=``, with this command's changes.
 
-    Where it is written and which logger watches it is for this command to say.
+    This command sets where it is written and which logger it has.
 
     Raises:
         UsageError: there is no such run, or a whole group is given, which would mix two configurations.
@@ -70,9 +70,9 @@ def repeated(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_one_measure(config: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:
-    """The configuration with its length in epochs if the command says epochs and no steps.
+    """The configuration with its length in epochs if the command sets epochs and no steps.
 
-    Steps, if there are any, are the length of a run: those of an earlier command would stand against it.
+    Steps, if set, are the length of a run: those of an earlier command would contradict the epochs.
     """
     keys = {override.partition("=")[0] for override in given}
     if "trainer.max_epochs" in keys and "trainer.max_steps" not in keys:
@@ -93,12 +93,12 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _called(value: Any) -> Any:
-    """A group of settings by its name, and a value by itself."""
+    """A group of settings by its name, a value as it is."""
     return value.get("name", "other settings") if isinstance(value, Mapping) else value
 
 
 def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """The settings ``before``, with those that the command overrides, and those that are new since."""
+    """The settings ``before``, with the command's overrides and settings added since."""
     own = {key: value for key, value in before.items() if key in config}
     merged = {**config, **own, "traceback": config["traceback"]}
     about = ("resume", "from", "traceback")
@@ -113,7 +113,7 @@ def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
             inside = reduce(dict.__getitem__, groups, merged)
             source = inside.get("source") if groups == ["data"] else None
             if isinstance(source, dict) and last in source and source[last] == inside.get(last):
-                source[last] = value  # as the configuration of the data refers to it
+                source[last] = value  # the data's configuration refers to it
             inside[last] = value
         except (KeyError, TypeError) as error:
             raise UsageError(f"that run has no setting '{key}'") from error
@@ -121,17 +121,17 @@ def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _logger(before: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The logger of the run, with the settings that are new since; what is private stays so."""
+    """The logger of the run, with settings added since; private settings stay private."""
     found = before.get("logger") or config["logger"]
     name = found.get("name")
     if name not in options("logger"):
-        raise UsageError(f"that run has no logger that there is, but '{name}'; choose one with logger=")
+        raise UsageError(f"that run's logger '{name}' does not exist; choose one with logger=")
     settings = {**defaults("train", [f"logger={name}"])["logger"], **found}
     return {**settings, "private": True} if "private" in settings else settings
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``key old -> new`` of every setting that differs, but for those that are about the command itself."""
+    """``key old -> new`` of every setting that differs, except those of the command itself."""
     was, is_ = leaves(before), leaves(now)
     about = ("overrides", "resume", "from", "traceback", "name", "out")
     return [
@@ -142,20 +142,20 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 class Position(NamedTuple):
-    """Where a run is taken up: the checkpoint to load, and what the settings have to agree with."""
+    """Where a run resumes: the checkpoint to load, and values that the settings must match."""
 
     checkpoint: Path | None
     step: int  # optimizer steps made
-    batches: int  # that each process has seen since the run began
-    total_steps: int  # the length the run had then
+    batches: int  # seen by each process since the run began
+    total_steps: int  # the run's length at that time
     notes: list[str]
 
 
 def find_position(folder: Path, processes: int, model: Mapping[str, Any]) -> Position:
-    """The newest intact checkpoint of a run; step 0 if it was stopped before its first.
+    """The newest intact checkpoint of a run; step 0 if it has none yet.
 
     Args:
-        processes: that would go on.
+        processes: their number now.
         model: its parameters and buffers by name.
 
     Raises:
@@ -163,7 +163,7 @@ def find_position(folder: Path, processes: int, model: Mapping[str, Any]) -> Pos
             another model.
     """
     checkpoint, damaged = newest_intact(folder)
-    notes = [f"{path} is damaged ({reason}) and is passed over" for path, reason in damaged]
+    notes = [f"{path} is damaged ({reason}) and is skipped" for path, reason in damaged]
     if checkpoint is None:
         if damaged:
             raise UsageError(
@@ -177,14 +177,14 @@ def find_position(folder: Path, processes: int, model: Mapping[str, Any]) -> Pos
         progress = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
         wrote, total, batches = int(facts["processes"]), int(facts["total_steps"]), int(progress["processed"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"'{checkpoint}' is no checkpoint of a training run (no {error})") from error
+        raise UsageError(f"'{checkpoint}' is not a checkpoint of a training run (no {error})") from error
     if wrote != processes:
         raise UsageError(
-            f"this run was trained by {wrote} processes and {processes} would go on, with other batches; "
+            f"this run was trained by {wrote} processes and {processes} would continue, with other batches; "
             f"set trainer.devices and trainer.num_nodes so that they are {wrote}"
         )
     _require_same_model(checkpoint, content["state_dict"], model)
-    notes.append(f"going on from {checkpoint}")
+    notes.append(f"continuing from {checkpoint}")
     return Position(checkpoint, step_of(checkpoint), batches, total, notes)
 
 
@@ -196,6 +196,6 @@ def _require_same_model(checkpoint: Path, found: Any, model: Mapping[str, Any]) 
     wrong = [key for key in {**ours, **shapes} if ours.get(key) != shapes.get(key)]
     if wrong:
         raise UsageError(
-            f"'{checkpoint}' is of another model than config.yaml beside it describes: {len(wrong)} tensors "
+            f"'{checkpoint}' is not of the model in config.yaml beside it: {len(wrong)} tensors "
             f"differ, '{wrong[0]}' among them; put back the configuration that the run was started with"
         )

@@ -1,4 +1,4 @@
-"""What a logger gets beside scalars: pictures of views and of neighbours, and the encoder."""
+"""Further output for a logger: pictures of views and of neighbours, and the encoder."""
 
 import copy
 import tempfile
@@ -21,19 +21,19 @@ from selfsup.report.learner import few
 from selfsup.report.pictures import sheet_of
 
 IMAGES, GFLOPS, ROWS, NEAR = 200, 100.0, 8, 8
-PATIENCE = 300.0  # seconds that a run waits at its end for its encoder to be uploaded
+PATIENCE = 300.0  # seconds for which a run waits at its end for the upload of its encoder
 
 
 class Share(pl.Callback):
-    """Gives Weights & Biases and TensorBoard pictures, and the former the encoder.
+    """Sends pictures to Weights & Biases and TensorBoard, and the encoder to the former.
 
     Neither names of images nor paths are shared.
 
     Args:
         source: training images.
         data: the configuration's ``data``.
-        card: what is said of the encoder.
-        private: whether paths of this machine stay on it.
+        card: the encoder's card.
+        private: whether this machine's paths are kept private.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ def show(logger: Any, name: str, image: Tensor, step: int) -> None:
 def hand_encoder(logger: Any, encoder: Encoder, card: Mapping[str, Any], private: bool) -> None:
     """Give Weights & Biases the encoder's folder as an artefact of the run.
 
-    Of an offline run it is the folder ``encoder`` of the run's files instead, if it has to be private: an
-    artefact that waits for ``wandb sync`` is written down with its path in the user's home.
+    For a private offline run it is the folder ``encoder`` of the run's files instead: an artefact that waits
+    for ``wandb sync`` is recorded with its path in the user's home.
     """
     if not isinstance(logger, WandbLogger):
         return

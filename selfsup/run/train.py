@@ -31,7 +31,7 @@ from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.order import EpochOrder
-from selfsup.data.workers import loss_of_a_worker_told, worker_count
+from selfsup.data.workers import explain_dead_worker, worker_count
 from selfsup.errors import RunStopped, UsageError
 from selfsup.files import write_text
 from selfsup.methods.base import Method
@@ -51,12 +51,12 @@ from selfsup.terminal import make_console, say
 def train(config: dict[str, Any]) -> Path:
     """Train, save and judge an encoder; returns the run's folder.
 
-    Everything that can be refused is refused before the folder is made.
+    Whatever can be refused is refused before the folder is made.
 
     Raises:
-        UsageError: the settings cannot work.
-        RunStopped: a signal came, gradients stayed not finite, the disk refuses, or another process of the
-            run has ended.
+        UsageError: the settings are wrong.
+        RunStopped: a signal, gradients that were repeatedly not finite, a disk error, or the end of another
+            process of the run.
     """
     signals = StopSignals()
     with signals.caught(), restored_environment():
@@ -72,7 +72,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     choose_attention(config["trainer"])
     pl.seed_everything(config["seed"], verbose=False)
     source, test = load_data(config["data"], as_before=bool(config["resume"]))
-    config["data"]["range"] = source.range and list(source.range)  # as measured, where it was to be
+    config["data"]["range"] = source.range and list(source.range)  # the measured one for "auto"
     order = make_order(source, config["batch_size"], config["seed"], place.world)
     method = make_method(config, make_encoder(config), devices)
     if config["compile"]:
@@ -87,7 +87,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
 
     with _sentences(Path(str(config["resume"] or config["out"]))):
         folder = agreed(checked, place, signals, partial(_folder, config, method, now, source))
-    signals.hint = f"; go on by resume={folder}"
+    signals.hint = f"; continue with resume={folder}"
     console = make_console(quiet=place.rank > 0)
     tell = partial(say, console)
     with _left_as_it_was(folder, place.rank == 0 and not config["resume"], signals), _sentences(folder):
@@ -101,10 +101,10 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         workers = worker_count(config["data"]["workers"], source, devices)
         loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
         method = method.to(memory_format=torch.channels_last)
-        with loss_of_a_worker_told(partial(last_good, folder)), lost_processes(partial(last_good, folder)):
+        with explain_dead_worker(partial(last_good, folder)), lost_processes(partial(last_good, folder)):
             with signals.waiting():
                 trainer.fit(method, loader, ckpt_path=checkpoint, weights_only=True)
-            if torch.distributed.is_initialized():  # what follows is the first process's alone
+            if torch.distributed.is_initialized():  # the rest is for the first process only
                 torch.distributed.destroy_process_group()
             if trainer.is_global_zero:
                 callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -130,9 +130,9 @@ def run_length(config: Mapping[str, Any], batches: int, images: int, devices: in
 
 @contextmanager
 def _left_as_it_was(folder: Path, new: bool, signals: StopSignals) -> Iterator[None]:
-    """Take a new folder away again if the start fails before anything is learned.
+    """Remove a new folder if the start fails before anything is learned.
 
-    After a signal it stays: whoever sent it is told to resume the run.
+    After a signal it stays, as the message says how to resume the run.
     """
     try:
         yield
@@ -150,16 +150,16 @@ def _begun(folder: Path, out: Path, tell: Any) -> None:
 def _take_up(
     config: dict[str, Any], order: EpochOrder, method: Method, total: int, now: dict[str, Any]
 ) -> tuple[list[str], Path | None]:
-    """What to say of a run that is resumed or repeated, and the checkpoint to go on from."""
+    """Report changes in a run that is resumed or repeated; returns the checkpoint to continue from."""
     if config["from"]:
         before = next(iter(starts(Path(config["from"]))), None)
         differs = differences(before, now) if before else ["(it has no environment.json to compare with)"]
-        return [f"repeating {config['from']}", *(f"  not as it was: {each}" for each in differs)], None
+        return [f"repeating {config['from']}", *(f"not as before: {each}" for each in differs)], None
     if not config["resume"]:
         return [], None
     folder = Path(config["resume"])
     earlier = starts(folder)
-    notes = [f"  not as it was: {each}" for each in (differences(earlier[-1], now) if earlier else [])]
+    notes = [f"not as before: {each}" for each in (differences(earlier[-1], now) if earlier else [])]
     if earlier:
         require_same_data(earlier[0], now)
     notes += [f"  changed: {each}" for each in changes(read_config(folder, "resume"), config)]
@@ -168,27 +168,27 @@ def _take_up(
         key = "max_steps" if config["trainer"]["max_steps"] > 0 else "max_epochs"
         length = f"trainer.{key}={config['trainer'][key]}"
         raise UsageError(
-            f"the run has made {at.step} steps already, and {length} would have it end at {total}; set "
+            f"the run has made {at.step} steps already, and {length} would end it at {total}; set "
             f"trainer.{key} higher, or start a new run"
         )
     if at.checkpoint and total != at.total_steps:
         rates = [method.learning_rate(at.step, steps) for steps in (at.total_steps, total)]
         notes.append(
-            f"  the run is {total} steps long now instead of {at.total_steps}: its schedules are stretched "
-            f"over the new length, and the learning rate goes on at {rates[1]:.3g} instead of {rates[0]:.3g}"
+            f"  the run is now {total} steps long instead of {at.total_steps}: its schedules are stretched "
+            f"over the new length, the learning rate continues at {rates[1]:.3g} instead of {rates[0]:.3g}"
         )
-    # Loading processes ask for their first batches before Lightning says which epoch it is.
+    # Loading processes load their first batches before Lightning sets the epoch.
     order.epoch, order.skip = divmod(at.batches, len(order))
     return [*at.notes, *notes], at.checkpoint
 
 
 @contextmanager
 def _sentences(folder: Path) -> Iterator[None]:
-    """Report in a sentence what a run cannot mend: what the disk refuses, or what is not deterministic."""
+    """Turn fatal errors into one-sentence messages: disk errors, or operations that are not deterministic."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # not of the operating system
+        if error.errno is None:  # not from the operating system
             raise
         raise RunStopped(trouble(error, folder)) from error
     except RuntimeError as error:
@@ -199,7 +199,7 @@ def _sentences(folder: Path) -> Iterator[None]:
 
 
 def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_gpu: bool) -> None:
-    """Refuse to synchronise batch norms where torch cannot, rather than train something else."""
+    """Refuse to synchronise batch norms if torch cannot, instead of training something else."""
     normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in method.modules())
     if normed and world > 1 and config["trainer"]["sync_batchnorm"] and not on_gpu:
         raise UsageError(
@@ -209,13 +209,13 @@ def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_g
 
 
 def _folder(config: dict[str, Any], method: Method, now: dict[str, Any], source: Source) -> Path:
-    """The run's folder, with the configuration and this start in it; only the first process asks for it."""
+    """The run's folder, with the configuration and this start in it; made by the first process only."""
     try_hand_over(config, method)
     decided = json.dumps(source.decisions.as_json(), indent=2) + "\n"
     if not config["resume"]:
         return new_folder(config, {FILE: recorded([], now), DECIDED: decided})
     folder = Path(config["resume"])
-    # Of a run that is resumed, too, so that settings changed now hold when it is resumed once more.
+    # Also for a resumed run, so that settings changed now hold when it is resumed again.
     write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False))
     write_text(folder / FILE, recorded(starts(folder), now))
     write_text(folder / DECIDED, decided)
@@ -241,8 +241,8 @@ def _announce(
     if method.untrained:
         lines.insert(
             2,
-            f"{config['method']['name']} does not train {', '.join(method.untrained)}: pooled features go "
-            "through it as it was made",
+            f"{config['method']['name']} does not train {', '.join(method.untrained)}: pooled features pass "
+            "through it untrained",
         )
     for line in [*source.decisions.lines(), *lines]:
         tell(line)

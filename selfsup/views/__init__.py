@@ -1,4 +1,4 @@
-"""What a method sees of an image: crops, colour, blur, batched and on the batch's device."""
+"""Views of an image for a method: crops, colour, blur, batched and on the batch's device."""
 
 from selfsup.views.image.view import View
 from selfsup.views.plan import ViewPlan

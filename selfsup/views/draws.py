@@ -1,8 +1,8 @@
-"""Random numbers that depend on nothing but what they are for.
+"""Random numbers that depend only on their purpose.
 
 A draw is a hash of (seed, epoch, sample index, view, number of the draw), in integer arithmetic.
-So it is the same on a CPU and on a GPU, for any number of workers and processes and any order of
-batches, and a run that is resumed in the middle of an epoch needs no generator's state.
+So it is the same on a CPU and on a GPU, for any number of workers and processes and any order of batches, and
+a run that is resumed in the middle of an epoch does not need a generator's state.
 """
 
 import torch
@@ -33,7 +33,7 @@ def uniform(seed: int, epoch: int, index: Tensor, view: int, draws: int, first: 
 def _mix(word: Tensor) -> Tensor:
     """A bijection of 32-bit words in int64 whose every output bit depends on every input bit.
 
-    Overflow of the product does no harm: its low 32 bits are right.
+    The product may overflow: its low 32 bits are right.
     """
     word = word ^ (word >> 16)
     word = (word * 0x7FEB352D) & _WORD

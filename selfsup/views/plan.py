@@ -111,7 +111,7 @@ class ViewPlan:
         }
 
     def places(self, index: Tensor, epoch: int) -> Callable[[int, int, int], list[tuple[list[int], bool]]]:
-        """Where the views of a batch lie, to be asked for an image at a time, as its size gets known.
+        """The boxes of a batch's views, computed one image at a time, once its size is known.
 
         Returns:
             a function of (row of ``index``, height, width) that gives box and mirroring of each view,
@@ -162,7 +162,7 @@ class ViewPlan:
         return colour.render(images, drawn, mean, std)
 
     def natively(self, device: str = "cpu") -> bool:
-        """Whether compiled code makes what lies on ``device``."""
+        """Whether compiled code makes the views on ``device``."""
         return self.native and device == "cpu" and native.available()
 
 
@@ -174,7 +174,7 @@ def _kind(name: str, settings: Mapping[str, Any]) -> View:
     missing = [key for key in known if key not in settings]
     if missing:
         raise UsageError(
-            f"the view plan has no views '{name}', of which an experiment or a key=value sets "
+            f"the view plan has no views '{name}', but an experiment or a key=value sets their "
             f"{', '.join(settings)}; take another plan (views=NAME), or set views.{name} whole: "
             f"{', '.join(missing)}"
         )

@@ -57,10 +57,10 @@ def test_a_run_stands_for_the_encoder_it_left(runs: Path, capsys: pytest.Capture
         ("runs/hole/encoder", "there is no encoder 'runs/hole/encoder'"),
         ("runs", "'runs' holds runs; name one of them, such as encoder=runs/whole/encoder"),
         ("runs/cut", "left no encoder yet; take encoder=runs/cut/encoder-best"),
-        ("runs/begun", "left no encoder yet; finish it by train resume=runs/begun"),
+        ("runs/begun", "left no encoder yet; finish it with train resume=runs/begun"),
         ("runs/whole/encoder/model.safetensors", "an encoder is a folder: encoder=runs/whole/encoder"),
         ("runs/whole/checkpoints/step-3.ckpt", "an encoder is a folder: encoder=runs/whole/encoder"),
-        ("runs/whole/checkpoints", "is no encoder: it has no config.json"),
+        ("runs/whole/checkpoints", "is not an encoder: it has no config.json"),
     ],
 )
 def test_what_names_none_gets_a_hint(name: str, words: str, runs: Path) -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from selfsup.data import ImageArray, ImageFiles
 from selfsup.data.batches import Batches, training_loader
 from selfsup.data.order import EpochOrder
-from selfsup.data.workers import loss_of_a_worker_told, worker_count
+from selfsup.data.workers import explain_dead_worker, worker_count
 from selfsup.errors import RunStopped, UsageError
 from selfsup.views import ViewPlan
 from tests.views.plain import PLAIN
@@ -161,7 +161,7 @@ def test_a_folder_that_vanishes_stops_with_a_sentence(tmp_path: Any) -> None:
 def test_a_worker_that_is_killed_is_told_in_a_sentence() -> None:
     with (
         pytest.raises(RunStopped, match="a process that loads images was killed") as raised,
-        loss_of_a_worker_told(),
+        explain_dead_worker(),
     ):
         epochs_of(Killer(list(range(8))), workers=1)
     assert "\n" not in str(raised.value)
@@ -206,7 +206,7 @@ def test_collections_in_a_worker_leave_alone_what_it_inherited() -> None:
 
 
 def test_other_errors_are_not_taken_for_a_killed_worker() -> None:
-    with pytest.raises(RuntimeError, match=r"^shapes$"), loss_of_a_worker_told():
+    with pytest.raises(RuntimeError, match=r"^shapes$"), explain_dead_worker():
         raise RuntimeError("shapes")
 
 

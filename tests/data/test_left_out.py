@@ -79,8 +79,8 @@ def test_pictures_that_cannot_be_read_are_counted(tmp_path: Path, ending: str, r
     assert f"32 files are left out: ending {ending.lower()}" in said
     assert remedy in said
     assert "no image can be read in 'eel'" in said
-    assert "1 file is left out: no images by their names (.txt)" in said
-    assert f"data=files data.files='{tmp_path / 'labels.csv'}' reads" in said
+    assert "1 file is left out: not named like images (.txt)" in said
+    assert f"read it with data=files data.files='{tmp_path / 'labels.csv'}'" in said
 
 
 def test_only_pictures_that_cannot_be_read(tmp_path: Path) -> None:

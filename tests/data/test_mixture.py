@@ -77,8 +77,8 @@ def test_mistakes_are_told_before_anything_is_read(settings, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ([], "a mixture of 0 sources is none"),
-        (["digits.weight=1"], "a mixture of 1 sources is none"),
+        ([], "a mixture needs two sources or more"),
+        (["digits.weight=1"], "a mixture needs two sources or more"),
         (["digits.weight=1", "again.data=digits"], "source 'again' has no weight"),
         (["digits.weight=1", "again.data=digits", "again.weight=0"], "'again' has to be a number above 0"),
     ],

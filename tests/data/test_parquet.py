@@ -277,7 +277,7 @@ def test_a_column_of_labels_is_known_by_its_values(tmp_path):
     assert decided(label=[str(9 + k) for k in kinds], other=kinds)[0] == ["9", "10", "11"]
     assert decided(id=list(range(12)), ratio=[i / 7 for i in range(12)]) == (
         None,
-        "no labels: no column has values that repeat as those of labels do",
+        "no labels: no column has repeating values, as labels have",
     )
     classes, said = decided(fine=kinds, coarse=[i % 2 for i in range(12)])
     assert classes is None

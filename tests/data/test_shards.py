@@ -220,7 +220,7 @@ def test_a_damaged_shard_gives_what_is_whole_and_is_named(tmp_path: Path) -> Non
         assert [path for path, _ in bad] == [str(folder / "0001.tar")], what
         assert words in bad[0][1], what
         write_tar(folder / "0002.tar", [])
-        with pytest.raises(UsageError, match=r"2 of 8 shards .* are damaged, the first .*mend or remove"):
+        with pytest.raises(UsageError, match=r"2 of 8 shards .* are damaged, the first .*repair or remove"):
             load(folder)
         write_shards(tmp_path / "new", n=40, label=lambda i: {})
         (tmp_path / "new" / "0002.tar").rename(folder / "0002.tar")

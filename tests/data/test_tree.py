@@ -151,7 +151,7 @@ def test_small_trees_leave_no_index(top, monkeypatch):
 def test_where_the_cache_cannot_be_written_a_warning_says_so(top, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="cannot be kept.*XDG_CACHE_HOME"):
+    with pytest.warns(UserWarning, match="cannot be stored.*XDG_CACHE_HOME"):
         assert len(find_images(top).names) == 5
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 

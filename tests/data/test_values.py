@@ -229,7 +229,7 @@ NEAR_INFRARED = np.stack([CAMERA, CAMERA[::-1], CAMERA[:, ::-1], CAMERA.T // 2],
 def test_a_fourth_band_of_values_is_no_transparency(extra, options):
     picture = Picture(tiff(NEAR_INFRARED, 2, extra=extra, **options), "map")
     assert (picture.pixels().numpy() == NEAR_INFRARED[..., :3].transpose(2, 0, 1)).all()
-    assert picture.bands.startswith("4 bands of uint8, of which the ")
+    assert picture.bands.startswith("4 bands of uint8 (the ")
     assert not Picture(encoded(Image.fromarray(CAMERA)), "grey").bands
 
 
@@ -267,10 +267,10 @@ def test_bands_beside_the_first_are_named(dtype):
         Picture(tiff(bands.astype(dtype), extra=[0] * 12), "satellite")
     two = Picture(tiff(bands[..., :2].astype(dtype), extra=[0]), "two", (0, 255))
     assert two.pixels()[0].tolist() == bands[..., 0].tolist()
-    assert two.bands == f"2 bands of {np.dtype(dtype)}, of which the first as grey is used"
+    assert two.bands == f"2 bands of {np.dtype(dtype)} (the first used as grey)"
     four = Picture(tiff(bands[..., :4].astype(dtype), extra=[0, 0, 0]), "four", (0, 255))
     assert four.pixels().tolist() == bands[..., :3].transpose(2, 0, 1).tolist()
-    assert "first three as red, green and blue are used" in four.bands
+    assert "the first three used as red, green and blue" in four.bands
 
 
 def test_what_is_not_read_says_why():
@@ -414,6 +414,6 @@ def test_a_defective_pixel_hides_no_small_part_and_a_bright_point_is_a_use_of_8_
 def test_a_range_beside_the_values_is_a_sentence():
     eight = tallied(CAMERA)
     assert eight.outside((0, 255)) is eight.outside((100, 300)) is None
-    assert "all of which are black" in eight.outside((7301, 8206))
-    assert "all of which are white" in eight.outside((-9, 0))
+    assert "all black" in eight.outside((7301, 8206))
+    assert "all white" in eight.outside((-9, 0))
     assert tallied(CAMERA * 0).outside((0, 255)) is None

@@ -204,7 +204,10 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "other resizing": (with_config(interpolation="random"), "interpolation 'random' is none of nearest"),
     "other crop": (with_config(crop_mode="five"), "crop_mode 'five' is none of center"),
     "endless": (with_config(crop_pct=1e-9), "crop_pct 1e-09 of"),
-    "a file of its own": (with_config(model_args={"checkpoint_path": "x"}), "checkpoint_path is no argument"),
+    "a file of its own": (
+        with_config(model_args={"checkpoint_path": "x"}),
+        "checkpoint_path is not an argument",
+    ),
 }
 
 
@@ -244,11 +247,11 @@ def deflated(weights: Path, mark: Path) -> None:
 
 
 PICKLES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
-    "code": (lambda weights, mark: torch.save({"a": Evil(mark)}, weights), "running code in it"),
-    "a module": (lambda weights, mark: torch.save(torch.nn.Linear(1, 1), weights), "running code in it"),
+    "code": (lambda weights, mark: torch.save({"a": Evil(mark)}, weights), "run code in it"),
+    "a module": (lambda weights, mark: torch.save(torch.nn.Linear(1, 1), weights), "run code in it"),
     "a script": (
         lambda weights, mark: torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(weights)),
-        "damaged, or nothing that torch.save writes|running code",
+        "damaged, or not a file of torch.save|run code",
     ),
     "no names": (lambda weights, mark: torch.save([torch.zeros(1)], weights), "no tensors by name"),
     "numbers": (lambda weights, mark: torch.save({"a": 1}, weights), "no tensors by name"),
@@ -259,10 +262,10 @@ PICKLES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "compressed": (deflated, "its records are compressed"),
     "no zip": (lambda weights, mark: weights.write_bytes(b"\x80\x02."), "not a zip file"),
     "cut": (lambda weights, mark: weights.write_bytes(weights.read_bytes()[:-1000]), "not a zip file"),
-    "a folder": (lambda weights, mark: (weights.unlink(), weights.mkdir()), "is no file"),
-    "a pipe": (lambda weights, mark: (weights.unlink(), os.mkfifo(weights)), "is no file"),
-    "a device": (lambda weights, mark: (weights.unlink(), weights.symlink_to("/dev/zero")), "is no file"),
-    "nowhere": (lambda weights, mark: (weights.unlink(), weights.symlink_to("nowhere")), "is no file"),
+    "a folder": (lambda weights, mark: (weights.unlink(), weights.mkdir()), "is not a file"),
+    "a pipe": (lambda weights, mark: (weights.unlink(), os.mkfifo(weights)), "is not a file"),
+    "a device": (lambda weights, mark: (weights.unlink(), weights.symlink_to("/dev/zero")), "is not a file"),
+    "nowhere": (lambda weights, mark: (weights.unlink(), weights.symlink_to("nowhere")), "is not a file"),
 }
 
 
@@ -283,7 +286,7 @@ def test_pipes_and_devices_are_not_opened(name: str, five: Path, tmp_path: Path)
         folder = Path(shutil.copytree(five, tmp_path / str(number)))
         (folder / name).unlink(missing_ok=True)
         put(folder / name)
-        with pytest.raises(UsageError, match="which is not opened"):
+        with pytest.raises(UsageError, match="and was not opened"):
             load_encoder(folder)
 
 
@@ -310,7 +313,7 @@ def test_a_card_is_not_read_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "secret.json").write_text('{"token": "1234"}')
     (folder / "card.json").unlink()
     (folder / "card.json").symlink_to("../secret.json")
-    with pytest.raises(UsageError, match="is a link, which is not opened"):
+    with pytest.raises(UsageError, match="is a link and was not opened"):
         load_encoder(folder)
 
 
@@ -341,7 +344,7 @@ def test_what_cannot_be_saved_is_refused_and_leaves_nothing(tmp_path: Path) -> N
     encoder = build_encoder("resnet10_small", 16)
     encoder.model.register_buffer("odd", torch.zeros(2, 2).to_sparse())
     for refuse in (check_saveable, lambda one: save_encoder(one, tmp_path / "encoder")):
-        with pytest.raises(UsageError, match="'resnet10_small' cannot be saved: 'odd' is no plain tensor"):
+        with pytest.raises(UsageError, match="'resnet10_small' cannot be saved: 'odd' is not a plain tensor"):
             refuse(encoder)
     assert list(tmp_path.iterdir()) == []
 

@@ -79,7 +79,7 @@ def test_what_has_no_score(features, words):
 
 
 def test_too_many_clusters():
-    with pytest.raises(NoScore, match="21 clusters were asked of 40"):
+    with pytest.raises(NoScore, match="21 clusters are too many for 40"):
         clid(gaussian(40, 4), clusters=21)
 
 

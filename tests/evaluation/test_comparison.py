@@ -167,7 +167,7 @@ def test_three_encoders_in_one_table():
     ]
     assert places == sorted(places)
     close = [e for e in found["differences"] if e["score"] == "knn" and e["within_noise"]]
-    assert ("kNN (k=5) cannot tell apart" in said) == bool(close)
+    assert ("kNN (k=5) does not separate" in said) == bool(close)
 
 
 def test_what_is_of_no_meaning_beyond_the_table_is_printed_under_escaped_names():
@@ -175,4 +175,4 @@ def test_what_is_of_no_meaning_beyond_the_table_is_printed_under_escaped_names()
     text = io.StringIO()
     console = Console(file=text, width=200)
     print_comparison({**found, "clid": {"a\x1b[31m": 0.5, "b": -0.5}}, {"knn": "kNN"}, console)
-    assert "beyond: a\\x1b[31m +0.50, b -0.50." in text.getvalue()
+    assert "among them: a\\x1b[31m +0.50, b -0.50." in text.getvalue()

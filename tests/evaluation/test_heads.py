@@ -157,7 +157,7 @@ def test_directions_that_samples_span_are_all_that_a_decomposition_needs():
 
 def test_a_setting_at_the_edge_is_told_unless_others_were_as_good():
     assert edge(1.0, {0.1: 0.5, 1.0: 0.6}, "largest rate") == [
-        "the largest rate tried, 1, was best; perhaps one beyond is better"
+        "the largest rate tried, 1, was best; one beyond it may be better"
     ]
     assert (
         edge(1.0, {0.1: 0.6, 1.0: 0.6}, "")
@@ -207,7 +207,7 @@ def test_ridge_standardises_whatever_the_means_and_scales_and_passes_constant_di
     found = ridge_probe(moved[0], y, moved[1], [1.0, 0.01])
     assert found.strength == plain.strength
     assert (found.predictions == plain.predictions).double().mean() >= 0.99
-    with pytest.raises(NoScore, match="beyond"):
+    with pytest.raises(NoScore, match="exceed the range"):
         ridge_probe(1e25 * x, y, test, [1.0])
 
 

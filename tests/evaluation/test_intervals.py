@@ -21,7 +21,7 @@ def test_wilson_solves_its_equation(correct, total):
 
 def test_wilson_refuses_what_is_no_proportion():
     for correct, total in ((0, 0), (-1, 5), (6, 5)):
-        with pytest.raises(ValueError, match="no proportion"):
+        with pytest.raises(ValueError, match="not a proportion"):
             wilson(correct, total)
 
 

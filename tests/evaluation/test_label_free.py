@@ -78,7 +78,7 @@ def test_what_speaks_against_a_score_is_flagged():
     for score in scores.values():
         assert "50 samples are few for 40 dimensions" in score["flags"][0]
         assert "rounded to bfloat16" in score["flags"][1]
-    assert "no power law" in scores["alpha-req"]["flags"][2]
+    assert "not a power law" in scores["alpha-req"]["flags"][2]
     protocol = protocols(configured(names="uniformity"))[0]
     twice = Features(gaussian(50, 4).repeat(2, 1), None, torch.arange(100))
     assert "50 of 100 features repeat" in records(protocol, twice, twice)["uniformity"]["flags"][0]

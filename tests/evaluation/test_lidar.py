@@ -102,7 +102,7 @@ def test_moments_of_disjoint_groups_add_up():
 def test_a_group_of_one():
     features, groups = views(50, 3, 8, 4)
     groups[0] = 99
-    with pytest.raises(NoScore, match="1 of 51 images have a single view"):
+    with pytest.raises(NoScore, match="1 of 51 images have only one view"):
         lidar(features, groups)
 
 
@@ -137,7 +137,7 @@ def test_one_image_and_none():
 def test_groups_that_are_none(groups):
     with pytest.raises(ValueError, match="one whole number for each of 4 features"):
         lidar(gaussian(4, 3), groups)
-    with pytest.raises(ValueError, match="groups tell"):
+    with pytest.raises(ValueError, match="groups say"):
         lidar(gaussian(4, 3))
 
 

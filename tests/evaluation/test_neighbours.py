@@ -154,7 +154,7 @@ def test_cosines_ignore_the_length_of_features():
 
 def test_k_beyond_the_bank_is_named():
     bank, labels = clusters(10, 4, 2)
-    with pytest.raises(NoScore, match=r"k=11 .* bank of 10"):
+    with pytest.raises(NoScore, match=r"k=11 .* bank's 10"):
         knn(bank, labels, bank, k=11)
     assert knn(bank, labels, bank, k=10).shape == (10, 2)
 

@@ -125,7 +125,7 @@ def test_a_spectrum_that_falls_off_a_cliff_is_no_power_law():
     small = basis.t() @ torch.diag(torch.where(torch.arange(400) < 40, 1.0, 1e-3).double()) @ basis
     fit = alpha_req(features @ small)
     assert fit.r2 < 0.9
-    assert "no power law (R² 0." in no_power_law(fit)
+    assert "not a power law (R² 0." in no_power_law(fit)
 
 
 def test_a_rank_too_low_to_fit_has_no_alpha():

@@ -122,7 +122,7 @@ def test_test_classes_absent_from_training_count_as_wrong():
         score = results["rows"][-2]["scores"][name]
         assert 0.6 < score["value"] <= 0.75
         assert score["flags"] == [
-            "10 of 40 test samples count as wrong, being of classes absent from training"
+            "10 of 40 test samples count as wrong, as their classes are absent from training"
         ]
 
 
@@ -163,7 +163,7 @@ def test_mistakes_are_found_before_anything_is_encoded():
         ({"overrides": ["protocols.nshot.shots=[0]"]}, r"nshot.shots is \[0\]; it has to be one or more"),
         ({"overrides": ["protocols.knn.temperature=0.0"]}, "temperature is 0.0; it has to be above 0"),
         ({"overrides": ["protocols.linear.holdout=1.0"]}, "holdout is 1.0; it has to be above 0 and below"),
-        ({"precision": "float8"}, "precision is float32, bfloat16 or auto, not 'float8'"),
+        ({"precision": "float8"}, "precision must be float32, bfloat16 or auto, not 'float8'"),
     ):
         with pytest.raises(UsageError, match=sentence):
             judge(encoder, **settings)

@@ -301,7 +301,7 @@ def test_layer_decay_keeps_what_is_exempt_from_weight_decay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("decay", "message"), [(0.0, "above 0"), (1.1, "at most 1"), (0.5, "no model whose layers")]
+    ("decay", "message"), [(0.0, "above 0"), (1.1, "at most 1"), (0.5, "no layers known to timm")]
 )
 def test_layer_decay_refuses(decay: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -168,7 +168,7 @@ def test_a_run_that_crashed_early_shows_what_there_is(run: Path, tmp_path: Path)
     (crashed / "results.json").unlink()
     (crashed / "metrics.csv").write_text("step,epoch,loss\n1,0,2.5\n2,0,na")
     page = Page(write_report([crashed], images=30).read_text())
-    for words in ("has not handed over an encoder", "was not judged", "There is no checkpoint", "Not judged"):
+    for words in ("has not saved an encoder", "was not judged", "There is no checkpoint", "Not judged"):
         assert words in page.text
     assert page.data["runs"][0]["curves"]["loss"]["value"] == [2.5]
     assert "What the network sees" in page.text
@@ -250,5 +250,5 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3
     assert "there is no run" in said[0]
-    assert "is no run's folder" in said[1]
+    assert "is not a run's folder" in said[1]
     assert "did you mean 'images'" in said[2]

@@ -60,7 +60,7 @@ def test_what_is_within_noise_is_said_to_be() -> None:
     close = answers(range(1, 42))
     first, _ = side_by_side([run("one", ONE), run("close", close), run("two", TWO)])
     assert first.startswith("kNN: one is better than two by 5.0 points")
-    assert "; one cannot be told from close by 0.2 points (-0." in first
+    assert "; one is within noise of close by 0.2 points (-0." in first
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_is_within_noise_is_said_to_be() -> None:
 )
 def test_other_images_are_not_paired(other: Run) -> None:
     first, last = side_by_side([run("one", ONE), other])
-    assert first == "kNN: one cannot be told from two (90.0 % against 85.0 %)."
+    assert first == "kNN: one is within noise of two (90.0 % against 85.0 %)."
     assert "not certain" in last
     far = run("far", answers(range(200)), data={"source": {"root": "c"}, "test": None})
     assert side_by_side([run("one", ONE), far])[0] == "kNN: one is better than far (90.0 % against 50.0 %)."
@@ -87,7 +87,7 @@ def test_answers_that_were_damaged_are_not_paired(correct: object) -> None:
     broken = run("two", TWO)
     assert broken.results is not None
     broken.results["rows"][0]["scores"]["knn"] |= {"correct": correct}
-    assert side_by_side([run("one", ONE), broken])[0].startswith("kNN: one cannot be told from two (90.0 %")
+    assert side_by_side([run("one", ONE), broken])[0].startswith("kNN: one is within noise of two (90.0 %")
     broken.results["rows"][0]["scores"]["knn"] |= {"n_test": 10**15, "correct": "AAAA"}
     one = run("one", ONE)
     assert one.results is not None

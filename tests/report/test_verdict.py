@@ -25,7 +25,7 @@ def judged(labels: bool = True, **roles: dict[str, dict]) -> Run:
         (0.9, 0.6, 0.7, "good", "It learned: 90.0 % right by finding similar images (kNN), 60.0 % untrained"),
         (0.9, 0.6, 0.89, "mixed", "raw pixels do as well"),
         (0.9, 0.6, 0.98, "mixed", "raw pixels do better"),
-        (0.61, 0.6, 0.3, "bad", "no difference that shows"),
+        (0.61, 0.6, 0.3, "bad", "no measurable difference"),
         (0.4, 0.6, 0.3, "bad", "made it worse"),
     ],
 )
@@ -93,7 +93,7 @@ def test_without_labels_the_guard_is_what_there_is() -> None:
     [
         ([], "was off"),
         ([3.0, 3.0], "too short for the collapse guard"),
-        ([3.0, 3.0, 2.0], "had nothing to warn of"),
+        ([3.0, 3.0, 2.0], "gave no warning"),
     ],
 )
 def test_a_guard_that_did_not_look_is_not_said_to_have_seen_nothing(losses: list[float], said: str) -> None:

@@ -141,7 +141,7 @@ def test_the_command_writes_a_picture_and_never_over_another(
         assert picture.format == "PNG"
     for overrides, words in {
         ("out=views-mae-digits.png",): "exists and is not overwritten; name another, or set overwrite=true",
-        ("out=sheet.jpg",): "a contact sheet is a PNG",
+        ("out=sheet.jpg",): "for a contact sheet, end the name in .png",
         ("out=no/folder/x.png",): "there is no folder",
         ("file=sheet.png",): "no setting 'file'",
         ("resume=runs/latest",): "leave resume= out",

@@ -79,7 +79,7 @@ def test_a_signal_before_the_first_step_begins_nothing(
     ask = kills.at_call(0, lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM), train.load_data)
     monkeypatch.setattr(train, "load_data", ask)
     assert run(tmp_path, "name=asked") == REQUEUE
-    assert "stopped by SIGTERM; nothing was begun" in capsys.readouterr().err
+    assert "stopped by SIGTERM; nothing was started" in capsys.readouterr().err
     assert not (tmp_path / "asked").exists()
 
 
@@ -104,7 +104,7 @@ def test_a_signal_while_the_encoder_is_judged_ends_the_command_and_says_how_to_g
     ask = kills.at_call(0, lambda *_: os.kill(os.getpid(), signal.SIGUSR1), registry.record)
     monkeypatch.setattr(registry, "record", ask)
     assert run(tmp_path, "name=asked", "evaluate=true", "trainer.max_steps=1") == REQUEUE
-    assert f"stopped by SIGUSR1; go on by resume={tmp_path / 'asked'}" in capsys.readouterr().err
+    assert f"stopped by SIGUSR1; continue with resume={tmp_path / 'asked'}" in capsys.readouterr().err
 
 
 @contextlib.contextmanager
@@ -142,7 +142,7 @@ def test_a_full_disk_gives_a_sentence_and_the_last_good_checkpoint_survives(
         newest, damaged = newest_intact(disk / "run")
         assert newest is not None
         assert (step_of(newest), damaged) == (2, [])
-        assert f"the last good checkpoint is {newest}, go on with it by resume={disk / 'run'}" in said
+        assert f"the last good checkpoint is {newest}, continue with resume={disk / 'run'}" in said
         assert list((disk / "run" / "checkpoints").glob(".*")) == []
         (disk / "somebody else's").unlink()
         for path in (disk / "run" / "checkpoints").glob("*1.ckpt"):
@@ -289,7 +289,7 @@ def test_what_the_disk_refuses_a_run_is_a_sentence(
     assert run(tmp_path, "name=run", "trainer.checkpoint_steps=1") == 1
     said = capsys.readouterr().err
     assert f"{words}'metrics.csv'; " in said
-    assert f"go on with it by resume={tmp_path / 'run'}" in said
+    assert f"continue with resume={tmp_path / 'run'}" in said
     assert said.count("\n") == 1
 
 
@@ -310,7 +310,7 @@ def test_a_start_that_fails_before_its_first_step_leaves_no_folder_and_no_latest
     assert (tmp_path / "latest").resolve() == tmp_path / "run"
     capsys.readouterr()
     assert run(tmp_path, "name=run") == 2
-    assert f"or go on with it by resume={tmp_path / 'run'}" in capsys.readouterr().err
+    assert f"or continue with resume={tmp_path / 'run'}" in capsys.readouterr().err
 
 
 def test_an_encoder_that_cannot_be_saved_is_refused_before_the_first_step(

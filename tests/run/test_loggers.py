@@ -97,7 +97,7 @@ def test_a_dead_logger_is_told_once_and_training_goes_on(
     recorder = Recorder(refuse)
     assert run(tmp_path, recorder, monkeypatch) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert said.count("the logger recorder failed and is not asked again") == 1
+    assert said.count("the logger recorder failed and is not called again") == 1
     assert "(ConnectionError: the server is gone); metrics.csv has every row" in said
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 4
 

@@ -121,7 +121,7 @@ def test_planes_of_an_image(channels: int, shape: tuple[int, int]) -> None:
     "image", [torch.zeros(1, 4, 4, dtype=torch.uint8), torch.zeros(3, 4, 4)], ids=["grey", "floats"]
 )
 def test_planes_of_what_is_no_image(image: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="an image is uint8"):
+    with pytest.raises(ValueError, match="an image must be uint8"):
         native.planes(image, False)
 
 

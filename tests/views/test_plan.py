@@ -197,7 +197,7 @@ def test_sizes_in_pixels_and_shares(size: float, image_size: int, multiple: int,
 )
 def test_a_mistake_is_told(mistake: dict[str, Any]) -> None:
     (name,) = mistake
-    with pytest.raises(UsageError, match=f"^views: {name}=.*choose"):
+    with pytest.raises(UsageError, match=f"^views: {name}=.*must be"):
         View(**PLAIN | mistake)
 
 

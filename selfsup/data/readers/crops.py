@@ -1,4 +1,4 @@
-"""From the encoded images of a batch to the crops that its views are made of."""
+"""From the encoded images of a batch to the crops for its views."""
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ Skipped = tuple[str, str]
 def read_crops(
     source: ImageFiles, indices: list[int], plan: ViewPlan, epoch: int
 ) -> tuple[dict[int, tuple[list[Tensor], Tensor]], list[Skipped]]:
-    """Crops and size (height, width) of the images that can be read, by index; (name, reason) of the others.
+    """Crops and size (height, width) of the readable images, by index, and (name, reason) of the others.
 
     Each image is decoded once for all its views, and a JPEG no larger than the views need. The crops
     are uint8 ``(3, size, size)`` and lie where ``plan.crop`` puts them.
@@ -34,7 +34,7 @@ def read_crops(
 
 
 def _crops(picture: Picture, places: list[tuple[list[int], bool]], plan: ViewPlan) -> list[Tensor]:
-    # Every view has to find as many pixels as it needs.
+    # Every view needs enough pixels.
     shrink = min(min(box[2:]) / size for (box, _), size in zip(places, plan.sizes, strict=True))
     image, boxes = picture.around([box for box, _ in places], shrink)
     finish = native.planes if plan.natively() else planes
@@ -48,7 +48,7 @@ def crop_resize(image: Tensor, box: list[int], size: int) -> Tensor:
     """The antialiased crop, uint8 ``(C, size, size)``, of one image ``(C, H, W)`` by torch's uint8 kernel."""
     top, left, height, width = box
     part = image[None, :, top : top + height, left : left + width]
-    # Of a part that lies scattered in memory the kernel takes twice as long as copying it together costs.
+    # On a part that is scattered in memory the kernel takes twice the time of copying it together.
     part = part.contiguous(memory_format=torch.channels_last)
     return F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
 

@@ -28,13 +28,13 @@ ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-_JPEG = ("JPEG", "MPO")  # the second is what telephones call several JPEGs in one file
-_ONE_PICTURE = ("MPO", "PSD", "ICO", "ICNS")  # formats whose further frames are not further pictures
-_SHRINKABLE = ("L", "LA", "RGB", "RGBA", "CMYK")  # modes of which PIL can take means
+_JPEG = ("JPEG", "MPO")  # the second is a phone's format for several JPEGs in one file
+_ONE_PICTURE = ("MPO", "PSD", "ICO", "ICNS")  # formats whose other frames are not other pictures
+_SHRINKABLE = ("L", "LA", "RGB", "RGBA", "CMYK")  # modes that PIL can average
 
 
 class UnreadableImage(Exception):
-    """An image that cannot be decoded: `name` is what a person calls it, `reason` says why."""
+    """An image that cannot be decoded: `name` is its display name, `reason` says why."""
 
     def __init__(self, name: str, reason: str):
         super().__init__(name, reason)
@@ -46,19 +46,19 @@ class UnreadableImage(Exception):
 
 
 class Picture:
-    """An image of which no more than the header has been read.
+    """An image whose header alone has been read.
 
     Args:
         file: a path, encoded bytes, or numbers: (3, H, W), or (1, H, W) of grey; integers or floats.
-        name: what a person calls it.
+        name: the display name.
         range: stored values that become black and white, linearly; what is outside is clipped. None: those of
             their type: 0 to 255 of 8 bits, 0 to 65535 of 16, 0 to 4095 of a TIFF that declares 12, 0 to 1
             of floats. See `Stored.eight_bits` for the formula.
 
     Attributes:
-        height, width: in pixels, as a person holds the picture.
+        height, width: in pixels, upright.
         stored: once decoded, the numbers in the file, if they are not 8 bits of colours; else None.
-        bands: once decoded, what is made of bands beyond the colours, in words; "" where there are none.
+        bands: once decoded, how bands beyond the colours are used, in words; "" if there are none.
 
     Raises:
         UnreadableImage: if the file is missing, empty, no image, or has more than twice
@@ -99,12 +99,12 @@ class Picture:
 
         Grey is replicated to three channels, transparency is laid on white, values are brought to 8 bits by
         the range, palettes, CMYK and colours with an embedded profile are converted to sRGB, and the rotation
-        that a camera noted in EXIF is applied. A profile that is damaged, or of more than 8 bits, is left
-        aside. Of several pages, or an animation, the first is taken. Of more than 8 bits, pixels without
-        data, which are NaN, infinite, or what GDAL's tag says, become black.
+        that a camera noted in EXIF is applied. A profile that is damaged, or of more than 8 bits, is ignored.
+        The first of several pages, or of an animation, is used. In images of more than 8 bits, pixels without
+        data, which are NaN, infinite, or the value in GDAL's tag, become black.
 
-        The fourth band of a TIFF or a JPEG 2000 is taken for transparency only where it is declared so by a
-        file without a map's tags, at least half of it is clear or opaque, and some of it is opaque.
+        The fourth band of a TIFF or a JPEG 2000 counts as transparency only if a file without a map's tags
+        declares it so, at least half of it is clear or opaque, and some of it is opaque.
 
         Args:
             shrink: how many times smaller the picture may come out where that spares time or memory:
@@ -116,7 +116,7 @@ class Picture:
             has it in one piece, up to 4 million pixels, and channels last in memory of any other encoded one.
 
         Raises:
-            UnreadableImage: if the file is damaged, or of a sort that is not read.
+            UnreadableImage: if the file is damaged, or of an unsupported kind.
         """
         with self._decoding():
             if (stored := self._numbers()) is not None:
@@ -126,7 +126,7 @@ class Picture:
             return tensor_of(self._load(shrink), self._range)[:3]
 
     def around(self, boxes: Sequence[Sequence[int]], shrink: float = 1) -> tuple[Tensor, list[list[int]]]:
-        """Decode, once, and convert only the smallest part that has some boxes in it.
+        """Decode, once, and convert only the smallest part that contains the boxes.
 
         Args:
             boxes: each (top, left, height, width) in the whole picture.
@@ -161,7 +161,7 @@ class Picture:
         return placed, (*first, *last)
 
     def pages(self) -> str:
-        """How many pages the file has, in words; "" if one. To be asked before it is decoded."""
+        """How many pages the file has, in words; "" if one. Call it before decoding."""
         if self._page is not None and not isinstance(self._file, Tensor):
             with _readable(self._name), opened(self._file) as file:
                 count = count_pages(file)
@@ -181,7 +181,7 @@ class Picture:
                     yield
 
     def _numbers(self) -> Stored | None:
-        """What the file stores, unless PIL's 8 bits are that."""
+        """What the file stores, unless PIL's 8 bits are the same."""
         self.stored = found = self._read_numbers()
         if found is not None and self._range is None:
             found.require_own_range()
@@ -205,7 +205,7 @@ class Picture:
         if found.alpha is None:
             self.bands = page.left_out()
             return found
-        # PIL's own laying on white, which 8 bits have always had.
+        # PIL's own compositing on white, as always for 8 bits.
         return None if page.bits == 8 and self._image is not None else found
 
     def _load(self, shrink: float) -> Image.Image:
@@ -228,7 +228,7 @@ class Picture:
             return image
         if (page is None or page.maybe_transparent) and plausible(np.asarray(image.getchannel("A")), 255):
             return image
-        self.bands = f"{len(image.mode)} bands of uint8, of which the last is not used"
+        self.bands = f"{len(image.mode)} bands of uint8 (the last is not used)"
         return image.convert(image.mode[:-1])
 
 
@@ -247,7 +247,7 @@ def decode(file: str | Path | bytes, name: str, range: Range | None = None) -> T
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into an :class:`UnreadableImage`."""
+    """Turn any exception of a decoder into an :class:`UnreadableImage`."""
     try:
         yield
     # On damaged files decoders raise nearly anything: OSError, SyntaxError, ValueError, EOFError,
@@ -259,7 +259,7 @@ def _readable(name: str) -> Iterator[None]:
 
 
 def _check_file(file: str | Path, name: str) -> None:
-    # Opening a named pipe would wait for ever, so anything that is no plain file is refused first.
+    # Opening a named pipe would wait for ever, so anything but a plain file is refused first.
     if os.path.islink(file) and not os.path.exists(file):
         raise UnreadableImage(name, "it is a broken link")
     if not os.path.isfile(file):
@@ -279,7 +279,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """`PIL.ImageOps.exif_transpose` that does not write EXIF anew, which fails on odd but harmless tags."""
+    """`PIL.ImageOps.exif_transpose` without writing EXIF again, which fails on odd but harmless tags."""
     turn = ORIENTATION.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 

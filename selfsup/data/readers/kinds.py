@@ -1,4 +1,4 @@
-"""Which files are images: by their endings as far as those say it, else by their first bytes."""
+"""Which files are images: by their endings where these are known, else by their first bytes."""
 
 import mimetypes
 import os
@@ -6,9 +6,9 @@ from functools import cache
 
 from PIL import Image, UnidentifiedImageError, features
 
-# Formats that Pillow opens and that are no pictures of pixels: drawings, scientific containers of which it
-# reads the first bytes only, films, and working files that lie beside their exported copies. EPS would have
-# another program run what is in it.
+# Formats that Pillow opens and that are not pictures of pixels: drawings, scientific containers whose first
+# bytes alone it reads, films, and working files that lie beside their exported copies. EPS would make another
+# program run its content.
 _OTHER = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "PSD", "WMF"}
 _CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 _FIRST = ("jpg", "jpeg", "png")  # named first where endings are listed
@@ -42,7 +42,7 @@ _KNOWN = {ending: (what, remedy) for endings, what, remedy in _PICTURES for endi
 
 @cache
 def image_endings() -> tuple[str, ...]:
-    """The endings of files that Pillow decodes, lower case, without the dot; the commonest first.
+    """The endings of files that Pillow decodes, lower case, without the dot; the most common first.
 
     >>> [ending in image_endings() for ending in ("jpg", "jfif", "tga", "heic", "pdf")]
     [True, True, True, False, False]
@@ -56,7 +56,7 @@ def image_endings() -> tuple[str, ...]:
 
 
 def ending_of(name: str) -> str:
-    """What follows the last dot, lower case; empty if that is no word, as in ``1.2.840.113``.
+    """The text after the last dot, lower case; empty if it is not a word, as in ``1.2.840.113``.
 
     >>> [ending_of(name) for name in ("a.JPG", "README", "1.2.840", "x.tar.gz", "St. Ives")]
     ['jpg', '', '', 'gz', '']
@@ -67,7 +67,7 @@ def ending_of(name: str) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is called like an image that can be decoded."""
+    """Whether a file's name is that of an image that can be decoded."""
     _, dot, ending = name.rpartition(".")
     return bool(dot) and ending.lower() in _as_set()
 
@@ -78,7 +78,7 @@ def _as_set() -> frozenset[str]:
 
 
 def unread_picture(ending: str) -> str | None:
-    """Why files of an ending are no images here and what to do, if they may well be pictures; else None."""
+    """Why files of an ending are not read as images, and the remedy, if they may be pictures; else None."""
     if ending in _as_set():
         return None
     if ending in _KNOWN:
@@ -91,7 +91,7 @@ def unread_picture(ending: str) -> str | None:
 
 
 def holds_an_image(path: str) -> bool:
-    """Whether a file begins as an image of a format in `image_endings`."""
+    """Whether a file's first bytes are those of a format in `image_endings`."""
     if not os.path.isfile(path):  # opening a pipe would wait for ever
         return False
     try:

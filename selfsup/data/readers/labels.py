@@ -10,11 +10,10 @@ _INTEGRAL = re.compile(r"([+-]?[0-9]{1,18})\.0+")
 
 
 def label_text(value: Any) -> str | None:
-    """A label as the name of its class, None if it is none.
+    """A label as the name of its class, None if it is not a label.
 
-    Integers, and other numbers that are whole, are called by their digits; truth is 1 and 0; text is kept
-    without the spaces around it. What is empty or not a number, a number that is not whole, and anything
-    else are no labels.
+    Integers, and other whole numbers, become their digits; truth is 1 and 0; text is kept without the spaces
+    around it. Empty values, NaN, numbers that are not whole, and anything else are not labels.
 
     >>> [label_text(value) for value in (3, 3.0, "3.0", True, " cat ", "--5", "", float("nan"), "nan", 0.5)]
     ['3', '3', '3', '1', 'cat', '--5', None, None, None, None]

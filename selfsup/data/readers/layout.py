@@ -1,7 +1,7 @@
 """What the folders of a data set are: splits, classes, the same things shown in several ways, or wrappers.
 
-Judged by what is in them. Sub-folders of the same names make folders splits, and words in their names only
-say which is which; files of the same names make them parallel, as images and masks are.
+Judged by their content. Sub-folders of the same names make folders splits, and words in their names only say
+which is which; files of the same names make them parallel, as images and masks are.
 """
 
 import math
@@ -19,7 +19,7 @@ from selfsup.text import shown
 
 STRAYS = 0.1  # share of images beside class folders up to which they are left out
 SPLITS = 5  # folders that may be splits by their content alone
-ALIKE = 0.5  # share of a split's sub-folders that the largest split has, too
+ALIKE = 0.5  # share of a split's sub-folders that the largest split has as well
 LOOKED_AT = 1000  # names of a folder by which it is compared
 TRAIN = "train"
 _PARTS = ("fold", "part", "batch", "chunk", "session", "volume")
@@ -29,7 +29,8 @@ class Judge:
     """Finds the layout of a tree of images below ``root``.
 
     Args:
-        insist: whether the first folders that are not mere wrappers are classes where no word says otherwise.
+        insist: whether the first folders that are not mere wrappers are classes, unless their names say
+            otherwise.
     """
 
     def __init__(self, root: str, tree: Tree, insist: bool = False):
@@ -40,7 +41,7 @@ class Judge:
     def layout(self) -> Layout:
         """
         Raises:
-            UsageError: folders show the same things in several ways and nothing tells which to learn from, or
+            UsageError: folders show the same things in several ways and it is unknown which to learn from, or
                 all are for testing.
         """
         found, floor = self.found, nodes(self.tree)
@@ -67,7 +68,7 @@ class Judge:
         return found
 
     def _only_child(self, node: Node, known: Collection[str] = ()) -> Node | None:
-        """The one folder in a folder that holds nothing else, or next to nothing."""
+        """The only folder in a folder with nothing, or next to nothing, beside it."""
         if len(node.children) != 1:
             return None
         [child] = node.children.values()
@@ -103,7 +104,7 @@ class Judge:
         if which is None:
             raise UsageError(
                 f"{_names(group)} in '{shown(os.path.dirname(tops[0]))}' hold files of the same names, "
-                "which show the same things in several ways, and nothing tells which to learn from; name one "
+                "which show the same things in several ways, and it is unclear which to learn from; name one "
                 f"with data.root='{shown(tops[0])}', or pass data.labels=true if they are classes"
             )
         name = group[which].name
@@ -120,7 +121,7 @@ class Judge:
         return [os.path.relpath(self.tree.names[row], node.path or os.curdir) for row in rows]
 
     def _splits(self, node: Node) -> bool:
-        """Place splits, if the folders in ``node`` are some."""
+        """Place splits, if the folders in ``node`` are splits."""
         kids = list(node.children.values())
         roles = {kid.name: role(kid.name) for kid in kids}
         learn = [kid for kid in kids if roles[kid.name] == TRAIN]
@@ -172,7 +173,7 @@ class Judge:
             self._place(inner, split, None)
 
     def _alike(self, kids: list[Node], roles: dict[str, str | None]) -> list[Node]:
-        """Folders whose sub-folders have the same names, which makes them splits of classes; else none."""
+        """Folders that are splits of classes, as their sub-folders have the same names; else none."""
         below = {kid.name: set(self._below(kid)) for kid in kids}
         candidates = [kid for kid in kids if len(below[kid.name]) > 1]
         if not candidates or (self.insist and not any(roles.values())):
@@ -240,8 +241,7 @@ class Judge:
 
 
 def _by_size(group: list[Node], roles: dict[str, str | None]) -> tuple[list[Node], list[Node]]:
-    """Folders to learn from and to test on, of those that are splits; the largest is for learning if no word
-    says so."""
+    """Splits to learn from and to test on; the largest is for learning if no name says so."""
     learn = [kid for kid in group if roles[kid.name] == TRAIN]
     plain = sorted((kid for kid in group if roles[kid.name] is None), key=lambda kid: -kid.total)
     if not learn:

@@ -1,4 +1,4 @@
-"""What the columns of a table of images are: paths, labels, splits; judged by what they hold."""
+"""The columns of a table of images: paths, labels, splits; judged by their values."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from selfsup.text import shown
 PATH_NAMES = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")
 LABEL_NAMES = ("label", "class", "category", "target")
 _SPLIT_NAMES = {"split", "subset", "partition", "usage"}
-_REPEATS = 3  # rows that a label has on average, at least, where only its column's values say that it is one
+_REPEATS = 3  # rows per label, on average and at least, for a column that is recognised by its values alone
 _Labels = tuple[list[str | None] | None, str]  # of the rows, and a sentence about them
 
 
@@ -29,7 +29,7 @@ class Manifest:
         top: the folder that paths start from.
         paths, labels: of the rows; labels are None where there are none.
         splits: "train", "test" or "validation" of the rows; None if the table has none.
-        said: how splits and paths were told, a sentence each.
+        said: how splits and paths were recognised, a sentence each.
         why: about the labels, a sentence.
     """
 
@@ -72,7 +72,7 @@ def read_manifest(
 def _labelled(
     path: Path, rows: list[list[Any]], where: int, found: list[str | None] | None, splits: list[str] | None
 ) -> list[int]:
-    """The rows to use: all, but those of a split for testing in which no row has a label."""
+    """The rows to use: all, except a split for testing in which no row has a label."""
     if found is None:
         return list(range(len(rows)))
     of = splits or ["train"] * len(rows)
@@ -106,7 +106,7 @@ class _Columns:
         self.first = first
 
     def paths(self) -> int:
-        """The column of paths; takes the header, if there is one, off the rows."""
+        """The column of paths; removes the header, if there is one, from the rows."""
         where = self.first.index(self.path_column) if self.path_column is not None else None
         body = self.rows if self.names else self.rows[1:]
         found = self._with_images(sample(body or self.rows), where)
@@ -163,7 +163,7 @@ class _Columns:
         return [end for end in known if any(_exists(folder, cell + end) for cell in tried)]
 
     def _by_name(self) -> int:
-        """The column of paths where no file is there to tell it."""
+        """The column of paths if no file exists to recognise it by."""
         lower = [name.lower() for name in self.first]
         named = [lower.index(name) for name in PATH_NAMES if name in lower]
         if named:
@@ -175,7 +175,7 @@ class _Columns:
         return images[0] if images else 0
 
     def _is_header(self, where: int, found: bool) -> bool:
-        """Whether the first row is one: its path is no file, and is not called like an image."""
+        """Whether the first row is a header: its path is not a file, and not named like an image."""
         if not self.first or where >= len(self.first):
             return False
         cell = self.first[where]
@@ -234,7 +234,7 @@ class _Columns:
         return self._by_values(rest, names)
 
     def _by_values(self, rest: Sequence[int], names: Sequence[str]) -> _Labels:
-        """The only column whose values repeat as those of labels do."""
+        """The only column with repeating values, as labels have."""
         few = []
         for j in rest:
             values = self._values(j)
@@ -245,7 +245,7 @@ class _Columns:
         if len(few) == 1:
             return self._of(few[0], names)
         if not few:
-            return None, "no labels: no column has values that repeat as those of labels do"
+            return None, "no labels: no column has repeating values, as labels have"
         columns = listed([names[j] for j in few])
         return None, f"no labels: {columns} may all be labels; choose with data.label_column=NAME"
 
@@ -259,7 +259,7 @@ class _Columns:
         return [label_text(row[column]) if column < len(row) else None for row in self.rows]
 
     def _one_hot(self, rest: Sequence[int], names: Sequence[str]) -> _Labels | None:
-        """Labels of columns of 0 and 1, one a class; None if the columns are something else."""
+        """Labels from columns of 0 and 1, one a class; None for other columns."""
         flags = [j for j in rest if set(self._values(j)) <= {"0", "1"} and self.rows]
         if len(flags) < 2 or len(flags) < len(rest) - 1:
             return None
@@ -270,12 +270,12 @@ class _Columns:
         labels: list[str | None] = [names[flags[i]] for i in chosen if i is not None]
         return (
             labels,
-            f"labels are the columns {listed([names[j] for j in flags])}, of which each row has one",
+            f"labels are the columns {listed([names[j] for j in flags])}, one for each row",
         )
 
 
 def _several(cells: Sequence[Any]) -> bool:
-    """Whether cells are lists of labels, such as "cat|dog", made of parts that other cells have, too."""
+    """Whether cells are lists of labels, such as "cat|dog", made of parts that other cells also have."""
     texts = [cell for cell in cells if isinstance(cell, str)]
     for separator in ("|", ";", ","):
         with_it = [text for text in texts if separator in text]

@@ -9,7 +9,7 @@ import numpy as np
 class FileNames:
     """File names as a sequence of text that takes their bytes and 8 more each; can be pickled.
 
-    Bytes that are no text in the file system's encoding come out as surrogates, as from `os.listdir`.
+    Bytes that are not text in the file system's encoding come out as surrogates, as from `os.listdir`.
 
     Args:
         text: uint8, the names one after the other.

@@ -1,4 +1,4 @@
-"""The folders of a data set that hold images, as a tree, and what each was found to be."""
+"""The folders of a data set that hold images, as a tree, and the role of each."""
 
 import os
 import re
@@ -31,15 +31,15 @@ class Node:
 
 @dataclass
 class Layout:
-    """What the folders with images were found to be.
+    """The roles of the folders with images.
 
     Attributes:
-        place: of each that is used, its split and its class, None where no folder names one.
+        place: split and class of each folder that is used, None without one.
         tests: splits to test on, in the order of preference.
-        base: the folder below which names count where images are held out.
+        base: the folder from which names count when images are held out.
         top: the folder whose sub-folders are the classes.
-        said: how splits were told and what was chosen, a sentence each.
-        reasons: of folders that are not used, why.
+        said: how splits were recognised and what was chosen, a sentence each.
+        reasons: why folders are not used.
     """
 
     place: dict[str, tuple[str, str | None]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ def nodes(tree: Tree) -> Node:
 
 
 def numbers(group: Sequence[Node]) -> bool:
-    """Whether folders are called by numbers alone, such as years, which are no splits."""
+    """Whether folders are called by numbers alone, such as years, which are not splits."""
     return not any(words(kid.name) for kid in group)
 
 
@@ -76,7 +76,7 @@ def parts_of_one(group: Sequence[Node], called: Sequence[str] = ()) -> bool:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence; of many the first."""
+    """Names in a sentence; only the first of many."""
     quoted = [f"'{shown(name)}'" for name in names[:4]]
     if len(names) > 4:
         quoted[3:] = [f"{len(names) - 3} more"]

@@ -13,12 +13,12 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from selfsup.data.readers.tiff import Page, first_page
 
-LARGEST_JPEG = 2**30  # pixels of a JPEG, which is decoded smaller where it has more than others may have
+LARGEST_JPEG = 2**30  # pixels of a JPEG, which is decoded smaller if it has more than other images may have
 _PIXELS_A_BYTE = 512  # of a JPEG at most: a block of 64 takes a bit
 
-# PIL warns of half the size that it refuses, once in each loading process, without saying which image; such
-# pictures are read as any other, and those that it refuses are named. So are the TIFFs of many bands,
-# of which it complains on the terminal.
+# PIL warns at half the size that it refuses, once in each loading process, without naming the image; such
+# pictures are read as any other, and those that it refuses are reported. So are the TIFFs of many bands,
+# about which it complains on the terminal.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
@@ -29,13 +29,13 @@ def opened(file: str | Path | bytes) -> IO[bytes]:
 
 
 def open_image(file: str | Path | bytes) -> tuple[ImageFile.ImageFile | None, Page | None, int]:
-    """The image as Pillow opens it, the first page of a TIFF, and how many times smaller it has to come out.
+    """The image as Pillow opens it, the first page of a TIFF, and the factor by which it has to be shrunk.
 
-    The image is None for a TIFF that Pillow does not know.
+    The image is None for a TIFF that Pillow cannot open.
 
     Raises:
-        ValueError: it is too large, or a TIFF of a sort that is not read.
-        UnidentifiedImageError, OSError, struct.error: it is no image, or damaged.
+        ValueError: it is too large, or a TIFF of an unsupported kind.
+        UnidentifiedImageError, OSError, struct.error: it is not an image, or damaged.
     """
     try:
         image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file))

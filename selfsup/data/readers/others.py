@@ -1,4 +1,4 @@
-"""Files of a folder that are no images of it: counted by reason, so that nothing is left out silently."""
+"""The other files of a folder of images: counted by reason, so that nothing is left out silently."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,12 @@ from selfsup.errors import UsageError
 from selfsup.text import shown
 
 TABLES = ("csv", "tsv", "jsonl", "ndjson")
-SNIFFED = 8  # endings that are looked into, those with most files first
-SAMPLE = 6  # files of one ending that are looked into
+SNIFFED = 8  # endings that are checked, those with most files first
+SAMPLE = 6  # files of one ending that are checked
 
 
 class Others:
-    """The files below ``top`` that are no images by their endings.
+    """The files below ``top`` whose endings are not those of images.
 
     Attributes:
         counts: files by ending, the most first; "" stands for none.
@@ -41,7 +41,7 @@ class Others:
         }
 
     def images(self) -> list[str]:
-        """Endings whose files are the images here: they hold some, and are more than the known images."""
+        """Endings whose files are images here: those checked are, and there are more than known images."""
         return [ending for ending in self.sniffed if self.counts[ending] > len(self.tree.names)]
 
     def unread(self) -> dict[str, int]:
@@ -61,19 +61,19 @@ class Others:
                 found[f"{called}, though images; give them an ending such as .jpg to use them"] = count
             elif ending in TABLES:
                 path = shown(self.examples[ending][0])
-                found[f"ending .{ending}, a table, which data=files data.files='{path}' reads"] = count
+                found[f"ending .{ending}, a table: read it with data=files data.files='{path}'"] = count
             else:
                 rest[ending] = count
         if rest:
             endings = [f".{ending}" if ending else "no ending" for ending in rest]
             more = f" and {len(endings) - 8} more" if len(endings) > 8 else ""
-            found[f"no images by their names ({', '.join(endings[:8])}{more})"] = sum(rest.values())
+            found[f"not named like images ({', '.join(endings[:8])}{more})"] = sum(rest.values())
         if self.tree.broken:
             found[f"links that lead nowhere, such as '{shown(self.tree.broken[0])}'"] = len(self.tree.broken)
         return found
 
     def without_images(self) -> list[str]:
-        """Folders that hold pictures which cannot be read and no image: what would have been classes."""
+        """Folders that hold only unreadable pictures: they would have been classes."""
         with_images = {above for folder in self.tree.folders for above in _with_parents(folder)}
         found = set()
         for inside, entries in self.tree.others.items():
@@ -90,7 +90,7 @@ def _with_parents(folder: str) -> list[str]:
 
 
 def images_in(top: Path, at_least: int) -> Tree:
-    """The image files below `top`, refused where there are fewer than so many.
+    """The image files below `top`, refused if there are too few.
 
     Files without an ending, or with an unknown one, are taken where they hold images and are the most.
     """
@@ -113,7 +113,7 @@ def _none(top: Path, others: Others) -> str:
 
 
 def one_image(top: Path, name: str) -> UsageError:
-    """A sentence that more images are needed."""
+    """The message that more images are needed."""
     return UsageError(f"only one image in {str(top)!r} ({name!r}); at least two are needed")
 
 

@@ -1,4 +1,4 @@
-"""Folders that show the same things in another way, such as images and masks: told from classes."""
+"""Folders that show the same things in another way, such as images and masks: distinguished from classes."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from selfsup.data.readers.roles import words
 
 MOST = 6  # folders of one set that show the same things; classes are often more
 SHARED = 0.8  # share of names that two such folders have in common, at least
-TRIED = 8  # pairs of images that are looked at
+TRIED = 8  # pairs of images that are compared
 SHRINK = 8
-# What people call such folders. A hint, where names are mere numbers that classes would have in common too.
+# Usual names of such folders: a hint if the files are only numbered, as those of classes may be, too.
 _WORDS = {
     *("image", "images", "img", "imgs", "rgb", "photo", "photos", "picture", "pictures", "color", "colour"),
     *("mask", "masks", "label", "labels", "seg", "segmentation", "segmentations", "annotation"),
@@ -78,7 +78,7 @@ def _parted(name: str) -> tuple[str, str]:
 
 
 def pairs_of(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
-    """Positions of the names that mean the same thing, by their keys; a key may go on in the other."""
+    """Positions of the names for the same thing, by their keys; one key may be a prefix of another."""
     mine, theirs = keys_of(one), keys_of(other)
     order = sorted(range(len(theirs)), key=theirs.__getitem__)
     ranked = [theirs[i] for i in order]
@@ -91,7 +91,7 @@ def pairs_of(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def counted(names: Sequence[str]) -> bool:
-    """Whether names are numbers in a row, as any two folders may have them."""
+    """Whether names are consecutive numbers, which any two folders may have."""
     keys = [os.path.basename(key) for key in keys_of(names)]
     numbers = [re.findall(r"[0-9]+", key) for key in keys]
     patterns = {re.sub(r"[0-9]+", "", key) for key in keys}
@@ -102,10 +102,10 @@ def counted(names: Sequence[str]) -> bool:
 
 
 def are_parallel(tops: Sequence[str], names: Sequence[Sequence[str]]) -> bool:
-    """Whether folders show the same things in different ways, so that they are no classes.
+    """Whether folders show the same things in different ways, so that they are not classes.
 
-    Names that are shared and are not just numbers in a row say so. Numbers in a row do not: there the
-    folders' names have to say it, or the images, if those of some are masks.
+    Shared names that are not just consecutive numbers are proof. Consecutive numbers are not: then the
+    folders' names have to say it, or some of the images have to be masks.
 
     Args:
         tops: the folders.
@@ -136,8 +136,8 @@ def are_parallel(tops: Sequence[str], names: Sequence[Sequence[str]]) -> bool:
 
 
 def image_folder(tops: Sequence[str], names: Sequence[Sequence[str]]) -> int | None:
-    """Which of parallel folders holds the images, if their content tells: the only one that is no mask, or
-    the only one in colour; else None."""
+    """The folder with the images among parallel ones, if their content shows it: the only one without masks,
+    or the only one in colour; else None."""
     looks = [_Looks(top, found, range(len(found))) for top, found in zip(tops, names, strict=True)]
     for fits in ([not each.masks for each in looks], [each.colour and not each.masks for each in looks]):
         if sum(fits) == 1:

@@ -12,7 +12,7 @@ def find_files(where: str, split: str) -> list[Path]:
     """The files that `data.train` or `data.test` means: one, those in a folder, or those matching a pattern.
 
     Raises:
-        UsageError: if there are none, or a folder holds those of several splits.
+        UsageError: if there are none, or a folder holds the files of several splits.
     """
     if where in (None, "", "???"):
         raise UsageError(f"data=parquet needs data.{split}=FILE, or a folder or pattern of parquet files")
@@ -47,5 +47,5 @@ def open_parquet(file: Path) -> Any:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, fit for the middle of a sentence."""
+    """An error's message for the middle of a sentence."""
     return " ".join(str(error).split()).rstrip(".")

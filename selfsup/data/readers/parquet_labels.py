@@ -25,7 +25,7 @@ def label_column(
     Args:
         images: the column of images.
         wanted: its name. None: the one called label; else the only one of class labels; else the only one of
-            whole numbers, truth or text whose values repeat as those of labels do.
+            whole numbers, truth or text with repeating values, as labels have.
         labels: "auto", True or False, as for `parquet`.
 
     Raises:
@@ -41,12 +41,12 @@ def label_column(
     found = _likely(files, [name for name in names if name != images])
     if len(found) == 1:
         return found[0], f"labels are those in column '{shown(found[0])}'"
-    why = "no column has values that repeat as those of labels do"
+    why = "no column has repeating values, as labels have"
     if found:
         why = f"the columns {listed(found)} may all be labels; choose with data.source.label_column=NAME"
     if labels is True:
         raise UsageError(
-            f"labels are asked for, but in '{shown(files[0])}' there is no label column 'label' (it has "
+            f"data.labels=true, but in '{shown(files[0])}' there is no label column 'label' (it has "
             f"{listed(names)}), and {why}; pass data.source.label_column=NAME, or {REMEDY}"
         )
     return None, f"no labels: {why}"
@@ -86,7 +86,7 @@ def _is_label(kind: Any) -> bool:
 def read_labels(splits: list[list[Path]], column: str) -> tuple[list[Tensor | None], list[str] | None]:
     """Number the labels of all splits alike.
 
-    Classes are the labels met in the first split, in ascending order, so that none is empty. Their names are
+    Classes are the labels of the first split, in ascending order, so that none is empty. Their names are
     those of a Hugging Face `ClassLabel` in the schema's metadata, else the labels themselves.
 
     Args:
@@ -96,7 +96,7 @@ def read_labels(splits: list[list[Path]], column: str) -> tuple[list[Tensor | No
         (labels, classes): int64 labels 0..C-1 for each split, and the C names.
 
     Raises:
-        UsageError: if labels are missing, of another type, without a name, or not met in training.
+        UsageError: if labels are missing, of another type, without a name, or absent from training.
     """
     values = [[value for file in files for value in _values(file, column)] for files in splits]
     return number_labels(values, _names([file for files in splits for file in files], column), column)
@@ -105,7 +105,7 @@ def read_labels(splits: list[list[Path]], column: str) -> tuple[list[Tensor | No
 def number_labels(
     values: Sequence[Sequence[str]], names: list[str] | None, column: str
 ) -> tuple[list[Tensor | None], list[str] | None]:
-    """`read_labels` of labels that have been read; `names` are those of the numbers from 0 on, if any."""
+    """`read_labels` for labels that have been read; `names` are those of the numbers from 0 on, if any."""
     known = class_order(values[0])
     for others in values[1:]:
         unknown = class_order(set(others) - set(known))
@@ -177,7 +177,7 @@ def _names(files: list[Path], column: str) -> list[str] | None:
 
 
 def _class_names(metadata: bytes | None, column: str) -> list[str] | None:
-    """What `datasets` writes for a ClassLabel; None where the metadata has another form."""
+    """The names that `datasets` writes for a ClassLabel; None if the metadata has another form."""
     try:
         names = json.loads(metadata or b"")["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What to say about a path that is not there, and about files that two splits name."""
+"""Messages about a missing path, and about files that two splits share."""
 
 import difflib
 import os
@@ -11,7 +11,7 @@ from selfsup.errors import UsageError
 
 
 def did_you_mean(path: Path) -> str:
-    """A clause naming the sibling closest to a missing file or folder, or what else is wrong; may be empty.
+    """A clause with the name closest to that of a missing file or folder, or another cause; may be empty.
 
     >>> did_you_mean(Path("no-such-folder/images"))
     "; nor is there a folder 'no-such-folder'"
@@ -47,7 +47,7 @@ def require_one_split(top: Path, files: Iterable[Path], setting: str) -> None:
 
 
 def are_the_same(train: Iterable[str | Path], test: Iterable[str | Path]) -> bool:
-    """Whether two splits are the same files, of which each may take a slice.
+    """Whether two splits are the same files, so that each may take a slice.
 
     Raises:
         UsageError: if they share some files and not all.
@@ -59,7 +59,7 @@ def are_the_same(train: Iterable[str | Path], test: Iterable[str | Path]) -> boo
 
 
 def existing_folder(root: str | None, data: str = "folder") -> Path:
-    """``root`` as a path, if it is a folder that can be read; a sentence says why not."""
+    """``root`` as a path, if it is a readable folder; otherwise a UsageError."""
     if root in (None, "", "???"):
         raise UsageError(f"data={data} needs data.root=PATH, the folder of your images")
     path = Path(str(root)).expanduser()  # a folder called 2024 comes as a number

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-CLOSE = 3  # of 255: two ways to write down sRGB differ by no more; such colours are left as they are
+CLOSE = 3  # of 255: two encodings of sRGB differ by no more; such colours are left as they are
 _DAMAGED = (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError)
 
 
 def transform_of(image: Image.Image) -> Any:
-    """What turns the image's colours, of mode L, RGB or CMYK, into sRGB; None where they are that already.
+    """The transform of the image's colours, of mode L, RGB or CMYK, to sRGB; None if they are sRGB already.
 
     None, too, without a profile, and for one that is damaged or of other colours than the image: its numbers
     are then taken as they are.
@@ -23,7 +23,7 @@ def transform_of(image: Image.Image) -> Any:
 
 
 def colours_of(mode: str) -> str | None:
-    """The mode of an image's colours without transparency and palette; None of those that have no profile."""
+    """The mode of an image's colours without transparency and palette; None for modes without a profile."""
     return {"L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}.get(mode) or (
         "RGB" if mode in ("RGB", "RGBA", "RGBX", "RGBa", "P", "PA") else None
     )
@@ -52,7 +52,7 @@ def managed(image: Image.Image, transform: Any) -> Image.Image:
 
 
 def from_lab(image: Image.Image) -> Image.Image:
-    """RGB of CIELab, which Pillow's own conversion does not know."""
+    """RGB of CIELab, which Pillow does not convert."""
     converted = ImageCms.applyTransform(image, _lab())
     assert converted is not None
     return converted

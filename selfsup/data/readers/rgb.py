@@ -10,7 +10,7 @@ from torch.utils.dlpack import from_dlpack
 from selfsup.data.readers.profiles import from_lab, managed, transform_of
 from selfsup.data.readers.values import Range, Stored, byte_table
 
-LARGE = 2**24  # pixels from which on an image is shrunk, and converted in strips, to spare memory
+LARGE = 2**24  # pixels above which an image is shrunk, and converted in strips, to save memory
 
 
 def mapped(stored: Stored, range: Range | None) -> Tensor:
@@ -34,7 +34,7 @@ def tensor_of(image: Image.Image, range: Range | None) -> Tensor:
 
 
 def uncopied(image: Image.Image, range: Range | None) -> Tensor | None:
-    """uint8 (4, H, W) in PIL's own memory, its last channel of no meaning, of RGB that is in one piece."""
+    """uint8 (4, H, W) in PIL's own memory, its last channel without meaning, of RGB that is in one piece."""
     if not _is_final(image, range):
         return None
     try:
@@ -69,12 +69,12 @@ def _rgb(image: Image.Image, range: Range | None) -> Image.Image:
 
 
 def _colours(image: Image.Image) -> Image.Image:
-    """RGB without transparency, which is a new image, without the profile that is used up."""
+    """RGB without transparency: a new image, without the profile, which has been applied."""
     if image.mode == "LAB":
         return from_lab(image)
     if (transform := transform_of(image)) is not None:
         return managed(image, transform)
-    # By way of RGBA where a colour or an entry of a palette stands for transparency, as PIL lays it on white.
+    # Through RGBA if a colour or an entry of a palette stands for transparency, as PIL lays it on white.
     colours = image.convert("RGBA").convert("RGB") if image.has_transparency_data else image.convert("RGB")
     colours.info.pop("icc_profile", None)
     return colours

@@ -1,4 +1,4 @@
-"""What a name says about a split: words for training, validation and test, in several languages."""
+"""The split that a name stands for: words for training, validation and test, in several languages."""
 
 import re
 import unicodedata

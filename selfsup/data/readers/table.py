@@ -1,4 +1,4 @@
-"""Tables and lists of images as rows of text, whatever separates their columns."""
+"""Tables and lists of images as rows of text, with any separator of columns."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from selfsup.errors import UsageError
 TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 LINES = (".jsonl", ".ndjson")
 SEPARATORS = (",", ";", "\t", "|")
-SAMPLE = 50  # rows by which a table is judged
+SAMPLE = 50  # rows from which a table's format is inferred
 _MOST = 64  # columns of a list without separators of its own
 
 
@@ -21,8 +21,8 @@ class Table:
     """Rows of cells.
 
     Attributes:
-        names: of the columns, where the format has them; None where the first row may be a header.
-        rows: of cells, not all of the same length.
+        names: of the columns, if the format has them; None if the first row may be a header.
+        rows: of cells, perhaps of different lengths.
     """
 
     names: list[str] | None
@@ -33,7 +33,7 @@ def read_table(path: Path, is_there: Callable[[str], bool]) -> Table:
     """A table (``.csv``, ``.tsv``), JSON a line (``.jsonl``), or a list of paths, which labels may follow.
 
     Args:
-        is_there: whether a text is the path of an image; tells what separates columns.
+        is_there: whether a text is the path of an image, to find what separates columns.
 
     Raises:
         UsageError: it cannot be read as such.
@@ -59,7 +59,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be read as a table: {error.strerror}") from error
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:1000]:
-        raise UsageError(f"{str(path)!r} is not written in UTF-8, but in UTF-16 or no text; save it as UTF-8")
+        raise UsageError(f"{str(path)!r} is not in UTF-8, but in UTF-16 or not text; save it as UTF-8")
     return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
@@ -68,7 +68,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _best(path: Path, text: str, usual: str, is_there: Callable[[str], bool]) -> list[list[str]]:
-    """The rows as they are when parted by what the ending says, or else by what gives paths of images."""
+    """The rows, split by the separator of the file's ending, or else by the one that gives paths of
+    images."""
     kept, problem = None, ""
     for separator in (usual, *(each for each in SEPARATORS if each != usual)):
         try:
@@ -101,7 +102,7 @@ def _kept_ends(text: str) -> list[str]:
 
 
 def _of_list(lines: list[str], is_there: Callable[[str], bool]) -> list[list[str]]:
-    """Lines as paths, or as a path and what follows it, where these paths are there and the lines are not."""
+    """Lines as paths, or as a path and the text after it, if these paths exist and the lines do not."""
     tried = sample(lines)
 
     def found(part: Callable[[str], list[str]]) -> int:
@@ -131,7 +132,7 @@ def _of_json(path: Path, text: str) -> Table:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"line {number} of {str(path)!r} is no JSON: {error}") from error
+            raise UsageError(f"line {number} of {str(path)!r} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise UsageError(
                 f'line {number} of {str(path)!r} holds no JSON object, such as {{"file_name": …}}'

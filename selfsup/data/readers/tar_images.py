@@ -16,7 +16,7 @@ class TarImages:
     Args:
         paths, counts: of the shards.
         firsts: place in ``starts`` of each shard's first image.
-        starts: as in `ShardIndex`; stays on the disk if it is mapped from there.
+        starts: as in `ShardIndex`; stays on the disk if it is memory-mapped.
     """
 
     def __init__(self, paths: Sequence[str], counts: np.ndarray, firsts: np.ndarray, starts: np.ndarray):
@@ -30,7 +30,7 @@ class TarImages:
         """The encoded image.
 
         Raises:
-            OSError: if its shard is not there any more, was changed, or cannot be read.
+            OSError: if its shard is gone, was changed, or cannot be read.
         """
         path, tar, info = self._member(i)
         assert tar.fileobj is not None
@@ -41,7 +41,7 @@ class TarImages:
         return data
 
     def name(self, i: int) -> str:
-        """What a person calls the image, such as "0003.tar 00017.jpg"."""
+        """The image's display name, such as "0003.tar 00017.jpg"."""
         try:
             path, _, info = self._member(i)
         except OSError:
@@ -60,7 +60,7 @@ class TarImages:
         shard, nth = self._place(i)
         path, start = self.paths[shard], int(self.starts[int(self.firsts[shard]) + nth])
         try:
-            # A file that two processes share would be read by both from where the other left it.
+            # Two processes that share an open file would move each other's position in it.
             tar = _opened(path, os.getpid())
             assert tar.fileobj is not None
             tar.fileobj.seek(start)
@@ -81,7 +81,7 @@ class TarImages:
 
 
 def _most_open() -> int:
-    """How many shards a process keeps open: half of the files that it may, as a batch reads from many."""
+    """How many shards a process keeps open: half of its limit of files, as a batch reads from many."""
     try:
         import resource
     except ImportError:  # not on Windows

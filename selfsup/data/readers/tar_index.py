@@ -21,7 +21,7 @@ from selfsup.data.readers.tar_samples import Samples, is_image_kind, label_of
 from selfsup.data.readers.tree import SYSTEM
 from selfsup.data.workers import begin_worker
 
-AT_ONCE = 64  # shards from which on several processes look for images
+AT_ONCE = 64  # shards above which several processes look for images
 _FORM = "3"  # of the cached files
 
 
@@ -33,7 +33,7 @@ class ShardIndex(NamedTuple):
         counts: int64 (S,), images of each shard.
         labels: int32 (N,), places in ``classes``, -1 for an image without a label; empty if none has one.
         classes: the labels as text, each once.
-        problems: (shard, what is wrong with it) of the shards that were not read to their end.
+        problems: (shard, problem) of the shards that were not read to their end.
         left_out: members that may be images and are not used, by the reason.
     """
 
@@ -49,12 +49,12 @@ def index_shards(paths: Sequence[str], label_key: str, cache: Path | None = None
     """The index of some shards, from the cache if none of them changed since it was made.
 
     A sample is the members whose names agree up to the first dot of the last part, as WebDataset has it,
-    wherever they lie in the shard; its image is the member with an image's ending, of several one
+    anywhere in the shard; its image is the member with an image's ending, of several one
     (`readers.tar_samples`), its label the text of ``.cls``, or ``label_key`` of ``.json``. Members that
-    are no plain files, and those of hidden names, are passed over.
+    are not plain files, and those with hidden names, are skipped.
 
     Args:
-        cache: a folder, made if it is not there; None is ``selfsup/shards`` in the user's cache folder.
+        cache: a folder, made if missing; None is ``selfsup/shards`` in the user's cache folder.
     """
     cache = _user_cache() if cache is None else cache
     facts = [(os.path.abspath(path), _version(path)) for path in paths]
@@ -141,7 +141,7 @@ def _is_mask(tar: tarfile.TarFile, offset: int) -> bool:
 
 
 def _members(tar: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo | str]:
-    """The members that are whole, and at last a sentence if that was not all."""
+    """The whole members, then a sentence if the shard is damaged after them."""
     whole = 0
     assert tar.fileobj is not None
     try:
@@ -154,7 +154,7 @@ def _members(tar: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo | str]
     except tarfile.ReadError as error:
         yield f"it ends early, after {whole} members ({error})"
         return
-    # tarfile takes a header that makes no sense for the end.
+    # tarfile treats an invalid header as the end.
     tar.fileobj.seek(tar.offset)
     rest = tar.fileobj.read(tarfile.BLOCKSIZE)
     if len(rest) < tarfile.BLOCKSIZE:
@@ -171,7 +171,7 @@ def _each(paths: Sequence[str], label_key: str) -> Iterable[_Shard]:
     with ProcessPoolExecutor(processes, get_context("fork"), begin_worker) as pool:
         try:
             return list(pool.map(_index_shard, paths, keys, chunksize=4))
-        except BaseException:  # Ctrl-C among others: the shards that nobody has begun with are left
+        except BaseException:  # Ctrl-C among others: the shards that no process has begun are left out
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -197,7 +197,7 @@ def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:
 
 
 def _lock(stem: Path, stack: ExitStack) -> None:
-    """Let one process of several do the work, and the others wait for it; where that cannot be, all do it."""
+    """Let one process of several do the work while the others wait; if that is impossible, all do it."""
     try:
         import fcntl
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from selfsup.data.readers.kinds import ending_of, is_image_name, unread_picture
 from selfsup.data.readers.labels import label_text
 
-LOSSY = ("jpg", "jpeg", "jpe", "jfif")  # what masks, whose values mean something, are never written in
-COMMON = 0.5  # share of samples that have a kind of image, for it to be one of several of each sample
-TRIED = 3  # samples of which images are looked at
+LOSSY = ("jpg", "jpeg", "jpe", "jfif")  # lossy formats, in which masks are never written
+COMMON = 0.5  # share of samples with a kind of image, from which it counts as one of several of each sample
+TRIED = 3  # samples whose images are checked
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Samples:
     """The samples of one shard, in the order of their first images, made member by member.
 
     Attributes:
-        left_out: members that may be pictures and are no image here, by the reason.
+        left_out: members that may be pictures and are not used as images, by the reason.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Samples:
         self._labels: dict[tuple[str, str], tuple[bool, str]] = {}
 
     def add_image(self, key: tuple[str, str], kind: str, offset: int) -> None:
-        """An image; one that a sample has already begins another sample of that name."""
+        """Add an image; a second one of the same kind begins another sample of that name."""
         sample = self._last.get(key)
         if sample is None or kind in sample.images:
             sample = self._last[key] = Sample()
@@ -47,20 +47,22 @@ class Samples:
         sample.images[kind] = offset
 
     def add_label(self, key: tuple[str, str], text: str | None, of_cls: bool) -> None:
-        """A label, wherever in the shard; that of ``.cls`` counts more than that of ``.json``."""
+        """Add a label from anywhere in the shard; that of ``.cls`` takes precedence over that of
+        ``.json``."""
         if text is not None and (of_cls or key not in self._labels):
             self._labels[key] = of_cls, text
 
     def add_other(self, name: str) -> None:
-        """A member that is neither."""
+        """Add a member that is neither."""
         if (reason := unread_picture(ending_of(name))) is not None:
             self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
     def chosen(self, few_values: Callable[[int], bool]) -> tuple[list[int], list[str | None]]:
-        """Of each sample one image: its offset, and its label.
+        """One image of each sample: its offset, and its label.
 
         Kinds of images that half of the samples have are several images of one sample, such as ``png`` and
-        ``seg.png``. Of these one is taken: not a mask, the fewest dots, what masks are not written in.
+        ``seg.png``. One of these is used: preferably not a mask, with the fewest dots, in a format that masks
+        do not have.
 
         Args:
             few_values: whether the image at an offset looks like a mask.
@@ -92,7 +94,7 @@ class Samples:
         return [
             kind
             for kind, count in counts.items()
-            # Names such as 2024.01.31.jpg have dots that part nothing.
+            # Names such as 2024.01.31.jpg have dots that separate nothing.
             if count >= COMMON * len(self.each) and not kind.partition(".")[0].isdecimal()
         ]
 
@@ -123,5 +125,5 @@ def label_of(content: bytes, of_cls: bool, label_key: str) -> str | None:
 
 
 def is_image_kind(kind: str) -> bool:
-    """Whether what follows a name's first dot says that it is an image."""
+    """Whether the text after a name's first dot is an image's ending."""
     return is_image_name(f".{kind}")

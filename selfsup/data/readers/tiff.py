@@ -1,4 +1,4 @@
-"""The header of a TIFF: what its pages hold, whether Pillow makes the right pixels of them, and if not, why.
+"""The header of a TIFF: the content of its pages, whether Pillow decodes them correctly, and if not, why.
 
 TIFF Revision 6.0 (Adobe 1992), with GeoTIFF's and GDAL's tags.
 """
@@ -26,7 +26,7 @@ _PACKINGS = (
     50000,
 )  # none, LZW, deflate by two numbers, PackBits, LZMA, Zstandard
 _OTHERS = {6: "JPEG", 7: "JPEG", 34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}
-_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}  # bands that a photometry accounts for
+_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}  # bands of a photometry
 _GREY, _RGB, _WHITE_IS_ZERO = (0, 1), 2, 0
 _GEOGRAPHIC = (33550, 34264, 34735, 42112, 42113)  # of GeoTIFF and GDAL
 _READ = {254, *range(256, 300), 317, *range(322, 326), 338, 339, *_GEOGRAPHIC}
@@ -34,7 +34,7 @@ _READ = {254, *range(256, 300), 317, *range(322, 326), 338, 339, *_GEOGRAPHIC}
 
 @dataclass(frozen=True)
 class Page:
-    """What a TIFF says of its first page.
+    """A TIFF's description of its first page.
 
     Attributes:
         order: "<" or ">", of bytes.
@@ -73,7 +73,7 @@ class Page:
 
     @property
     def further(self) -> int:
-        """Bands that are no part of the colours."""
+        """Bands beyond the colours."""
         return self.bands - _COLOURS.get(self.photometry, self.bands)
 
     @property
@@ -88,20 +88,21 @@ class Page:
 
     @property
     def plain(self) -> bool:
-        """Whether Pillow gives exactly these pixels: unsigned, of 1, 2, 4 or 8 bits, all of them colours."""
+        """Whether Pillow decodes exactly these pixels: unsigned, of 1, 2, 4 or 8 bits, all of them
+        colours."""
         known = self.number == "u" and self.bits in (1, 2, 4, 8)
         if self.bits == 8 and self.inverted and not self.packed_otherwise:
-            return False  # Pillow inverts, and a range is one of the numbers as they are stored
+            return False  # Pillow inverts, and a range refers to the numbers as stored
         return known and (self.further == 0 or self.photometry not in (*_GREY, _RGB))
 
     @property
     def packed_otherwise(self) -> bool:
-        """Whether the bytes are packed by something that knows of pixels, such as JPEG."""
+        """Whether the bytes are compressed as pixels, such as by JPEG."""
         return self.one(259, 1) not in _PACKINGS
 
     @property
     def maybe_transparent(self) -> bool:
-        """Whether the band behind the colours is declared to be transparency, by a file that is no map.
+        """Whether the band behind the colours is declared to be transparency, by a file that is not a map.
 
         GDAL declares the fourth of four bands so, whatever it is.
         """
@@ -141,11 +142,11 @@ class Page:
         return {1: 1, 2: 1, 3: 3, 4: 3}.get(self.bands, 0) if self.photometry in _GREY else 0
 
     def left_out(self) -> str:
-        """What is made of more bands than colours, in words; "" where there are none."""
+        """The use of bands beyond the colours, in words; "" if there are none."""
         if self.plain or self.bands in (1, 3):
             return ""
-        which = "first three as red, green and blue" if self.used() == 3 else "first as grey"
-        return f"{self.called()}, of which the {which} is used".replace("blue is", "blue are")
+        which = "first three used as red, green and blue" if self.used() == 3 else "first used as grey"
+        return f"{self.called()} (the {which})"
 
     def refusal(self) -> str | None:
         """Why its numbers cannot be read, or None."""
@@ -159,7 +160,9 @@ class Page:
                     f"a TIFF of {self.called()}; only 1 to 4 bands, or red, green and blue and others, "
                     "are read"
                 )
-            return f"a TIFF of {self.called()} as photometry {self.photometry}, which is read of 8 bits alone"
+            return (
+                f"a TIFF of {self.called()} as photometry {self.photometry}, which is read with 8 bits only"
+            )
         if self.packed_otherwise:
             packing = _OTHERS.get(compression, f"method {compression}")
             return (
@@ -171,7 +174,7 @@ class Page:
 
 
 def first_page(file: IO[bytes]) -> Page | None:
-    """What the file's first page is, or None if it is no TIFF. Nothing but the header is read.
+    """The file's first page, or None if it is not a TIFF. Only the header is read.
 
     Raises:
         ValueError, struct.error: the header is damaged.
@@ -181,7 +184,7 @@ def first_page(file: IO[bytes]) -> Page | None:
 
 
 def count_pages(file: IO[bytes]) -> int:
-    """Pages, without smaller copies and masks of them; of 10,000 at most."""
+    """The number of pages, without smaller copies and masks of them; at most 10,000."""
     directories = _directories(file, {254})
     return max(1, sum(not int((tags.get(254) or (0,))[0]) & 5 for _, tags, _ in directories))
 
@@ -209,7 +212,7 @@ def _directories(file: IO[bytes], wanted: set[int]) -> Iterator[tuple[str, dict[
 def _directory(
     file: IO[bytes], order: str, big: bool, at: int, length: int, wanted: set[int]
 ) -> tuple[dict[int, tuple[Any, ...]], int]:
-    """The wanted tags of one directory, and where the next one is."""
+    """The wanted tags of one directory, and the offset of the next."""
     count, size, long = ("Q", 20, "Q") if big else ("H", 12, "I")
     entries = struct.unpack(order + count, bytes_at(file, at, struct.calcsize("=" + count), length))[0]
     content = bytes_at(file, None, entries * size, length)
@@ -231,7 +234,7 @@ def _directory(
 
 
 def bytes_at(file: IO[bytes], at: int | None, count: int, length: int) -> bytes:
-    """So many bytes, which a damaged header may say are more than the file has."""
+    """So many bytes; a damaged header may ask for more than the file has."""
     at = file.tell() if at is None else at
     if at + count > length:
         raise ValueError("its header points outside of it")

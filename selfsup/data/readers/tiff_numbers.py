@@ -1,7 +1,7 @@
-"""The numbers of a TIFF's page as they are stored, for pages of which Pillow makes other pixels, or none.
+"""The numbers of a TIFF's page as stored, for pages that Pillow decodes differently or not at all.
 
 Pillow unpacks the bytes (LZW, deflate, PackBits, LZMA, Zstandard) of a page that is described to it as 8-bit
-grey, as wide as a row has bytes; what the bytes mean is read here. TIFF Revision 6.0 (Adobe 1992), and its
+grey, as wide as a row has bytes; their meaning is interpreted here. TIFF Revision 6.0 (Adobe 1992), and its
 Technical Note 3 for predictor 3.
 """
 
@@ -17,7 +17,7 @@ from selfsup.data.readers.tiff import Page, bytes_at
 from selfsup.data.readers.values import Kind, Stored
 
 LARGEST = 2**31  # bytes of a page's numbers
-AT_ONCE = 2**25  # bytes that are unpacked at once
+AT_ONCE = 2**25  # bytes that are unpacked together
 _NO_DATA = 42113  # GDAL's tag
 
 
@@ -25,7 +25,7 @@ def read_stored(file: IO[bytes], page: Page) -> Stored:
     """The numbers of the bands that are used, upright.
 
     Raises:
-        ValueError, OSError: it is of a sort that is not read (:meth:`Page.refusal`), or damaged.
+        ValueError, OSError: it is of an unsupported kind (:meth:`Page.refusal`), or damaged.
     """
     if reason := page.refusal():
         raise ValueError(reason)
@@ -107,7 +107,7 @@ def _plane(file: IO[bytes], page: Page, plane: int, bands: int) -> np.ndarray:
 
 
 def _unpacked(parts: list[bytes], packing: int, row_bytes: int, rows: int, whole: int) -> np.ndarray:
-    """uint8 (whole, row_bytes) of segments of so many ``rows``, of which the last may have fewer."""
+    """uint8 (whole, row_bytes) of segments of so many ``rows``; the last may have fewer."""
     if packing == 1:
         sizes = [row_bytes * min(rows, whole - start) for start in range(0, whole, rows)]
         if any(len(part) < size for part, size in zip(parts, sizes, strict=True)):
@@ -140,7 +140,7 @@ def _typed(content: np.ndarray, page: Page, columns: int, bands: int) -> np.ndar
         return bits.astype(page.dtype) @ weights
     if predictor == 3:
         content = np.cumsum(content.reshape(len(content), -1, bands), axis=1, dtype=np.uint8)
-        # The bytes of all numbers that weigh most, then those that weigh less, and so on.
+        # The most significant bytes of all numbers, then the next, and so on.
         content, in_file = content.reshape(len(content), size, -1).swapaxes(1, 2), in_file.newbyteorder(">")
     numbers = np.ascontiguousarray(content).view(in_file).reshape(shape).astype(page.dtype)
     if predictor == 2:

@@ -15,11 +15,11 @@ from selfsup.data.readers.names import FileNames
 from selfsup.data.readers.tree_index import Listing, Tree, index_file, load_index, save_index
 from selfsup.errors import UsageError
 
-KEEP = 10_000  # files from which on an index is kept; fewer are listed about as fast as an index is read
+KEEP = 10_000  # files above which an index is kept; fewer are listed about as fast as an index is read
 _NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ESTALE)
-SETTLED = 2 * 10**9  # nanoseconds after which a further change is sure to give a folder another time
+SETTLED = 2 * 10**9  # nanoseconds after which another change surely gives a folder another time
 
-# What operating systems and storage boxes put among a person's files: thumbnails, deleted files, backups.
+# Folders of operating systems and storage boxes: thumbnails, deleted files, backups.
 SYSTEM = {
     *("__macosx", "@eadir", "#recycle", "@recycle", "#snapshot", "$recycle.bin", "lost+found"),
     *("system volume information", "__pycache__"),
@@ -31,13 +31,13 @@ def find_images(top: Path, endings: Iterable[str] = ()) -> Tree:
 
     Links are followed. A folder that can be reached in several ways is visited once, by its own path rather
     than by a link where it has both, so that a link to a folder above does no harm. Links that lead nowhere,
-    or to themselves, are kept where they are called like an image: whoever reads them can name them.
+    or to themselves, are kept if they are named like an image, so that reading them reports them.
 
-    A folder is listed anew only if its modification time is another than in the index, which is kept in the
-    user's cache folder for trees of 10,000 files or more. So the next start costs one ``stat`` a folder.
+    A folder is listed again only if its modification time differs from that in the index, which is kept in
+    the user's cache folder for trees of 10,000 files or more. So the next start costs one ``stat`` a folder.
 
     Args:
-        endings: that count as images' beside those of `image_endings`; "" stands for files without one.
+        endings: further ones that count as images', beside `image_endings`; "" stands for files without one.
 
     Raises:
         UsageError: if a folder cannot be read.
@@ -109,7 +109,7 @@ def _list(path: str, modified: int, more: frozenset[str]) -> Listing:
             elif image:
                 files.append(name)
             elif linked and not os.path.exists(entry.path):
-                links.append(name)  # to nothing yet
+                links.append(name)  # a link to nothing yet
             else:
                 ending = ending_of(name)
                 count, first, last = others.get(ending, (0, name, name))

@@ -1,4 +1,4 @@
-"""The index of a folder's images: what it holds, and where it is kept between runs."""
+"""The index of a folder's images: its content, and its place between runs."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ import numpy as np
 from selfsup.data.readers.kinds import image_endings
 from selfsup.data.readers.names import FileNames
 
-FORMAT = 3  # another number makes older indexes unread
+FORMAT = 3  # a new number invalidates older indexes
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Listing:
         files: the image files' names.
         folders: names of the folders in it.
         links: names of the links in it that lead to folders, or to nothing.
-        others: the files that are no images, by ending: ``count ending/first/last``, with two of their names.
+        others: the files that are not images, by ending: ``count ending/first/last``, with two of their
+            names.
     """
 
     time: int
@@ -47,7 +48,7 @@ class Tree:
         folder_of: int32 (N,), which of them holds each file.
         hashes: uint64 (N,), of the names (`selfsup.data.holdout.hashes`).
         others: of each folder that has some, the other files in it, as in `Listing`.
-        broken: links that lead nowhere and are not called like an image.
+        broken: links that lead nowhere and are not named like an image.
     """
 
     names: FileNames
@@ -66,7 +67,7 @@ def index_file(top: Path, endings: Iterable[str] = ()) -> Path:
     """Where the index of a folder is kept: in ``$XDG_CACHE_HOME``, or ``~/.cache``.
 
     Args:
-        endings: that count as images' in this folder beside the usual ones.
+        endings: further ones that count as images' in this folder.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     place = [os.path.realpath(top), *sorted(endings)]
@@ -83,20 +84,19 @@ def load_index(file: Path) -> tuple[dict[str, Listing], Tree | None]:
             return _unpacked({key: stored[key] for key in stored.files})
     except FileNotFoundError:
         return {}, None
-    # What a damaged archive raises; the index is made anew, and written over it.
+    # Exceptions of a damaged archive; the index is made again, and replaces it.
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
         return {}, None
 
 
 def _usual() -> str:
-    """The endings of images, which are more where Pillow reads more."""
+    """The endings of images: more of them if Pillow reads more formats."""
     return " ".join(image_endings())
 
 
 def save_index(top: Path, file: Path, listings: Mapping[str, Listing], tree: Tree) -> None:
-    """Write the index in one step, so that a run that reads it meanwhile sees the old one or the new one.
-
-    Where the cache folder cannot be written, a warning says so and the next start lists the folder again.
+    """Write the index in one step, so that a run that reads it meanwhile sees the old one or the new one. If
+    the cache folder cannot be written, a warning is logged and the next start lists the folder again.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def save_index(top: Path, file: Path, listings: Mapping[str, Listing], tree: Tre
                 raise
     except OSError as error:
         warnings.warn(
-            f"the index of {str(top)!r} cannot be kept in {str(file.parent)!r} ({error.strerror}), so the "
+            f"the index of {str(top)!r} cannot be stored in {str(file.parent)!r} ({error.strerror}), so the "
             "next start lists the folder again; set XDG_CACHE_HOME to a folder that can be written",
             stacklevel=2,
         )

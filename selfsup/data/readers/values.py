@@ -1,4 +1,4 @@
-"""From the numbers that a file stores to the eight bits that an encoder sees: one range for a data set."""
+"""From the numbers in a file to the eight bits of an encoder's input: one range for a data set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,15 +12,15 @@ from selfsup.data.settings import range_of
 __all__ = ["Kind", "Range", "Stored", "Tally", "byte_table", "in_words", "kind_of", "range_of"]
 
 Range = tuple[float, float]
-SAMPLED = 10_000  # values an image that a range is measured on
-OUTLIERS = 0.001  # share of the values below, and of those above, the range that is measured
+SAMPLED = 10_000  # values per image from which a range is measured
+OUTLIERS = 0.001  # share of the values below, and of those above, a measured range
 LEAST = {"8-bit": 1 / 8}  # share of its kind's range that a data set has to use
 LEAST_WIDE = 1 / 3
-STRIP = 2**22  # values that are converted at once: double precision takes eight times the memory
+STRIP = 2**22  # values that are converted together: double precision takes eight times the memory
 
 
 class Kind(NamedTuple):
-    """Numbers of one type: what they are called, and the range that becomes black to white if none is set."""
+    """Numbers of one type: their name, and the range that becomes black to white if none is set."""
 
     name: str
     low: float
@@ -33,7 +33,7 @@ FLOATS = Kind("float", 0, 1)
 
 
 def kind_of(dtype: np.dtype[Any], bits: int | None = None) -> Kind:
-    """The kind of an array's numbers, of which a file may use fewer ``bits`` than they have room for.
+    """The kind of an array's numbers; a file may use fewer ``bits`` than they have room for.
 
     >>> kind_of(np.dtype("uint16"), 12)
     Kind(name='12-bit', low=0, high=4095)
@@ -56,7 +56,7 @@ class Stored:
         values: (H, W), or (H, W, 3) of colours.
         kind: of the numbers.
         inverted: whether the lowest is white.
-        alpha: (H, W) of the same type, how opaque each pixel is, or None.
+        alpha: (H, W) of the same type, the opacity of each pixel, or None.
         missing: the number that stands for no data, or None.
     """
 
@@ -71,7 +71,7 @@ class Stored:
         return self._placed(lambda plane: plane[top:bottom, left:right])
 
     def turned(self, orientation: int) -> "Stored":
-        """It as a person holds it, by EXIF's number of how it is stored."""
+        """The image turned upright, by EXIF's orientation number."""
 
         def turn(plane: np.ndarray) -> np.ndarray:
             plane = plane[::-1] if orientation in (3, 4, 6, 7) else plane
@@ -85,14 +85,14 @@ class Stored:
         return replace(self, values=place(self.values), alpha=alpha)
 
     def known(self) -> np.ndarray:
-        """All numbers that are data, in one row: neither NaN, infinite, nor what the file calls missing."""
+        """All numbers that are data, in one row: without NaN, infinities and the file's missing value."""
         flat = self.values.ravel()
         if self.missing is not None:
             flat = flat[flat != self.missing]
         return flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
 
     def require_own_range(self) -> None:
-        """Raise a ValueError for floats that no range was set for and that are not within 0 and 1."""
+        """Raise a ValueError for floats without a range that are not within 0 and 1."""
         if self.kind != FLOATS:
             return
         known = self.known()
@@ -137,7 +137,7 @@ def _table(low: float, high: float, inverted: bool, size: int) -> np.ndarray:
 
 
 def byte_table(range: Range, inverted: bool = False) -> list[int]:
-    """What becomes of the bytes 0 to 255; those of an inverted image are given as decoded, 0 for black."""
+    """The images of the bytes 0 to 255; those of an inverted image are given as decoded, 0 for black."""
     table = _table(*range, inverted, 1).tolist()
     return table[::-1] if inverted else table
 
@@ -176,7 +176,7 @@ class Tally:
         known = stored.known()
         if not len(known):
             return
-        # By places that are no whole step apart, which would meet the same columns in every row.
+        # Not by whole steps, which would meet the same columns in every row.
         places = np.linspace(0, len(known) - 1, min(SAMPLED, len(known))).astype(np.int64)
         self.ends.setdefault(stored.kind, []).append((known.min().item(), known.max().item()))
         self.samples.setdefault(stored.kind, []).append(known[places])
@@ -192,9 +192,9 @@ class Tally:
         return min(low for low, _ in self.ends[kind]), max(high for _, high in self.ends[kind])
 
     def range(self) -> Range | None:
-        """What all but 0.1 % of the values at either end are within; None where all values are one.
+        """The range of the values without 0.1 % at either end; None if all values are equal.
 
-        Of values of which that would leave one only, such as a few bright points on black, it is all.
+        If that would leave a single value, as for a few bright points on black, it is the full range.
         """
         if not self.samples:
             return None
@@ -210,11 +210,11 @@ class Tally:
         return (int(found[0]), int(found[1])) if whole else found
 
     def problem(self) -> str | None:
-        """A sentence where a kind's values use a small part of its own range, or leave it; None where not.
+        """A sentence if a kind's values use a small part of its own range, or leave it; else None.
 
-        Of 8 bits an eighth is enough, and one pixel is enough to reach it: such images may be few points on
-        black. Of more bits it is a third, of all values but 0.1 % at either end: a camera's defective pixels
-        reach its highest value whatever the others do. Values that are all one are for others to judge.
+        For 8 bits an eighth is enough, and one pixel is enough to reach it: such images may be few points on
+        black. For more bits it is a third, without 0.1 % of the values at either end: a camera's defective
+        pixels reach its highest value in any image. Values that are all equal are checked elsewhere.
         """
         for kind in self.ends:
             low, high = self.extent(kind)
@@ -236,20 +236,20 @@ class Tally:
         return None
 
     def outside(self, range: Range) -> str | None:
-        """A sentence where a kind's values all lie on one side of the range; None where not."""
+        """A sentence if a kind's values all lie on one side of the range; else None."""
         for kind in self.ends:
             low, high = self.extent(kind)
             if low < high and (high <= range[0] or low >= range[1]):
                 shade = "black" if high <= range[0] else "white"
                 return (
-                    f"the {kind.name} images use values {_span((low, high))}, all of which are {shade} in "
+                    f"the {kind.name} images use values {_span((low, high))}, all {shade} in "
                     f"the range {in_words(range)}; set data.range={in_words((low, high))}, or "
                     f"data.range={in_words(kind[1:])} to keep them as they are"
                 )
         return None
 
     def described(self, range: Range | None, auto: bool) -> str:
-        """A sentence about what becomes black and white; empty for plain 8-bit images."""
+        """A sentence about the values of black and white; empty for plain 8-bit images."""
         kinds = " and ".join(kind.name for kind in self.ends)
         if range is None:
             wide = [kind for kind in self.ends if kind != BYTES]
@@ -263,7 +263,7 @@ class Tally:
 
 
 def _inner(values: np.ndarray) -> Range:
-    """Values of the sample between which all but 0.1 % at either end are."""
+    """The bounds of the sample without 0.1 % at either end."""
     low = np.quantile(values, OUTLIERS, method="lower")
     high = np.quantile(values, 1 - OUTLIERS, method="higher")
     return low.item(), high.item()

@@ -10,20 +10,20 @@ from PIL import Image, ImageFile
 
 from selfsup.data.readers.values import FLOATS, WORDS, Kind, Stored
 
-_SIZ = b"\xff\x4f\xff\x51"  # where the codestream of JPEG 2000 begins to say what it holds
-_HEADER = 2**16  # bytes within which it is looked for
+_SIZ = b"\xff\x4f\xff\x51"  # where the codestream of JPEG 2000 begins its description
+_HEADER = 2**16  # bytes that are searched for it
 
 
 def packing_of(image: ImageFile.ImageFile) -> Any:
-    """How the numbers of an image that was opened and not loaded are laid out, in Pillow's words."""
+    """The layout of the numbers of an image that was opened and not loaded, in Pillow's terms."""
     return image.tile[0].args if image.tile else None
 
 
 def read_wide(image: ImageFile.ImageFile, how: Any, file: str | Path | bytes) -> Stored | None:
-    """The numbers of an image that Pillow has opened, of more than 8 bits, as the file has them; None of 8.
+    """The stored numbers of an image of more than 8 bits that Pillow has opened; None for 8 bits.
 
     Args:
-        how: they are laid out (:func:`packing_of`).
+        how: the layout (:func:`packing_of`).
         file: a path, or its bytes.
 
     Raises:
@@ -51,7 +51,7 @@ def read_wide(image: ImageFile.ImageFile, how: Any, file: str | Path | bytes) ->
 
 
 def _colour_png(file: str | Path | bytes, how: str) -> Stored:
-    """Pillow keeps the upper byte of each number; told of other formats of a pixel, it gives all bytes."""
+    """Pillow keeps the upper byte of each number; with another pixel format set, it gives all bytes."""
     if how == "LA;16B":
         four = _bytes_as(file, "RGBA", "RGBA").astype(np.uint16)
         return Stored(four[..., 0] << 8 | four[..., 1], WORDS, alpha=four[..., 2] << 8 | four[..., 3])

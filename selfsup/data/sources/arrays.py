@@ -34,7 +34,7 @@ def from_arrays(
         range: values that become black and white, linearly (`selfsup.data.readers.values.Stored.eight_bits`).
 
     Raises:
-        UsageError: if a shape, type or value is none of these.
+        UsageError: if a shape, type or value is not one of these.
 
     >>> source = from_arrays(np.zeros((3, 28, 28)), labels=[7, 2, 7])
     >>> source.images.shape, source.labels, source.classes
@@ -51,15 +51,15 @@ def arrays(images: str, labels_file: str | None, *, test_fraction: float) -> tup
     """Images and labels in .npy files; ``test_fraction`` is held out, stratified by class.
 
     Args:
-        images: a file with an array that `from_arrays` takes; of other numbers than uint8 the source's range
-            has to be set where they use a small part of their type's.
+        images: a file with an array that `from_arrays` takes; for numbers other than uint8 the source's range
+            has to be set if they use a small part of their type's.
         labels_file: a file with as many labels, or None.
 
     Returns:
         (train, test) sources.
 
     Raises:
-        UsageError: if a file is not there or no such array.
+        UsageError: if a file does not exist or holds no such array.
     """
     pixels = _shaped(_tensor(_loaded(images, "images"), "images"))
     labels = None if labels_file is None else _loaded(labels_file, "labels_file")
@@ -85,7 +85,9 @@ def _loaded(file: str, setting: str) -> np.ndarray:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(f"data.{setting}: {file!r} is no .npy file of numbers or text: {reason}") from error
+        raise UsageError(
+            f"data.{setting}: {file!r} is not a .npy file of numbers or text: {reason}"
+        ) from error
     if not isinstance(found, np.ndarray):
         raise UsageError(
             f"data.{setting}: {file!r} is an .npz archive of {', '.join(found.files)}; save one as .npy"

@@ -43,7 +43,7 @@ def files(
         path_column, label_column: names in the header, or None.
 
     Returns:
-        (train, test) sources. A file that is not there is found when read, as any other that cannot be.
+        (train, test) sources. A missing file is noticed when read, as is any other unreadable one.
 
     Raises:
         UsageError: if there is no such file or column, fewer than two images, one image twice, or a row

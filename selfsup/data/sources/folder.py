@@ -45,7 +45,7 @@ def folder(root: str, labels: str | bool = "auto", *, test_fraction: float) -> S
         Sources "train" and "test", and those of the other folders, such as "val".
 
     Raises:
-        UsageError: if there is no such folder, fewer than two images, or labels that cannot be had.
+        UsageError: if there is no such folder, fewer than two images, or no labels where they are required.
     """
     if labels not in ("auto", True, False):
         raise UsageError(f"data.labels must be auto, true or false, not {labels!r}")
@@ -76,7 +76,7 @@ class Images:
 
     Attributes:
         top: the folder.
-        rows: int64, those of the tree that are meant; all if None was given.
+        rows: int64, the selected ones of the tree; all if None was given.
     """
 
     top: Path
@@ -111,7 +111,7 @@ class Split:
 
     Attributes:
         rows: int64, of the tree.
-        classes_of: the class of each folder of the tree, None if it names none.
+        classes_of: the class of each folder of the tree, None without one.
         labels: int64, of the rows; None without.
     """
 
@@ -155,7 +155,7 @@ class Split:
         return source
 
     def keys(self) -> np.ndarray:
-        """uint64, by which images are held out: hashes of their paths below the split's own folder."""
+        """uint64, hashes of the paths below the split's own folder, by which images are held out."""
         base = self.of.layout.base
         if not base:
             return self.of.tree.hashes[self.rows]
@@ -172,13 +172,13 @@ def _labelled(learn: Split, labels: str | bool) -> tuple[Split, str]:
     stray = learn.of.tree.names[int(learn.rows[loose.argmax()])]
     if labels is True and loose.any() and (classes or not _folders(learn)):
         raise UsageError(
-            f"labels are asked for, but image '{shown(stray)}' in '{top}' is in no sub-folder that names it; "
+            f"data.labels=true, but image '{shown(stray)}' in '{top}' is in no sub-folder that names it; "
             f"sort the images into one folder a class, or {UNLABELLED}"
         )
     if labels is True and len(classes) < 2:
         only = classes or _folders(learn)
         raise UsageError(
-            f"labels are asked for, but '{top}' has only one class folder, '{shown(only[0])}'; "
+            f"data.labels=true, but '{top}' has only one class folder, '{shown(only[0])}'; "
             f"add a second, or {UNLABELLED}"
         )
     if len(classes) < 2:

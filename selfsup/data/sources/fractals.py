@@ -27,13 +27,13 @@ _SYSTEMS, _TRAIN, _TEST = range(3)  # separate streams of random numbers
 def fractals(
     length: int, test_length: int, systems: int, objects: int, size: int, seed: int
 ) -> tuple[ImageFiles, ImageFiles]:
-    """Pictures of fractals, made when asked for. Picture i is always the same, of system i mod ``systems``.
+    """Pictures of fractals, made on demand. Picture i is always the same, of system i mod ``systems``.
 
     A picture shows 1 to ``objects`` fractals on a smooth background, each turned, perhaps mirrored, scaled,
     placed and coloured at random. Its label is the system of the largest, which lies in front.
 
     Args:
-        length: number of training pictures; as many as there are whole numbers cost nothing but time.
+        length: number of training pictures; more of them cost nothing but time.
         test_length: number of test pictures, of the same systems.
         systems: number of systems, which are the classes.
         objects: most fractals a picture.
@@ -126,7 +126,7 @@ def attractor(system: System, count: int, random: np.random.Generator) -> tuple[
 
 
 class Pictures:
-    """Pictures as a sequence of uint8 (3, size, size), each made when asked for; can be pickled."""
+    """Pictures as a sequence of uint8 (3, size, size), each made on demand; can be pickled."""
 
     def __init__(self, count: int, systems: int, objects: int, size: int, seed: int, stream: int):
         self.count, self.systems, self.objects = count, systems, objects
@@ -155,7 +155,7 @@ def _system(seed: int, number: int) -> System:
 
 
 def _singular_values(random: np.random.Generator, count: int, total: float) -> np.ndarray:
-    """(K, 2) whose σ₁ + 2 σ₂ sum to ``total``, drawn map by map within what leaves the rest possible."""
+    """(K, 2) whose σ₁ + 2 σ₂ sum to ``total``, drawn map by map so that the rest stays possible."""
     values = np.empty((count, 2))
     for k in range(count):
         least = max(0.0, total - 3 * LARGEST * (count - k - 1))  # that this map has to take

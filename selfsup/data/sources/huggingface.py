@@ -30,11 +30,11 @@ def huggingface(
 
     Args:
         name: such as "uoft-cs/cifar10"; a folder; or one that `save_to_disk` has written.
-        subset: what the hub calls a configuration, or None for the only one.
+        subset: a configuration of the hub, or None for the only one.
         labels: "auto" takes labels if there are some, True insists on them, False ignores them.
         image_column: None takes the only column of images.
         label_column: None takes the only column of class labels, or else the one called "label", or else the
-            only one whose values repeat as those of labels do.
+            only one with repeating values, as labels have.
         test_fraction: in (0, 1), of the training images; held out where there is no split for testing.
 
     Returns:
@@ -122,7 +122,7 @@ def _load(name: str, subset: str | None) -> dict[str, Any]:
             found = datasets.load_from_disk(str(local))
         else:
             found = datasets.load_dataset(str(local) if local.is_dir() else name, subset)
-    # What it raises for a wrong name, a missing configuration, damaged files, and without a network.
+    # Its exceptions for a wrong name, a missing configuration, damaged files, and without a network.
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UsageError(
@@ -165,7 +165,7 @@ def _label_column(part: Any, wanted: str | None) -> str | None:
 
 
 def _repeats(part: Any, column: str) -> bool:
-    """Whether the first values of a column repeat as those of labels do."""
+    """Whether the first values of a column repeat, as labels do."""
     if getattr(part.features[column], "dtype", None) not in _LABELS:
         return False
     few = part.select_columns([column]).with_format("arrow")[:FIRST][column].to_pylist()

@@ -23,11 +23,11 @@ def mixture(sources: Mapping[str, Mapping[str, Any]]) -> tuple[Source, Source]:
             which configuration is meant.
 
     Raises:
-        UsageError: if there are no sources, a weight is missing or not above 0, or a source cannot be had.
+        UsageError: if there are no sources, a weight is missing or not above 0, or a source cannot be read.
     """
     if len(sources) < 2:
         raise UsageError(
-            f"a mixture of {len(sources)} sources is none; set data.sources.NAME.weight=1 for each of several"
+            "a mixture needs two sources or more; set data.sources.NAME.weight=1 for each of several"
         )
     names = list(sources)
     configs = [data_config(name, sources[name]) for name in names]

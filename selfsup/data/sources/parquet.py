@@ -19,8 +19,8 @@ from selfsup.data.splits import Splits
 from selfsup.errors import UsageError
 
 LARGEST = 2**30  # bytes of a row group, unpacked
-ROWS = 64  # of a row group that are unpacked at once
-CACHE = 256 * 2**20  # bytes of encoded images that each process keeps at hand
+ROWS = 64  # of a row group that are unpacked together
+CACHE = 256 * 2**20  # bytes of encoded images that each process keeps in memory
 
 
 def parquet(
@@ -38,9 +38,9 @@ def parquet(
     Args:
         train: a file, a folder of files, or a pattern such as "data/train-*.parquet".
         test: the same for the test split; None holds out `test_fraction` of the training files' rows. The
-            same files as `train` are meant to be sliced: both sources are then one and the same.
+            same files as `train` are meant to be sliced: both sources are then identical.
         labels: "auto" takes labels if there is a label column, True insists on them, False ignores them.
-        label_column: None: the one called label, or else the only one whose values are like labels.
+        label_column: None: the one called label, or else the only one with values like labels.
 
     Returns:
         (train, test) sources.
@@ -76,7 +76,7 @@ def parquet(
 
 
 def held_out(whole: Source, where: str, fraction: float, remedy: str) -> tuple[Source, Source]:
-    """Training and test images of rows without a split; `where` they are is said in a mistake's sentence."""
+    """Training and test images of rows without a split; `where` is named in error messages."""
     if len(whole) < 2:
         raise UsageError(f"{where!r} (data.train) holds only one image; at least two are needed")
     # The place within the files, not their names: the same split wherever the files are moved.
@@ -104,7 +104,7 @@ def with_test(readers: Mapping[str, Callable[[], Source]], where: str, fraction:
 class ParquetImages:
     """The encoded images of some parquet files as a sequence of bytes; can be pickled.
 
-    Rows are read by row group, of which as many are kept as fit in 256 MiB.
+    Rows are read by row group; as many groups are kept as fit in 256 MiB.
 
     Raises:
         UsageError: if a file cannot be read, or has no column of images.
@@ -148,7 +148,7 @@ class ParquetImages:
         return value if value is not None else b""
 
     def names(self) -> "RowNames":
-        """What each image is called, such as "file.parquet row 17"; rows count from 0 in each file."""
+        """The name of each image, such as "file.parquet row 17"; rows count from 0 in each file."""
         return RowNames([str(file) for file, _ in self.groups], self.starts)
 
     def _read_group(self, group: int) -> Any:
@@ -163,7 +163,7 @@ class ParquetImages:
         return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
     def _batches(self, file: Path, group: int) -> Iterator[Any]:
-        # A value that is stored once may stand in every row, so that a small file unpacks to anything.
+        # A value that is stored once may be in every row, so that a small file can unpack to any size.
         left = LARGEST
         for batch in open_parquet(file).iter_batches(ROWS, row_groups=[group], columns=[self.column]):
             left -= batch.nbytes
@@ -180,7 +180,7 @@ class ParquetImages:
 
 
 class RowNames:
-    """Names of the rows of some files, made when asked for.
+    """Names of the rows of some files, made on demand.
 
     Args:
         files: G names, the same one for row groups of one file.

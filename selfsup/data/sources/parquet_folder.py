@@ -28,8 +28,8 @@ def parquet_folder(
 ) -> Splits:
     """The parquet files below a folder, each of the split that its name says.
 
-    ``NAME-00000-of-00002.parquet`` is of the split NAME; other files are of the split whose name is a word of
-    theirs, or else of a folder's that they are in; without any, they are for training.
+    ``NAME-00000-of-00002.parquet`` is of the split NAME; other files are of the split named in the file's
+    name, or else in that of a folder above it; files without one are for training.
 
     Args:
         root: the folder.

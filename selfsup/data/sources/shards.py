@@ -1,4 +1,4 @@
-"""Images in tar shards, the layout of WebDataset, for data larger than a folder is good for."""
+"""Images in tar shards, the layout of WebDataset, for data too large for a folder."""
 
 import glob
 import os
@@ -53,7 +53,7 @@ def shards(
     label_key: str = "label",
     max_unreadable: float,
 ) -> tuple[Source, Source]:
-    """Images in tar files, in which a sample is a few members named alike: ``17.jpg``, ``17.cls``.
+    """Images in tar files; a sample is a few members with the same stem: ``17.jpg``, ``17.cls``.
 
     Nothing is unpacked: an index of where each image begins is made once and kept, after which any image is
     read by itself, in any order, by any process. No name in a shard is ever used as a path.
@@ -61,9 +61,9 @@ def shards(
     Args:
         train: a tar file, a folder of them, or a pattern such as ``shards/{0000..0099}.tar`` or
             ``shards/*.tar``.
-        test: the same for the test split; None holds out ``test_fraction`` of the shards, or of the images
-            where that is less than one shard. The same shards as ``train`` are meant to be sliced: both
-            sources are then one and the same.
+        test: the same for the test split; None holds out ``test_fraction`` of the shards, or of the images if
+            that is less than one shard. The same shards as ``train`` are meant to be sliced: both sources are
+            then identical.
         labels: ``.cls`` (an integer or text) or ``label_key`` of ``.json``. "auto" takes them if there are
             any, True insists on them, False ignores them.
         max_unreadable: share of the shards that may be damaged (one of several always may).
@@ -121,7 +121,7 @@ class _Split:
         if len(bad) > max(1, max_unreadable * len(self.paths)):
             raise UsageError(
                 f"{len(bad)} of {len(self.paths)} shards of {where!r} (data.{name}) are damaged, the first "
-                f"{bad[0][0]!r}: {bad[0][1]}; mend or remove them, or raise data.max_unreadable"
+                f"{bad[0][0]!r}: {bad[0][1]}; repair or remove them, or raise data.max_unreadable"
             )
 
     def number(self, classes: list[str]) -> None:

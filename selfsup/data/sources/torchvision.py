@@ -15,14 +15,14 @@ def cifar10(root: str, download: bool) -> tuple[ImageArray, ImageArray]:
     """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 images of 32 x 32 pixels, 10 classes.
 
     Args:
-        root: the folder that holds, or is to hold, `cifar-10-batches-py`.
+        root: the folder that holds or will hold `cifar-10-batches-py`.
         download: whether to fetch the files (170 MB) if they are not there.
 
     Returns:
         (train, test) sources.
 
     Raises:
-        UsageError: if the files are not there, damaged, or cannot be downloaded.
+        UsageError: if the files are missing, damaged, or cannot be downloaded.
     """
     return _cifar("CIFAR10", root, download)
 
@@ -36,7 +36,7 @@ def stl10(root: str, download: bool, unlabelled: bool) -> tuple[ImageArray, Imag
     """STL-10 (Coates, Ng and Lee 2011): 5,000 + 8,000 images of 96 x 96 pixels, 10 classes.
 
     Args:
-        root: the folder that holds, or is to hold, `stl10_binary`.
+        root: the folder that holds or will hold `stl10_binary`.
         download: whether to fetch the files (2.6 GB) if they are not there.
         unlabelled: whether training takes the 100,000 unlabelled images too (3 GB of memory); its labels
             are then None.
@@ -45,7 +45,7 @@ def stl10(root: str, download: bool, unlabelled: bool) -> tuple[ImageArray, Imag
         (train, test) sources.
 
     Raises:
-        UsageError: if the files are not there, damaged, or cannot be downloaded.
+        UsageError: if the files are missing, damaged, or cannot be downloaded.
     """
 
     def part(split: str) -> ImageArray:

@@ -43,8 +43,8 @@ def nshot(
     big_vision. Two things differ from it. Features are centred and not standardised, so that turning
     them changes nothing: to bring each dimension to variance 1 whitens those that are uncorrelated, such as
     principal components, and leaves a handful of samples to fight the noise of the last ones. And the
-    penalty is no constant, since encoders differ a hundredfold in the best one: leave-one-out accuracy on
-    the drawn samples chooses it (the lower squared error among equals), so that no other label is used.
+    penalty is no constant, since encoders differ a hundredfold in the best one: leave-one-out accuracy on the
+    drawn samples chooses it (the lower squared error in a tie), so that no other label is used.
 
     Args:
         train: features ``(N, D)``.

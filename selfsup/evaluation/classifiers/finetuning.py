@@ -37,8 +37,8 @@ def train_whole(
     """A copy of ``encoder`` and a linear head, trained together by AdamW on augmented images.
 
     Args:
-        images: where they come from and how the encoder sees them.
-        encoder: the weights to begin with; is left as it was.
+        images: their source and their preprocessing.
+        encoder: the initial weights; left unchanged.
         samples: int64 ``(n,)``, indices into the source.
         target: int64 ``(n,)`` in 0..classes-1.
         classes: C.
@@ -48,7 +48,7 @@ def train_whole(
         seed: of the order, the head and the views.
 
     Raises:
-        NoScore: a layer decay below 1 for a network whose layers timm does not know.
+        NoScore: a layer decay below 1 for a network whose layers timm cannot number.
 
     Returns:
         In evaluation mode; maps normalised images to scores ``(N, C)``.
@@ -61,7 +61,7 @@ def train_whole(
     model = nn.Sequential(copy.deepcopy(encoder), head).to(device).train()
     try:
         groups = parameter_groups(model, weight_decay, layer_decay)
-    except ValueError as why:  # layers that timm does not know
+    except ValueError as why:  # layers that timm cannot number
         raise NoScore(str(why)) from why
     optimizer = torch.optim.AdamW(groups, lr=rate)
     views = ViewPlan(plan, images.size, (0.0,) * 3, (1.0,) * 3, seed)

@@ -30,11 +30,11 @@ class Training(NamedTuple):
 
 
 class Input(NamedTuple):
-    """What of the features some heads see.
+    """The input of some heads.
 
     Attributes:
         columns: of the features.
-        batch_norm: normalise each batch without learned scale, in evaluation by all training samples.
+        batch_norm: normalise each batch without learned scale, and in evaluation by all training samples.
     """
 
     columns: slice = slice(None)
@@ -60,8 +60,8 @@ def train_heads(
     """Linear softmax classifiers by SGD, one for each input and (rate, decay) of ``grid``.
 
     Those of inputs of the same columns are one batched product. All see the same batches, dealt once by
-    ``seed`` and taken in another order each epoch, so that what batch norm needs of each is known before.
-    The gradient is closed: with P the softmax of a batch's scores, ``(P - onehot)^T X / B``.
+    ``seed`` and used in another order each epoch, so that batch norm's statistics of each are known in
+    advance. The gradient has a closed form: with P the softmax of a batch's scores, ``(P - onehot)^T X / B``.
 
     Args:
         x: features ``(N, D)``.
@@ -72,7 +72,7 @@ def train_heads(
 
     Returns:
         For each input ``(H, C, d + 1)``, of its columns: weights and, in the last column, biases, for
-        features as they are: what batch norm does to them is worked in.
+        unnormalised features: batch norm is folded in.
     """
     spans = [range(x.shape[1])[each.columns] for each in inputs]
     together = [
@@ -83,7 +83,7 @@ def train_heads(
     ]
     generator = torch.Generator().manual_seed(seed)
     batches = deal(rows, training.batch, generator)
-    # One buffer for all batches: fresh ones cost a CPU more in page faults than what is done with them.
+    # One buffer for all batches: on a CPU new ones cost more in page faults than the computation.
     buffer = torch.empty(len(batches[0]), x.shape[1])
 
     def gathered(taken: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def train_heads(
 
 
 def deal(rows: Tensor, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """``rows`` in random batches of about ``batch``, of which no two differ by more than one, largest first.
+    """``rows`` in random batches of about ``batch``, whose sizes differ by at most one, largest first.
 
     >>> [len(some) for some in deal(torch.arange(23), 6, torch.Generator())]
     [6, 6, 6, 5]
@@ -125,7 +125,7 @@ def deal(rows: Tensor, batch: int, generator: torch.Generator) -> list[Tensor]:
 
 
 class _Norm(NamedTuple):
-    """What batch norm takes off features and what it then multiplies them by; ``(D,)`` each."""
+    """Batch norm's shift and scale of the features; ``(D,)`` each."""
 
     mean: Tensor
     factor: Tensor
@@ -136,7 +136,7 @@ class _Norm(NamedTuple):
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance ``(D,)`` of rows ``(n, D)``, in float64: of features far from zero as well."""
+    """Mean and variance ``(D,)`` of rows ``(n, D)``, in float64, also for features far from zero."""
     mean = x.mean(dim=0)
     away = x - mean
     rest = away.mean(dim=0).double()
@@ -173,7 +173,7 @@ class _Heads:
         self.rates, self.decays = settings.split(1, dim=1)
 
     def lens(self, norm: _Norm) -> tuple[Tensor, Tensor]:
-        """What each input takes off features and what it then multiplies them by, ``(K, 1, d)`` each."""
+        """Each input's shift and scale of the features, ``(K, 1, d)`` each."""
         mean, factor = (each[self.columns] for each in norm)
         normed = torch.tensor(self.normed).view(-1, 1, 1)
         return torch.where(normed, mean, 0.0), torch.where(normed, factor, 1.0)
@@ -183,13 +183,13 @@ class _Heads:
         return rows.view(len(self.normed), -1, rows.shape[1])
 
     def through(self, mean: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights and biases that do to the features what the heads do to what they see."""
+        """Weights and biases for the features that are equivalent to the heads on their inputs."""
         weights = self.apart(self.weights) * factor
         biases = torch.baddbmm(self.apart(self.biases), weights, mean.transpose(1, 2), alpha=-1)
         return weights.flatten(0, 1), biases.flatten(0, 1)
 
     def by_input(self, norm: _Norm | None) -> dict[bool, Tensor]:
-        """``(H, C, d + 1)`` by whether batch norm was worked in."""
+        """``(H, C, d + 1)``, by whether batch norm was folded in."""
         parts = (self.weights, self.biases) if norm is None else self.through(*self.lens(norm))
         found = torch.cat(parts, dim=1).view(len(self.normed), -1, self.shape[1], parts[0].shape[1] + 1)
         return dict(zip(self.normed, found.unbind(0), strict=True))
@@ -197,7 +197,8 @@ class _Heads:
     def step(
         self, features: Tensor, answer: Tensor, norm: _Norm | None, training: Training, schedule: float
     ) -> None:
-        """One of SGD on features ``(B, D)`` of classes ``(B,)``, and on their norm if an input has one."""
+        """A step of SGD on features ``(B, D)`` of classes ``(B,)``, and on normalised ones if an input needs
+        them."""
         inputs, batch = features[:, self.columns], len(features)
         weights, biases = self.weights, self.biases
         lens = None if norm is None or not any(self.normed) else self.lens(norm)

@@ -11,7 +11,7 @@ from selfsup.evaluation.errors import NoScore
 from selfsup.precision import multiplies_bf16
 
 QUERY_BLOCK, BANK_BLOCK = 1024, 16384
-RUN = 64  # rows of the bank that stay side by side
+RUN = 64  # rows of the bank that stay together
 
 
 def knn(
@@ -25,8 +25,8 @@ def knn(
     """Votes of the k nearest neighbours, as in DINO's evaluation (Caron et al. 2021, arXiv:2104.14294).
 
     A neighbour with cosine similarity s votes for its class with weight ``exp(s / temperature)``; the
-    votes of a query are normalised to sum to 1, which leaves their order as it is and keeps the
-    exponential from overflowing. Computed in float32 whatever the input's precision.
+    votes of a query are normalised to sum to 1, which keeps their order and prevents overflow of the
+    exponential. Computed in float32 for inputs of any precision.
 
     Args:
         bank: features ``(N, D)``.
@@ -58,7 +58,7 @@ def knn_each(
     temperature: float = 0.07,
     classes: int | None = None,
 ) -> dict[int, Tensor]:
-    """Votes ``(M, C)`` as of :func:`knn` for several numbers of neighbours, out of one search."""
+    """Votes ``(M, C)`` as in :func:`knn` for several numbers of neighbours, from one search."""
     similarity, index = neighbours(bank, queries, max(ks))
     classes = classes or int(bank_labels.max()) + 1
     voted = bank_labels.to(index.device)[index]
@@ -74,9 +74,9 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k most similar rows of ``bank`` ``(N, D)`` for each of ``queries`` ``(M, D)``.
 
     Exact, by cosine in float32. Works through blocks of the bank and of the queries, so that beyond the
-    result there is memory for a block of similarities only, however large the bank. Of most blocks few
-    similarities are above the k-th best so far, and only these are looked at one by one. Where the CPU
-    multiplies bf16 matrices faster, products in bf16 and a bound on their error say which these may be.
+    result memory holds only a block of similarities, however large the bank. In most blocks few similarities
+    are above the k-th best so far, and only these are examined one by one. If the CPU multiplies bf16
+    matrices faster, products in bf16 and a bound on their error find the candidates.
 
     Returns:
         Similarities ``(M, k)``, descending, and int64 indices ``(M, k)`` into the bank.
@@ -85,11 +85,13 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         NoScore: k is not in 1..N, or features are not finite.
     """
     if not 1 <= k <= len(bank):
-        raise NoScore(f"k={k} neighbours were asked of a bank of {len(bank)}; choose k from 1 to {len(bank)}")
+        raise NoScore(
+            f"k={k} is more than the bank's {len(bank)} samples or below 1; choose k from 1 to {len(bank)}"
+        )
     best = queries.new_full((len(queries), k), -torch.inf, dtype=torch.float32)
     where = torch.zeros(len(queries), k, dtype=torch.int64, device=queries.device)
     rough = queries.device.type == "cpu" and multiplies_bf16()
-    # One buffer for all products: on a CPU half the time of fresh ones goes into page faults.
+    # One buffer for all products: on a CPU page faults take half the time of new ones.
     buffer = best.new_empty(min(QUERY_BLOCK, len(queries)) * (min(BANK_BLOCK, len(bank)) + GROUP))
     for place in _spread(len(bank)).split(BANK_BLOCK):
         keys = _unit(bank[place.to(bank.device)].to(best))
@@ -112,7 +114,8 @@ def _spread(samples: int) -> Tensor:
     """0..N-1 in an order whose every block of BANK_BLOCK has rows of all parts of a bank of N.
 
     Banks are often sorted by class. In that order the block with a query's own class would come late, and
-    nearly all of it would be better than what was found before. Rows go in runs, which a disk reads at once.
+    nearly all of it would be better than the neighbours found before. Rows stay in runs, which a disk reads
+    in one go.
     """
     runs = torch.arange(samples).split(RUN)
     blocks = -(-samples // BANK_BLOCK)
@@ -122,7 +125,7 @@ def _spread(samples: int) -> Tensor:
 def _unit(features: Tensor) -> Tensor:
     """Rows of length 1; a row of zeros stays."""
     lengths = features.norm(dim=1, keepdim=True)
-    # A similarity that is no number would compare as small and be overlooked.
+    # A NaN similarity would compare as small and be overlooked.
     if not lengths.isfinite().all():
-        raise NoScore("the features are not finite, or beyond what float32 holds")
+        raise NoScore("the features are not finite, or exceed the range of float32")
     return features / lengths.clamp(min=1e-12)

@@ -40,10 +40,10 @@ def linear_probe(
 ) -> Probe:
     """Multinomial logistic regression on standardised features, its strength chosen without the test set.
 
-    The strength with the best accuracy on a stratified hold-out of the training split is chosen (the
-    lower cross entropy among equals), and the classifier is fitted anew to the whole split; the
-    leak-free protocol of DINOv2's logistic regression (Oquab et al. 2023, arXiv:2304.07193). Strengths are
-    tried from strong to weak, until two in a row do worse than the best.
+    The strength with the best accuracy on a stratified hold-out of the training split is chosen (the lower
+    cross entropy in a tie), and the classifier is fitted again to the whole split; the leak-free protocol of
+    DINOv2's logistic regression (Oquab et al. 2023, arXiv:2304.07193). Strengths are tried from strong to
+    weak, until two in a row are worse than the best.
 
     Args:
         train: features ``(N, D)``.
@@ -63,7 +63,7 @@ def linear_probe(
     y = target[order]
     moment, classes = second_moment(x), len(present)
     weights, best, worse, accuracy = None, (-1.0, 0.0, 0.0), 0, {}
-    # From strong to weak each solution is a good start for the next.
+    # From strong to weak, each solution is a good start for the next.
     for strength in sorted(strengths, reverse=True):
         weights = logistic(x[:fitted], y[:fitted], classes, strength, weights, moment, tolerance=1e-6)
         scores = logits(x[fitted:], weights)
@@ -105,9 +105,9 @@ def logistic(
     Returns:
         ``(C, D + 1)``: W and, in the last column, the bias.
     """
-    # L-BFGS sees coordinates in which the Hessian at zero is the identity: correlated features would
-    # cost it hundreds of steps. They may also have fewer degrees of freedom than dimensions, and a
-    # product in float32 has noise of 1e-7 of its largest eigenvalue.
+    # L-BFGS works in coordinates in which the Hessian at zero is the identity: correlated features would cost
+    # hundreds of steps. They may also have fewer degrees of freedom than dimensions, and a product in float32
+    # has noise of 1e-7 of its largest eigenvalue.
     hessian = (second_moment(x) if moment is None else moment).double() / classes
     hessian.diagonal().add_(strength + 1e-6 * hessian.trace())
     factor = torch.linalg.cholesky(hessian).to(x.dtype)
@@ -153,14 +153,14 @@ def standardise(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     # Sums of squares by blocks: torch's std_mean takes ten times as long, and is no more exact.
     squares = sum((block.square().sum(dim=0).double() for block in away.split(4096)), mean.new_zeros(()))
     deviation = (squares / len(train)).sqrt().to(mean)
-    # A constant dimension has the deviation of its rounding, which must not be blown up to 1.
+    # A constant dimension has the deviation of its rounding, which must not be scaled up to 1.
     varies = deviation > 1e-6 * mean.abs()
     scale = torch.where(varies, 1 / deviation.where(varies, torch.ones_like(deviation)), 0)
     return (away.mul_(scale), *((x - mean).mul_(scale) for x in others))
 
 
 def spanned(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """All inputs in coordinates of the directions that ``train`` spans, if it has fewer rows than dimensions.
+    """All inputs in coordinates of the span of ``train``, if it has fewer rows than dimensions.
 
     Inner products with rows of ``train`` stay as they are, and so does every classifier whose weights are a
     sum of such rows; decompositions get as small as there are samples.
@@ -177,9 +177,9 @@ def whiten(train: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """All inputs standardised and turned so that dimensions of ``train`` are uncorrelated, of variance 1.
 
     ``x V (e + D/N mean(e))^-1/2`` with the eigenvectors V and eigenvalues e of the covariance. A linear
-    classifier can say as much of the one as of the other, but gradient descent needs far fewer steps, since
-    no direction is flat. What is added keeps directions that few samples say little about from being
-    blown up: with fewer samples than dimensions some do not vary at all in ``train``, but do in the others.
+    classifier can express the same on both, but gradient descent needs far fewer steps, since no direction is
+    flat. The added term keeps poorly estimated directions from being scaled up: with fewer samples than
+    dimensions some do not vary at all in ``train``, but do in the others.
     """
     standard = spanned(*standardise(train, *others))
     width = standard[0].shape[1]
@@ -196,14 +196,14 @@ def split_labels(labels: Tensor, holdout: float, seed: int, probe: str) -> tuple
     """Classes that have a sample, each sample's place among them, and which samples are held out.
 
     Raises:
-        NoScore: which names the probe, if there are fewer than two classes, or none with two samples.
+        NoScore: naming the probe, if there are fewer than two classes, or none with two samples.
     """
     present, target = labels.unique(return_inverse=True)
     if len(present) < 2:
         raise NoScore(f"{probe} needs samples of at least two classes")
     held = stratified(target, holdout, seed)
     if not held.any():
-        raise NoScore("no class has two training samples, of which one could be held out")
+        raise NoScore("no class has two training samples, so none can be held out")
     return present, target, held
 
 

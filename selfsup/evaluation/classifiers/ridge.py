@@ -1,4 +1,4 @@
-"""Ridge classification: every strength out of one decomposition."""
+"""Ridge classification: every strength from one decomposition."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def ridge_probe(
 
     With the eigenvectors V and eigenvalues e of the covariance, ``W = V (e + strength)^-1 V^T X^T Y / N`` for
     every strength; the sums are standardised instead of the features. The best on a stratified hold-out is
-    chosen (the strongest among equals), and W is solved anew for the whole training split.
+    chosen (the strongest in a tie), and W is solved again for the whole training split.
 
     Args:
         train: features ``(N, D)``.
@@ -58,7 +58,7 @@ def ridge_probe(
     sums = [_sums(x, target, rows, len(present), centre) for rows in (fit, check)]
     whole = _Sums(*(a + b for a, b in zip(*sums, strict=True)))
     if not whole.gram.isfinite().all():
-        raise NoScore("squares of the features are beyond what float32 holds")
+        raise NoScore("squares of the features exceed the range of float32")
     scale = torch.ones_like(whole.gram[0]) if few else _standard(whole, centre)
     ordered = sorted(strengths, reverse=True)
     hits = torch.zeros(len(ordered))
@@ -76,7 +76,8 @@ def ridge_probe(
 
 
 class _Sums(NamedTuple):
-    """Of features x less a centre, in float64: ``sum x x^T`` ``(D, D)``; ``sum x`` and count by class."""
+    """Sums over features x minus a centre, in float64: ``sum x x^T`` ``(D, D)``; ``sum x`` and count by
+    class."""
 
     gram: Tensor
     totals: Tensor
@@ -95,7 +96,8 @@ def _sums(x: Tensor, y: Tensor, rows: Tensor, classes: int, centre: Tensor) -> _
 
 
 def _standard(sums: _Sums, centre: Tensor) -> Tensor:
-    """What standardises each dimension; 0 for those that do not vary, as of :func:`standardise`."""
+    """The factor that standardises each dimension; 0 for those that do not vary, as in
+    :func:`standardise`."""
     mean = sums.totals.sum(0) / sums.counts.sum()
     deviation = (sums.gram.diagonal() / sums.counts.sum() - mean.square()).clamp(min=0).sqrt()
     varies = deviation > 1e-6 * (centre + mean).abs()
@@ -103,7 +105,7 @@ def _standard(sums: _Sums, centre: Tensor) -> Tensor:
 
 
 def _solve(sums: _Sums, centre: Tensor, scale: Tensor, strengths: Sequence[float]) -> Tensor:
-    """Weights ``(S, C, D + 1)`` for features as they are, bias last, for each strength."""
+    """Weights ``(S, C, D + 1)`` for unstandardised features, bias last, for each strength."""
     samples = sums.counts.sum()
     mean, share = sums.totals.sum(0) / samples, sums.counts / samples
     covariance = (sums.gram / samples - torch.outer(mean, mean)) * torch.outer(scale, scale)

@@ -1,4 +1,4 @@
-"""Of many heads, the one that a hold-out prefers, and its score."""
+"""Selection among many heads on a hold-out, and the score of the best."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -40,12 +40,12 @@ def swept(
     title: str | None = None,
     **settings: str | float,
 ) -> Score:
-    """The test accuracy of the head that a sweep chose, with how it was chosen.
+    """The test accuracy of a sweep's chosen head, and how it was chosen.
 
     Args:
         found: by the sweep.
         labels, test_labels: int64 ``(N,)`` and ``(M,)``.
-        settings: of the training, for the record.
+        settings: of the training, to be recorded.
     """
     return accuracy(
         found.predictions,
@@ -72,8 +72,8 @@ def sweep(
 ) -> Sweep:
     """Train a head for each input, rate and decay, choose on a hold-out of the training split, and refit.
 
-    The head with the best accuracy on a stratified hold-out is chosen (the smallest rate among equals) and
-    trained anew on the whole training split, for as many epochs.
+    The head with the best accuracy on a stratified hold-out is chosen (the smallest rate in a tie) and
+    trained again on the whole training split, for as many epochs.
 
     Args:
         train: features ``(N, D)``.
@@ -82,7 +82,7 @@ def sweep(
         labels: int64 ``(N,)``. Classes without a sample are never predicted.
         rates: learning rates.
         decays: weight decays, each tried with each rate.
-        training: how, on the whole split.
+        training: the settings of training on the whole split.
         holdout: share of each class held out to choose.
         seed: of the hold-out and of the order of samples.
 
@@ -92,7 +92,7 @@ def sweep(
     present, target, held = split_labels(labels, holdout, seed, "a linear probe")
     fit, check = (~held).nonzero().squeeze(1), held.nonzero().squeeze(1)
     grid = [(rate, decay) for decay in decays for rate in sorted(rates)]
-    # As many epochs as the refit takes.
+    # As many epochs as the refit.
     fewer = training._replace(steps=max(1, round(training.steps * len(fit) / len(target))))
     trained = train_heads(train, target, fit, len(present), list(inputs.values()), grid, fewer, seed)
     hits = torch.zeros(len(inputs), len(grid), dtype=torch.float64)
@@ -106,7 +106,7 @@ def sweep(
     table = dict(zip(settings, accuracies, strict=True))
     best = max(table, key=lambda setting: table[setting])
     if table[best] < 0:
-        raise NoScore("every head became infinite; smaller learning rates would do")
+        raise NoScore("every head became infinite; choose smaller learning rates")
     name, rate, decay = best
     columns, alone = inputs[name].columns, [Input(batch_norm=inputs[name].batch_norm)]
     everything = torch.arange(len(target))

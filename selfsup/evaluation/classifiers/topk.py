@@ -1,4 +1,4 @@
-"""The largest of a block of similarities, without sorting the block."""
+"""Top-k of a block of similarities, without a full sort."""
 
 import warnings
 from typing import NamedTuple, Self
@@ -6,9 +6,9 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-GROUP = 8  # columns of which the largest is looked at first
-CROWDED = 0.25  # share of the groups from which sorting all columns is the cheaper way
-BF16_STEP = 2.0**-8  # from a number to the next in bfloat16, at most, as a share of it
+GROUP = 8  # columns whose largest is checked first
+CROWDED = 0.25  # share of the groups above which sorting all columns is cheaper
+BF16_STEP = 2.0**-8  # largest relative step between neighbouring numbers in bfloat16
 
 
 def products(rows: Tensor, keys: Tensor, buffer: Tensor) -> Tensor:
@@ -21,10 +21,10 @@ def products(rows: Tensor, keys: Tensor, buffer: Tensor) -> Tensor:
 
 
 def above(scores: Tensor, least: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Of ``scores`` ``(M, N)`` those among a row's k largest that exceed its ``least`` ``(M,)``.
+    """Those of ``scores`` ``(M, N)`` among a row's k largest that exceed its ``least`` ``(M,)``.
 
     Returns values ``(M, n)`` and columns ``(M, n)``, in no order, filled up with minus infinity; there may be
-    some beside those that were asked for.
+    further ones.
     """
     k = min(k, scores.shape[1])
     found = _few_above(scores, least, k, torch.zeros_like(least))
@@ -36,7 +36,7 @@ def above(scores: Tensor, least: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 class Rounded(NamedTuple):
-    """Rows of length 1 in bfloat16, and by how much that may change their products.
+    """Rows of length 1 in bfloat16, and a bound on the error of their products.
 
     With a centre m, ``u_q . u_b = (u_q - m) . (u_b - m) + m . (u_b - m) + m . u_q``. The first term is
     rounded, which costs the less the closer the features lie to their centre; the second goes along as two
@@ -47,7 +47,7 @@ class Rounded(NamedTuple):
     centre: Tensor
     length: Tensor  # of the longest centred row
     error: Tensor  # length of the largest rounding error of a row
-    rest: Tensor  # what two columns do not hold of the second term, at most
+    rest: Tensor  # the largest part of the second term that two columns do not hold
 
     @classmethod
     def of(cls, unit: Tensor) -> Self:
@@ -69,16 +69,16 @@ class Rounded(NamedTuple):
         """As :func:`above` of ``rows @ unit.t()``, computed for columns that the rounded products leave.
 
         By the inequality of Cauchy and Schwarz a product is off by at most the length of either rounding
-        error times the length of the other side. None if that leaves too many columns to be worth it.
+        error times the length of the other side. None if that leaves too many columns to save time.
         """
         centred = rows - self.centre
         rounded = centred.bfloat16()
         slack = (centred - rounded).norm(dim=1) * self.length + rounded.float().norm(dim=1) * self.error
-        # Sums in float32, of these products and of those that they stand for.
+        # Sums in float32, of these products and of the exact ones.
         slack = slack + self.rest + rows.shape[1] * 2.0**-24
         ones = rounded.new_ones(len(rows), 2)
         scores = products(torch.cat([rounded, ones], dim=1), self.keys.t(), buffer)
-        # Rounding keeps the order: what exceeds a bound is not below the bound rounded.
+        # Rounding keeps the order: a value above a bound is not below the rounded bound.
         bound = _just_below((least - rows @ self.centre - slack).bfloat16())
         found = _few_above(scores, bound, min(k, scores.shape[1]), 2 * slack)
         if found is None:
@@ -96,7 +96,7 @@ def _few_above(scores: Tensor, least: Tensor, k: int, slack: Tensor) -> tuple[Te
     groups = width // GROUP
     largest = scores.unflatten(1, (GROUP, groups)).amax(dim=1)
     if groups >= k and not least.isfinite().all():
-        # The k-th of the groups' largest is a bound as well: there are k scores that reach it.
+        # The k-th of the groups' largest is also a bound: k scores reach it.
         bound = largest.topk(k, dim=1, sorted=False).values.amin(dim=1)
         if scores.dtype == torch.bfloat16:
             bound = (bound.float() - bound.float().abs() * BF16_STEP - slack).bfloat16()

@@ -1,10 +1,10 @@
 """Extracted features on disk, so that a second evaluation of the same encoder starts at once.
 
-An entry is a safetensors file, named by a hash of all that its numbers depend on: the encoder's weights and
-recipe, the images, how they are prepared, and what is extracted. It is written aside and moved into place, so
-that programs that evaluate at the same time never see half of one; and read memory-mapped, so that only what
-is looked at is loaded. Entries that have not been used for longest are removed once all of them take more
-than a limit.
+An entry is a safetensors file, named by a hash of everything its numbers depend on: the encoder's weights and
+recipe, the images, their preprocessing, and what is extracted. It is written under another name and then
+renamed, so that programs that evaluate at the same time never see half of one; and memory-mapped, so that
+only the parts in use are loaded. The least recently used entries are removed once all of them take more than
+a limit.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from selfsup.data import Source
 from selfsup.evaluation.features.extract import Extracted
 from selfsup.text import shown
 
-FORMAT = 2  # part of every name: one more wherever extraction comes to give other numbers
+FORMAT = 2  # part of every name: increase it whenever extraction gives other numbers
 DAY = 86400.0  # seconds
 Skipped = list[tuple[str, str]]
 
@@ -37,7 +37,7 @@ class Cache(NamedTuple):
 
     Attributes:
         folder: created when first written to.
-        gigabytes: that all entries may take together.
+        gigabytes: the limit of all entries together.
     """
 
     folder: Path
@@ -50,14 +50,14 @@ def default_folder() -> Path | None:
         return Path(own)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfsup" / "features"
-    except RuntimeError:  # a container whose user has none
+    except RuntimeError:  # a container whose user has no home
         return None
 
 
 def identity(source: Source) -> str:
     """A hash of the images, their order and range: of pixels or encoded bytes, of files' path, size and time.
 
-    Labels are no part of it, since features do not depend on them.
+    Labels are not part of it, since features do not depend on them.
     """
     digest = hashlib.sha256()
     if source.range is not None:
@@ -72,7 +72,7 @@ def identity(source: Source) -> str:
 
 
 def _trace(source: Source, i: int) -> bytes:
-    """What tells an image from others and from its own earlier states, of one length."""
+    """The identity of an image and of its current state, of fixed length."""
     assert source.images is None
     try:
         file = source.files[i]
@@ -83,13 +83,13 @@ def _trace(source: Source, i: int) -> bytes:
         else:
             about = os.stat(file)
             content = os.fsencode(f"{os.path.abspath(file)} {about.st_size} {about.st_mtime_ns}")
-    except OSError as error:  # it will be skipped, and is the same as long as it cannot be read
+    except OSError as error:  # it will be skipped, and counts as unchanged while it cannot be read
         content = os.fsencode(f"{type(error).__name__} {source.name(i)}")
     return hashlib.sha256(content).digest()
 
 
 def entry_name(parts: Mapping[str, Any]) -> str:
-    """The name of the entry that depends on ``parts``, of plain JSON types."""
+    """The name of the entry for ``parts``, of plain JSON types."""
     text = json.dumps({"format": FORMAT, **parts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -103,22 +103,22 @@ def load(cache: Cache, name: str) -> tuple[Extracted, Skipped] | None:
             x, samples = file.get_tensor("x"), file.get_tensor("samples")
         found = Extracted(_floating(x), samples, about["reason"])
         skipped = [(name, reason) for name, reason in about["skipped"]]
-    # Not there, cut off by a full disk, or not to be read: as good as absent, and written again.
+    # Missing, cut off by a full disk, or unreadable: treated as missing, and written again.
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
-    with contextlib.suppress(OSError):  # a cache that may only be read is one all the same
+    with contextlib.suppress(OSError):  # a read-only cache is still a cache
         os.utime(path)  # the time of its last use
     return found, skipped
 
 
 def keep(cache: Cache, name: str, found: Extracted, skipped: Skipped) -> None:
-    """:func:`save`, of which nothing depends: where it fails, a warning says so once and the work goes on."""
+    """:func:`save`, whose failure is logged once and does not stop the work."""
     try:
         save(cache, name, found, skipped)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         warnings.warn(
-            f"features cannot be kept in '{shown(cache.folder)}' ({shown(reason)}), and the next evaluation "
+            f"features cannot be stored in '{shown(cache.folder)}' ({shown(reason)}), so the next evaluation "
             "extracts them again; name another folder with cache=, or cache=null for none",
             stacklevel=2,
         )
@@ -144,9 +144,9 @@ def save(cache: Cache, name: str, found: Extracted, skipped: Skipped) -> None:
 
 
 def trim(cache: Cache) -> None:
-    """Remove the entries that have not been used for longest, until the rest are within the limit.
+    """Remove the least recently used entries, until the rest are within the limit.
 
-    And what programs that were killed had begun to write a day ago or earlier.
+    Also remove partial files, a day old or more, of programs that were killed.
     """
     for used, _, part in _by_age(cache.folder.glob("*.part")):
         if time.time() - used > DAY:
@@ -166,7 +166,7 @@ def _by_age(paths: Iterable[Path]) -> list[tuple[float, int, Path]]:
     for path in paths:
         try:
             about = path.stat()
-        except FileNotFoundError:  # another program has just removed it
+        except FileNotFoundError:  # removed by another program
             continue
         found.append((about.st_mtime, about.st_size, path))
     return sorted(found)
@@ -181,7 +181,7 @@ def _floating(x: Tensor) -> Tensor:
 
 
 def _small(x: Tensor) -> Tensor:
-    """Pixels, which are whole numbers of 255ths, as such: a quarter of the space and the same numbers."""
+    """Pixels, which are whole numbers of 255ths, as bytes: a quarter of the space and the same numbers."""
     if not x.numel() or not (x.amin() >= 0 and x.amax() <= 1):
         return x
     whole = x.mul(255).round_()

@@ -38,7 +38,7 @@ def embed(
     """Features of every readable image, a batch at a time.
 
     Args:
-        encoder: on the device it is to run on.
+        encoder: on its device.
         sources: splits by name.
         batch_size, precision: as for :func:`selfsup.evaluation.extract`.
         workers: as ``data.workers``: a number of processes that decode, or "auto".
@@ -76,7 +76,7 @@ def write_embeddings(
     Columns: ``name`` and ``split`` (text), ``label`` (int64, null without labels), ``class`` (its name, null
     where there is none), ``features`` (a list of D float32). Bytes of a name that are no UTF-8 are written as
     ``\\xNN``. The schema's metadata holds the encoder's fingerprint, and the ``range`` of values that the
-    images were read with. Memory is that of a batch; the file has its name when all of it is there.
+    images were read with. Memory is that of a batch; the file gets its name once it is complete.
 
     Raises:
         UsageError: the file exists.
@@ -121,27 +121,27 @@ def read_embeddings(
     """Names and features ``(N, D)`` of a file of :func:`write_embeddings`.
 
     Args:
-        range: of values that images to compare with are read with.
+        range: the range of values with which the images to compare are read.
 
     Raises:
-        UsageError: it is no such file, another encoder's, or of images that were read with another range.
+        UsageError: it is not such a file, or of another encoder or another range of values.
     """
     try:
-        with open(path, "rb") as file:  # whose name may be no text
+        with open(path, "rb") as file:  # whose name may not be text
             table = pq.read_table(file, columns=["name", "features"])
     except (OSError, ArrowException) as error:
         raise UsageError(
-            f"'{path}' holds no features ({str(error).splitlines()[0]}); write it by embed"
+            f"'{path}' holds no features ({str(error).splitlines()[0]}); write it with embed"
         ) from error
     if (table.schema.metadata or {}).get(FINGERPRINT) != encoder.fingerprint().encode():
-        raise UsageError(f"the features in '{path}' are another encoder's; write them anew by embed")
+        raise UsageError(f"the features in '{path}' are another encoder's; write them again with embed")
     written = (table.schema.metadata or {}).get(RANGE, b"null").decode(errors="replace")
     if written != json.dumps(range):
         raise UsageError(
             f"the features in '{path}' are of images read with data.range={written.replace(' ', '')}, and "
-            f"not {json.dumps(range).replace(' ', '')}; pass that range, or write them again by embed"
+            f"not {json.dumps(range).replace(' ', '')}; pass that range, or write them again with embed"
         )
     if table.schema.types != [pa.string(), pa.list_(pa.float32(), encoder.dim)] or table["name"].null_count:
-        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it by embed")
+        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it with embed")
     flat = np.array(table["features"].combine_chunks().flatten())
     return table["name"].to_pylist(), torch.from_numpy(flat).view(-1, encoder.dim)

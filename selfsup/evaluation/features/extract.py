@@ -16,7 +16,7 @@ from selfsup.evaluation.features.processes import gathered, shard
 
 
 class Part(NamedTuple):
-    """What was extracted beside pooled features, maybe of some of the images only.
+    """Values extracted in addition to pooled features, perhaps of some images only.
 
     Attributes:
         x: ``(n, ...)``.
@@ -28,11 +28,11 @@ class Part(NamedTuple):
 
 
 class Images(NamedTuple):
-    """What the features were made of, for protocols that need more than features.
+    """The origin of the features, for protocols that need more than features.
 
     Attributes:
         source: the images; only those of ``Features.index`` can be read.
-        fitting: how they are made to fit the encoder.
+        fitting: how they are resized and cropped for the encoder.
         encoder: in evaluation mode, not to be changed (deepcopy it); None for the raw pixels.
         frozen: the same with its preprocessing, for uint8 images.
         workers: processes that decode.
@@ -59,9 +59,9 @@ class Features:
         labels: int64 ``(N,)``, or None.
         index: int64 ``(N,)``, each sample's place in the source.
         skipped: ``(name, reason)`` of the images that could not be read.
-        parts: what a protocol's ``needs`` asked for, by name.
+        parts: the results of a protocol's ``needs``, by name.
         missing: parts that this encoder does not have, with a sentence why.
-        images: what they were made of; None for features that came without.
+        images: their origin; None for features without it.
     """
 
     x: Tensor
@@ -95,7 +95,7 @@ class Job(NamedTuple):
 
 
 class Extracted(NamedTuple):
-    """What a job gave: ``x`` ``(n, ...)`` of ``samples`` ``(n,)``, or the reason why nothing."""
+    """A job's result: ``x`` ``(n, ...)`` of ``samples`` ``(n,)``, or the reason why there is none."""
 
     x: Tensor
     samples: Tensor
@@ -141,13 +141,13 @@ def extract(
 
 
 def pixels(source: Source, image_size: Fitting, batch_size: int = 256, workers: int = 0) -> Features:
-    """The control without an encoder: what it would see, in [0, 1], at most 32 pixels a side, flattened."""
+    """The control without an encoder: the encoder's input in [0, 1], at most 32 pixels a side, flattened."""
     (found,), skipped = extract_each([Job(Pixels(), pooled)], source, image_size, batch_size, workers)
     return features_of(found, source, skipped)
 
 
 def features_of(found: Extracted, source: Source, skipped: list[tuple[str, str]]) -> Features:
-    """What was extracted of a source, with its labels."""
+    """The features of a source, with its labels."""
     labels = None if source.labels is None else source.labels[found.samples]
     return Features(found.x, labels, found.samples, skipped)
 
@@ -165,10 +165,10 @@ def extract_each(
     Args:
         jobs: of encoders that images are fitted to in one way.
         source, image_size, batch_size, workers: as for :func:`extract`.
-        progress: is told the number of images of every batch done.
+        progress: called with the number of images of every batch done.
 
     Returns:
-        What each job gave, in the source's order, and ``(name, reason)`` of images that could not be read.
+        Each job's result, in the source's order, and ``(name, reason)`` of images that could not be read.
     """
     own = shard(len(source))
     skipped: list[tuple[str, str]] = []
@@ -205,7 +205,7 @@ def evenly(count: int, some: int | None) -> Tensor:
 
 
 def _joined(blocks: list[Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
-    """The blocks one below the other, each freed as soon as it was copied."""
+    """The blocks concatenated, each freed once it is copied."""
     if not blocks:
         return torch.empty(0, *([0] if dtype == torch.float32 else []), dtype=dtype)
     whole = blocks[0].new_empty(sum(map(len, blocks)), *blocks[0].shape[1:])
@@ -240,7 +240,7 @@ def evaluating(*encoders: nn.Module) -> Iterator[None]:
 
 
 def with_parts(features: Features, extracted: Mapping[str, Extracted]) -> Features:
-    """The features with the parts that a protocol needs, by name."""
+    """The features with the parts of a protocol, by name."""
     parts = {
         name: Part(part.x, torch.searchsorted(features.index, part.samples))
         for name, part in extracted.items()

@@ -1,4 +1,4 @@
-"""Images as an encoder is to see them: decoded, resized, cropped, in batches."""
+"""Images for an encoder: decoded, resized, cropped, in batches."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +14,11 @@ from selfsup.data import Source, UnreadableImage
 from selfsup.data.workers import begin_worker
 from selfsup.encoder.resizing import OURS, Resizing
 
-Fitting = int | Resizing  # pixels a side for an encoder of ours; what timm does for one of others
+Fitting = int | Resizing  # pixels a side for an encoder of ours; timm's preprocessing for others
 
 
 def fitting(encoder: Any) -> Fitting:
-    """How images are made to fit an encoder: its own preprocessing, where it came with one."""
+    """How images are resized and cropped for an encoder: by its own preprocessing, if it has one."""
     return getattr(encoder, "resizing", None) or int(encoder.input_size)
 
 
@@ -37,9 +37,9 @@ def described(to: Fitting) -> dict[str, Any]:
 def fit(images: Tensor, to: Fitting) -> Tensor:
     """``(B, 3, H, W)`` as ``(B, 3, S, S)``.
 
-    For an encoder of ours, which a number of pixels stands for, the shorter side is resized, bilinear and
-    antialiased, and the centre cropped. For one that came with its own preprocessing uint8 images are made
-    what timm makes of the same pictures (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
+    For an encoder of ours, given by a number of pixels, the shorter side is resized, bilinear and
+    antialiased, and the centre cropped. For one with its own preprocessing uint8 images become what timm
+    makes of the same pictures (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
     """
     if isinstance(to, Resizing):
         return _as_timm(images, to)
@@ -68,7 +68,7 @@ def _as_timm(images: Tensor, to: Resizing) -> Tensor:
 
 def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
     # By Pillow, as timm does: torch's bicubic differs from it by 2 of 255 levels on photographs, but by 29
-    # where black meets white, since it treats what overshoots otherwise.
+    # where black meets white, since it treats overshoot differently.
     method = Image.Resampling[interpolation.upper()]
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     resized = [torch.from_numpy(np.array(each.resize(shape[::-1], method))) for each in pictures]
@@ -76,7 +76,7 @@ def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tens
 
 
 def _centre(images: Tensor, size: int, fill: tuple[int, ...]) -> Tensor:
-    """The central ``size`` x ``size`` pixels, of ``fill`` where the image has none."""
+    """The central ``size`` x ``size`` pixels, padded with ``fill``."""
     missing = [max(0, size - length) for length in images.shape[-2:]]
     if any(missing):
         height, width = (max(size, length) for length in images.shape[-2:])
@@ -98,7 +98,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The samples ``index`` ``(n,)``, in order: their indices ``(B,)`` and uint8 ``(B, 3, S, S)``, fitted.
 
-    Images that cannot be read are left out, and their ``(name, reason)`` added to ``skipped``.
+    Unreadable images are left out, and their ``(name, reason)`` added to ``skipped``.
     """
     if source.images is not None:
         for block in index.split(batch_size):

@@ -9,7 +9,7 @@ from torch import Tensor
 from selfsup.evaluation.errors import NoScore
 
 ROWS, COLUMNS, SOME = 4096, 256, 1024
-# Below this share of the whole spread, an eigenvalue from float32 products is mostly their rounding.
+# Below this share of the total spread, an eigenvalue from float32 products is mostly rounding.
 FLOAT32_RANGE = 1e-6
 
 
@@ -63,12 +63,12 @@ def moments(features: Tensor, exact: bool = True) -> Moments:
     Args:
         features: converted to float32, or float64 if they are that or whole numbers.
         exact: multiply in float64. Otherwise in float32, about the mean and in blocks that are summed in
-            float64, which is twice as fast and loses the eigenvalues below 1e-7 of the largest; where
-            these matter (:func:`batch_moments` looks), use ``exact``.
+            float64, which is twice as fast and loses the eigenvalues below 1e-7 of the largest; where these
+            matter (:func:`batch_moments` checks), use ``exact``.
 
     Raises:
         NoScore: features that are not finite.
-        ValueError: features that are no real matrix.
+        ValueError: features that are not a real matrix.
 
     Example:
         >>> whole = moments(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
@@ -81,7 +81,7 @@ def moments(features: Tensor, exact: bool = True) -> Moments:
     total = torch.zeros(width, dtype=torch.float64, device=device)
     gram = torch.zeros(width, width, dtype=torch.float64, device=device)
     product = torch.float64 if exact else features.dtype
-    # Any shift near the mean serves: products of what is left have nothing large to round against.
+    # Any shift near the mean works: products of the small remainders round little.
     some = features[:: max(1, len(features) // SOME)].to(device, torch.float64)
     near = (some.sum(dim=0) / max(len(some), 1)).to(features.dtype).to(product)
     for block in features.split(ROWS):
@@ -110,13 +110,13 @@ def symmetric(lower: Tensor) -> Tensor:
 def batch_moments(features: Tensor) -> Moments:
     """Moments of all features at once, multiplied in float32 where that is precise enough.
 
-    Whether it is, a Cholesky factorisation tells in a fraction of the time of the eigenvalues: the
-    scatter must stay positive when a millionth of its norm is taken off the diagonal.
+    A Cholesky factorisation checks this in a fraction of the time of the eigenvalues: the scatter must stay
+    positive when a millionth of its norm is subtracted from the diagonal.
     """
     if not features.is_floating_point() or features.dtype == torch.float64:
         return moments(features)
     if len(features) >= max(2 * ROWS, 2 * features.shape[1]):
-        # Collapsed features are told by their first block already.
+        # The first block already shows collapsed features.
         found = moments(features[:ROWS], exact=False)
         if 2 * features.shape[1] > ROWS or _well_conditioned(found.scatter):
             found += moments(features[ROWS:], exact=False)
@@ -142,15 +142,17 @@ def real_matrix(features: Tensor) -> Tensor:
     """Features as a float32 or float64 matrix: half precision becomes float32, whole numbers float64.
 
     Raises:
-        ValueError: features that are complex or have not two dimensions.
+        ValueError: features that are complex or do not have two dimensions.
     """
     if features.ndim != 2 or features.is_complex() or features.shape[1] == 0:
-        raise ValueError(f"features are a real matrix (N, D), not {features.dtype} {tuple(features.shape)}")
+        raise ValueError(
+            f"features must be a real matrix (N, D), not {features.dtype} {tuple(features.shape)}"
+        )
     if not features.is_floating_point():
         return features.double()
     return features if features.dtype == torch.float64 else features.float()
 
 
 def double_device(features: Tensor) -> torch.device:
-    """Where to compute in float64: where the features are, but on the CPU for devices that have none."""
+    """The device for float64: the features' own, or the CPU for devices without float64."""
     return torch.device("cpu") if features.device.type == "mps" else features.device

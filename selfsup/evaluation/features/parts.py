@@ -1,8 +1,8 @@
-"""What a protocol can ask for beside pooled features, in ``needs`` of its configuration.
+"""Inputs that a protocol can request in addition to pooled features, in ``needs`` of its configuration.
 
-Each function here, or anywhere else, maps a batch to what is kept of it:
+Each function here, or anywhere else, maps a batch to the values to keep:
 ``(frozen, images, index, **settings) -> (B, ...)`` of uint8 images ``(B, 3, S, S)`` of the samples ``index``;
-a NoScore says that the encoder has no such thing. In a configuration::
+a NoScore says that the encoder does not have them. In a configuration::
 
     needs:
       tokens:
@@ -45,7 +45,7 @@ def blocks(frozen: FrozenEncoder, images: Tensor, index: Tensor, count: int = 4)
             return_prefix_tokens=True,
             intermediates_only=True,
         )
-        # Without prefix tokens timm gives the patches alone, not a pair.
+        # Without prefix tokens timm returns the patches alone, not a pair.
         pairs = [output if isinstance(output, tuple) else (output, None) for output in outputs]
         return torch.stack(
             [

@@ -1,4 +1,4 @@
-"""Several processes share an extraction: each takes a stretch of the samples, and all get everything."""
+"""Several processes share an extraction: each takes a stretch of the samples, and all get all results."""
 
 from typing import TypeVar
 
@@ -23,7 +23,8 @@ def shard(count: int) -> Tensor:
 
 
 def gathered(own: list[T]) -> list[T]:
-    """What all processes have, in their order: of lists of tuples of tensors, each tensor joined.
+    """The values of all processes, in their order; in lists of tuples of tensors, each tensor is
+    concatenated.
 
     Lists of other things are put one after the other.
     """
@@ -40,7 +41,7 @@ def gathered(own: list[T]) -> list[T]:
 
 
 def _one(values: list[object]) -> object:
-    """Tensors joined, of those with samples; of other values the first that is not None."""
+    """Concatenated tensors, without empty ones; for other values the first that is not None."""
     tensors = [value for value in values if isinstance(value, Tensor)]
     if tensors:
         filled = [tensor for tensor in tensors if len(tensor)] or tensors[:1]

@@ -1,4 +1,4 @@
-"""Which range of values an encoder is given images with: its own, unless another is asked for."""
+"""The range of values of an encoder's images: its own, unless another is set."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from selfsup.errors import UsageError
 
 
 def range_for(encoders: Mapping[str, Encoder], setting: Any) -> Range | str | None:
-    """``data.range`` for some encoders: the ``setting``, or where that is null what they were trained with.
+    """``data.range`` for some encoders: the ``setting``, or, if that is null, the range of their training.
 
     Raises:
         UsageError: it is null and they were trained with different ranges.
@@ -27,7 +27,7 @@ def range_for(encoders: Mapping[str, Encoder], setting: Any) -> Range | str | No
 
 
 def differing(encoders: Mapping[str, Encoder], range: Range | None) -> list[str]:
-    """A sentence for each encoder of ours that was trained with another range than this."""
+    """A sentence for each encoder of ours that was trained with another range."""
     return [
         f"'{name}' was trained with {_called(each.range)}, and is given images with {_called(range)}"
         for name, each in encoders.items()

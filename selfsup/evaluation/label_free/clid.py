@@ -1,4 +1,4 @@
-"""CLID: whether clusters of the features are easily learned, and in how many dimensions they lie."""
+"""CLID: cluster learnability and intrinsic dimension of the features."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from selfsup.evaluation.score import Score
 FEWEST = 20
 DISCARDED = 0.1
 BLOCK = 1024
-CANDIDATES = 4  # neighbours by float32, of which the nearest two by float64 are taken
+CANDIDATES = 4  # neighbours found in float32, among which the nearest two are found in float64
 
 
 class Clid(NamedTuple):
@@ -26,7 +26,7 @@ class Clid(NamedTuple):
         learnability: accuracy, 0 to 1, of the nearest neighbour on the clusters.
         dimension: intrinsic dimension.
         clusters: their number.
-        samples: distinct features that were used.
+        samples: the number of distinct features.
     """
 
     learnability: float
@@ -39,9 +39,9 @@ def clid(features: Tensor, clusters: int | None = None, seed: int = 0) -> Clid:
     """Cluster learnability and intrinsic dimension (Lu et al. 2022, arXiv:2206.01251).
 
     Features are scaled to unit length, and copies dropped. Learnability is the accuracy with which the
-    nearest neighbour (by cosine) in one half of the samples tells the k-means cluster of those in the
-    other half; the paper's is prequential. The dimension is :func:`intrinsic_dimension`. Either says
-    something only beside other encoders' on the same images: :func:`clid_scores` makes one number of them.
+    nearest neighbour (by cosine) in one half of the samples predicts the k-means cluster of those in the
+    other half; the paper's is prequential. The dimension is :func:`intrinsic_dimension`. Either is meaningful
+    only next to other encoders' on the same images: :func:`clid_scores` combines them.
 
     Args:
         features: ``(N, D)``. Takes N² products: 10,000 or so are enough.
@@ -64,7 +64,7 @@ def clid(features: Tensor, clusters: int | None = None, seed: int = 0) -> Clid:
         raise NoScore(f"{samples} distinct features are too few to cluster; {FEWEST} are needed")
     clusters = round(samples**0.5) if clusters is None else clusters
     if not 1 < clusters <= samples // 2:
-        raise NoScore(f"{clusters} clusters were asked of {samples} samples; choose 2 to {samples // 2}")
+        raise NoScore(f"{clusters} clusters are too many for {samples} samples; choose 2 to {samples // 2}")
     means = KMeans(clusters, n_init=1, random_state=seed).fit(rows.cpu().numpy())
     labels = torch.from_numpy(means.labels_).long().to(rows.device)
     order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed)).to(rows.device)
@@ -84,7 +84,7 @@ def intrinsic_dimension(features: Tensor, discarded: float = DISCARDED) -> float
 
     Args:
         features: ``(N, D)`` of unit length, no two the same.
-        discarded: share of the largest ratios of which no more is believed than that they are large.
+        discarded: share of the largest ratios, which are only counted as large.
 
     Raises:
         NoScore: fewer than 20 samples, or all ratios are 1.
@@ -92,7 +92,7 @@ def intrinsic_dimension(features: Tensor, discarded: float = DISCARDED) -> float
     samples = len(features)
     if samples < FEWEST:
         raise NoScore(f"{samples} features are too few for an intrinsic dimension; {FEWEST} are needed")
-    # Distances do not change when the mean is taken away, and then float32 tells near ones apart.
+    # Distances do not change when the mean is subtracted, and then float32 resolves small ones.
     away = (features.double() - features.double().mean(dim=0)).float()
     lengths = away.square().sum(dim=1)
     found = []
@@ -100,7 +100,7 @@ def intrinsic_dimension(features: Tensor, discarded: float = DISCARDED) -> float
         squared = lengths[rows, None] + lengths - 2 * away[rows] @ away.t()
         squared[torch.arange(len(rows)), rows] = torch.inf
         near = squared.topk(CANDIDATES, dim=1, largest=False).indices
-        # Anew in float64: differences of squares keep few digits.
+        # Again in float64: differences of squares keep few digits.
         exact = features[rows, None].double() - features[near].double()
         found.append(torch.linalg.vector_norm(exact, dim=2).sort(dim=1).values[:, :2])
     first, second = torch.cat(found).unbind(1)
@@ -114,8 +114,8 @@ def intrinsic_dimension(features: Tensor, discarded: float = DISCARDED) -> float
 def clid_scores(found: Sequence[Clid]) -> list[float]:
     """One number an encoder: standardised learnability plus standardised dimension, over the encoders.
 
-    They rank encoders on the same images, and mean nothing beyond. Where all encoders agree in one of the
-    two, it adds nothing.
+    They rank encoders on the same images, and mean nothing else. A part in which all encoders agree adds
+    nothing.
 
     Example:
         >>> clid_scores([Clid(0.5, 10.0, 20, 400), Clid(0.7, 20.0, 20, 400)])
@@ -129,7 +129,7 @@ def clid_scores(found: Sequence[Clid]) -> list[float]:
 
 @named(lambda **settings: ["clid-learnability", "clid-dimension"])
 def score(train: Features, test: Features, *, samples: Count, seed: int) -> dict[str, Score]:
-    """Both halves of :func:`clid`, which means something beside other encoders only."""
+    """Both halves of :func:`clid`, meaningful only next to other encoders."""
     some = train.x[evenly(len(train), samples)]
     found = clid(some, seed=seed)
     flags = [flag for flag in [repeated(some)] if flag]

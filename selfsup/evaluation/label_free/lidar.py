@@ -1,4 +1,4 @@
-"""LiDAR: how many directions tell images apart that do not tell an image's views apart."""
+"""LiDAR: effective rank of between-image against within-image variance."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class GroupMoments:
 
 
 def group_moments(features: Tensor, groups: Tensor) -> GroupMoments:
-    """Moments between and within groups. Those of disjoint *groups* add up; a group must come whole.
+    """Moments between and within groups. Those of disjoint *groups* add up; a group must be complete.
 
     Args:
         features: ``(N, D)``.
@@ -45,8 +45,8 @@ def group_moments(features: Tensor, groups: Tensor) -> GroupMoments:
     index, sizes = numbered(groups, len(features))
     if (sizes == 1).any():
         raise NoScore(
-            f"{int((sizes == 1).sum())} of {len(sizes)} images have a single view, "
-            "which has nothing to deviate from; draw at least two"
+            f"{int((sizes == 1).sum())} of {len(sizes)} images have only one view, "
+            "and LiDAR compares views; draw at least two"
         )
     rows = features.to(double_device(features), torch.float64)
     index, sizes = index.to(rows.device), sizes.to(rows.device)
@@ -58,7 +58,7 @@ def numbered(groups: Tensor, samples: int) -> tuple[Tensor, Tensor]:
     """Groups renumbered from 0 ``(N,)``, and the groups' sizes.
 
     Raises:
-        ValueError: ``groups`` are not whole numbers, or not one for each of the samples.
+        ValueError: ``groups`` are not whole numbers, or not one for each sample.
     """
     if groups.shape != (samples,) or groups.is_floating_point() or groups.is_complex():
         raise ValueError(
@@ -88,8 +88,8 @@ def lidar(
 
     Raises:
         NoScore: a single image, an image with a single view, views that are all the same; or views of an
-            image that are no more alike than those of different images, which is what wrong groups look
-            like: LiDAR would then be nearly D whatever the features.
+            image that are no more alike than those of different images, as with wrong groups: LiDAR would
+            then be nearly D for any features.
 
     Example:
         >>> axes = torch.eye(3)
@@ -101,16 +101,16 @@ def lidar(
     found = features
     if isinstance(found, Tensor):
         if groups is None:
-            raise ValueError("lidar(features, groups): groups tell which features are views of one image")
+            raise ValueError("lidar(features, groups): groups say which features are views of one image")
         found = group_moments(found, groups)
     images, samples = int(found.centres.count), int(found.deviations.count)
     if images < 2:
-        raise NoScore(f"LiDAR tells images apart, and there are {images}")
+        raise NoScore(f"LiDAR compares images, and there are {images}")
     values = discriminants(found, delta)
     if not values[0] > highest_by_chance(images, samples, len(values)):
         raise NoScore(
             "the views of an image are no more alike than those of different images: either the features "
-            "were grouped wrongly, or the encoder does not tell images apart"
+            "were grouped wrongly, or the encoder does not distinguish images"
         )
     p = values / values.sum() + eps
     return float((-(p * p.log()).sum()).exp())
@@ -134,13 +134,13 @@ def discriminants(found: GroupMoments, delta: float) -> Tensor:
 
 
 def highest_by_chance(images: int, samples: int, width: int) -> float:
-    """The largest discriminant to expect of samples that were grouped at random.
+    """The largest discriminant to expect from samples that were grouped at random.
 
     The edge of the spectrum of an F matrix (Wachter 1980, Annals of Statistics 8:937), the between
-    scatter in units of the within scatter, with room for its fluctuation of order ``width^-2/3``. Where
-    all first views come first, then all second ones, groups of neighbours hold the same images again and
-    again; so that only one group in as many as an image has views is counted as independent. It is 0,
-    so that nothing is refused, where the samples are too few to estimate the covariance within.
+    scatter in units of the within scatter, with room for its fluctuation of order ``width^-2/3``. If all
+    first views come first, then all second ones, groups of neighbours hold the same images repeatedly; so
+    only one group in as many as an image has views counts as independent. It is 0, so that nothing is
+    refused, if there are too few samples to estimate the covariance within.
     """
     size = samples / images
     a, b = width / max(images / size - 1, 1), width / max(samples - images, 1)

@@ -1,4 +1,4 @@
-"""The rotation probe: a labelled task that every image brings with it."""
+"""The rotation probe: a labelled task for any image."""
 
 from typing import NamedTuple
 
@@ -21,9 +21,9 @@ class Rotation(NamedTuple):
     """What :func:`rotation` found.
 
     Attributes:
-        accuracy: share of turned images whose turn was told, of images that were not trained on.
+        accuracy: share of turned images whose turn was predicted, of images that were not trained on.
         interval: of the accuracy, 95 %, over images.
-        strength: of the penalty, chosen on images that were neither trained nor judged on.
+        strength: of the penalty, chosen on images that were neither fitted nor judged.
         fitted, judged: images.
     """
 
@@ -35,12 +35,12 @@ class Rotation(NamedTuple):
 
 
 def rotation(features: Tensor, seed: int = 0) -> Rotation:
-    """Accuracy of telling 0, 90, 180 and 270 degrees from frozen features; chance is 0.25.
+    """Accuracy of predicting a turn of 0, 90, 180 or 270 degrees from frozen features; chance is 0.25.
 
     It ranks augmentations and encoders much as labels do (SelfAugment; Reed et al. 2021, arXiv:2009.07724).
     Logistic regression on standardised features. The images are split, never their turned copies: three
-    fifths are fitted, on one fifth the penalty is chosen, and on one fifth the accuracy is taken. It
-    means nothing for images that have no upright, such as those from above.
+    fifths are fitted, on one fifth the penalty is chosen, and on one fifth the accuracy is taken. It means
+    nothing for images without an upright, such as those taken from above.
 
     Args:
         features: ``(4, N, D)``: of the same N images, turned by 0 to 3 quarters.
@@ -56,7 +56,7 @@ def rotation(features: Tensor, seed: int = 0) -> Rotation:
         1.0
     """
     if features.ndim != 3 or features.shape[0] != TURNS:
-        raise ValueError(f"features are (4, N, D), one for each turn, not {tuple(features.shape)}")
+        raise ValueError(f"features must be (4, N, D), one for each turn, not {tuple(features.shape)}")
     features = features.float()
     images = features.shape[1]
     if images < FEWEST:
@@ -80,7 +80,7 @@ def rotation(features: Tensor, seed: int = 0) -> Rotation:
         outcomes.append((accuracy, -loss, strength, weights))
     best = max(outcomes, key=lambda outcome: outcome[:2])
     told = logits(judge, best[3]).argmax(0).view(TURNS, fifth) == turns[:, None]
-    # The four copies of an image are no independent samples, but the images are.
+    # The four copies of an image are not independent samples, but the images are.
     shares = told.double().mean(dim=0)
     low, high = student(shares.tolist())
     interval = (max(low, 0.0), min(high, 1.0))
@@ -93,7 +93,7 @@ def score(train: Features, test: Features, *, seed: int) -> Score:
     return Score(
         value=found.accuracy,
         interval=found.interval,
-        split=f"{found.judged} of the training images, beside those fitted and those judged",
+        split=f"{found.judged} further training images, neither fitted nor judged",
         settings={"strength": found.strength},
         seed=seed,
         citation="Reed et al. 2021, arXiv:2009.07724",

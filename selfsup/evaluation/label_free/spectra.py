@@ -1,4 +1,4 @@
-"""What the eigenvalues of features' second moment say without labels."""
+"""Scores without labels from the eigenvalues of features' second moment."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,7 +30,7 @@ def rankme(features: Tensor | Moments | Spectrum, centre: bool = False, eps: flo
         features: ``(N, D)``, or their :class:`Moments` or :class:`Spectrum`. Fewer than 10 D samples
             read too low (:func:`too_few`); rounding of half-precision features reads too high where
             they are collapsed.
-        centre: subtract the mean first, which a large common component would otherwise hide behind.
+        centre: subtract the mean first: a large common component would otherwise hide the others.
         eps: the paper's 1e-7.
 
     Raises:
@@ -52,7 +52,7 @@ class PowerLaw(NamedTuple):
 
     Attributes:
         alpha: the spectrum's exponent.
-        r2: share of the weighted variance of the logarithms that the line explains, up to 1.
+        r2: share, up to 1, of the logarithms' weighted variance that the line explains.
         first, last: the eigenvalues that were fitted, counted from 1, both included.
     """
 
@@ -67,8 +67,8 @@ def alpha_req(features: Tensor | Moments | Spectrum, first: int = FIRST, last: i
 
     ``lambda_k ~ k^-alpha``: minus the slope of ``log lambda_k`` on ``log k``, by least squares weighted
     1/k, which gives every octave of k the same weight. The first eigenvalues, which follow the data's
-    few largest factors, are left out, as is the tail, which bends down for want of samples. Near 1 is
-    best; far above features are collapsed, far below they resemble noise.
+    few largest factors, are left out, as is the tail, which bends down with too few samples. Near 1 is best;
+    far above 1 features are collapsed, far below they resemble noise.
 
     Args:
         features: ``(N, D)``, or their moments or spectrum.
@@ -97,7 +97,7 @@ def alpha_req(features: Tensor | Moments | Spectrum, first: int = FIRST, last: i
     x, y = x - weights.dot(x), y - weights.dot(y)
     slope = weights.dot(x * y) / weights.dot(x * x)
     residual, variance = weights.dot((y - slope * x).square()), weights.dot(y.square())
-    # Equal eigenvalues lie on a level line, and rounding is all the variance they have.
+    # Equal eigenvalues lie on a level line, and their only variance is rounding.
     r2 = 1 - residual / variance if variance > 1e-20 else torch.ones(())
     return PowerLaw(-float(slope), float(r2), first, last)
 
@@ -131,7 +131,7 @@ def stable_rank(features: Tensor | Moments | Spectrum) -> float:
 def participation_ratio(features: Tensor | Moments | Spectrum) -> float:
     """Participation ratio ``(sum_k lambda_k)² / sum_k lambda_k²`` of the covariance's eigenvalues.
 
-    From 1 to D: as many dimensions as, if they shared the variance equally, would have that ratio
+    From 1 to D: the number of dimensions that, sharing the variance equally, would have that ratio
     (Gao et al. 2017, bioRxiv 214262).
 
     Raises:
@@ -153,12 +153,12 @@ def _nothing(centre: bool) -> str:
     return (
         "all singular values of the features are zero"
         if not centre
-        else "the features are constant, so that centred their singular values are all zero"
+        else "the features are constant, so the singular values of the centred features are all zero"
     )
 
 
 def panel(features: Tensor | Moments | Spectrum, eps: float = 1e-7) -> dict[str, float | str]:
-    """All scores of one spectrum by name; a sentence in place of a score that there is none of.
+    """All scores of one spectrum by name; a sentence in place of a missing score.
 
     Example:
         >>> scores = panel(torch.cat([torch.eye(4), -torch.eye(4)]))
@@ -197,7 +197,7 @@ def too_few(features: Tensor) -> str | None:
 
 
 def rounded(features: Tensor) -> str | None:
-    """A sentence if features ``(N, D)`` are, or have been, in half precision, else None."""
+    """A sentence if features ``(N, D)`` are or were in half precision, else None."""
     if not features.is_floating_point():
         return None
     values = features[:64].flatten()
@@ -205,7 +205,7 @@ def rounded(features: Tensor) -> str | None:
     if not (values == values.round()).all():
         for dtype, name in names.items():
             if features.dtype == dtype or (values.to(dtype).to(values.dtype) == values).all():
-                return f"the features were rounded to {name}, which reads as rank where they are collapsed"
+                return f"the features were rounded to {name}, which raises the rank of collapsed ones"
     return None
 
 
@@ -213,10 +213,10 @@ def no_power_law(fit: PowerLaw) -> str | None:
     """A sentence if a line explains the fitted spectrum badly, else None."""
     if fit.r2 >= STRAIGHT:
         return None
-    return f"the spectrum is no power law (R² {fit.r2:.2f}), so that its exponent means little"
+    return f"the spectrum is not a power law (R² {fit.r2:.2f}), so its exponent means little"
 
 
-# By score: its heading, its source, whether it is out of the width, whether the table shows it.
+# By score: heading, source, whether it is bounded by the width, whether the table shows it.
 ABOUT = {
     "rankme": ("RankMe", "Garrido et al. 2023, arXiv:2210.02885", True, True),
     "rankme-centred": ("RankMe, centred", "Garrido et al. 2023, arXiv:2210.02885", True, False),
@@ -229,7 +229,7 @@ ABOUT = {
 
 @named(lambda **settings: list(ABOUT))
 def score(train: Features, test: Features, *, eps: Positive) -> dict[str, Score]:
-    """Each of :func:`panel`, with what speaks against it."""
+    """Each score of :func:`panel`, with its flags."""
     shared, width = spectrum(train.x), train.x.shape[1]
     flags = [flag for flag in (too_few(train.x), rounded(train.x)) if flag]
     scores = {}

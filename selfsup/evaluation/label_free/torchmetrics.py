@@ -1,7 +1,7 @@
 """The label-free scores as torchmetrics: fed batch by batch, exact on any number of processes.
 
-The spectral ones and LiDAR keep float64 moments, which processes add up; never scores, whose mean is
-something else. Uniformity and kNN compare every sample with every other and keep the features. CLID has no
+The spectral ones and LiDAR keep float64 moments, which processes add up; never scores, whose mean is not the
+score of all. Uniformity and kNN compare every sample with every other and keep the features. CLID has no
 class: its clusters and halves depend on the order of the samples, which processes do not keep.
 """
 
@@ -28,7 +28,7 @@ from selfsup.evaluation.label_free.uniformity import alignment_sums, uniformity
 
 
 class _OfMoments(Metric):
-    """Accumulates :class:`Moments` of width D; a subclass says what is computed from them."""
+    """Accumulates :class:`Moments` of width D; a subclass computes a score from them."""
 
     is_differentiable = False
     full_state_update = False
@@ -109,7 +109,7 @@ class ParticipationRatio(_OfMoments):
 class LiDAR(Metric):
     """:func:`selfsup.evaluation.lidar` of all features seen, on all processes.
 
-    All views of an image have to come in one batch; so they may be numbered anew in each.
+    All views of an image have to be in one batch, so the numbers may start again in each.
 
     Args:
         width: D.
@@ -136,7 +136,7 @@ class LiDAR(Metric):
         _sums(self, "deviation_", width)
 
     def update(self, features: Tensor, groups: Tensor) -> None:
-        """Add features ``(N, D)``, with ``groups`` int64 ``(N,)`` telling which are views of one image."""
+        """Add features ``(N, D)``, with ``groups`` int64 ``(N,)``: which are views of one image."""
         found = group_moments(features, groups)
         _add(self, "centre_", found.centres)
         _add(self, "deviation_", found.deviations)
@@ -242,7 +242,7 @@ class KNN(Metric):
 
 
 def _joined(parts: list[Tensor] | Tensor) -> Tensor:
-    """A list state, which torchmetrics hands over whole once it was gathered from other processes."""
+    """A list state; torchmetrics gives it as one tensor once it was gathered from other processes."""
     return torch.cat(parts) if isinstance(parts, list) else parts
 
 

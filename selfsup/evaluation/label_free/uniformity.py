@@ -13,16 +13,16 @@ from selfsup.evaluation.registry import Count, Positive
 from selfsup.evaluation.score import Score
 
 BLOCK = 2048
-ALMOST_NOTHING = -1 + 2.0**-53  # opposite points and a large t leave no more than this of exp(x) - 1
+ALMOST_NOTHING = -1 + 2.0**-53  # bound on |exp(x) - 1| for opposite points and a large t
 PAIRS = 8192
 
 
 def alignment(features: Tensor, groups: Tensor, alpha: float = 2.0) -> float:
     """Alignment, the mean distance of two views of an image (Wang and Isola 2020, arXiv:2005.10242).
 
-    ``mean ||u - v||^alpha`` over the pairs of views u, v of one image, scaled to unit length. 0 where views
-    coincide, 2 (with alpha = 2) where they are perpendicular. Lower is better, and 0 is also what collapsed
-    features have: read it with :func:`uniformity`.
+    ``mean ||u - v||^alpha`` over the pairs of views u, v of one image, scaled to unit length. 0 if views
+    coincide, 2 (with alpha = 2) if they are perpendicular. Lower is better, and collapsed features also have
+    0: read it with :func:`uniformity`.
 
     Args:
         features: ``(N, D)``.
@@ -33,7 +33,7 @@ def alignment(features: Tensor, groups: Tensor, alpha: float = 2.0) -> float:
 
     Raises:
         NoScore: no pair, or features that are not finite or have no direction.
-        ValueError: groups of another shape, or rows that there are not.
+        ValueError: groups of another shape, or rows out of range.
 
     Example:
         >>> views = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0], [3.0, 3.0]])
@@ -53,7 +53,9 @@ def alignment_sums(features: Tensor, groups: Tensor, alpha: float = 2.0) -> tupl
     rows = on_sphere(features)
     pairs = groups if groups.ndim == 2 else pairs_within(groups, len(rows))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point():
-        raise ValueError(f"pairs are rows of features, int64 (P, 2), not {pairs.dtype} {tuple(pairs.shape)}")
+        raise ValueError(
+            f"pairs must be rows of features, int64 (P, 2), not {pairs.dtype} {tuple(pairs.shape)}"
+        )
     if len(pairs) and not 0 <= int(pairs.min()) <= int(pairs.max()) < len(rows):
         raise ValueError(f"pairs name rows from {pairs.min()} to {pairs.max()}, and there are {len(rows)}")
     total = rows.new_zeros(())
@@ -97,10 +99,10 @@ def uniformity(features: Tensor, t: float = 2.0) -> float:
     samples = len(rows)
     if samples < 2:
         raise NoScore(f"uniformity compares samples, and there are {samples}")
-    # Distances do not change when the mean is taken away, and then float32 has collapsed ones exactly.
+    # Distances do not change when the mean is subtracted, and then float32 represents collapsed ones exactly.
     rows = (rows - rows.mean(dim=0)).float()
     lengths = rows.square().sum(dim=1)
-    # Of exp(x) - 1, which keeps the digits of collapsed features that a sum near 1 would lose.
+    # A sum of exp(x) - 1 keeps the digits of collapsed features that a sum near 1 would lose.
     total = 0.0
     for start in range(0, samples, BLOCK):
         here = slice(start, start + BLOCK)
@@ -131,11 +133,11 @@ def on_sphere(features: Tensor) -> Tensor:
 
 
 def distinct(features: Tensor) -> Tensor:
-    """Rows of ``features`` ``(N, D)`` without those that repeat an earlier one: ascending int64 indices."""
+    """Distinct rows of ``features`` ``(N, D)``, the first of each: ascending int64 indices."""
     bits = real_matrix(features).contiguous().view(torch.int32).long()
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=generator).to(bits.device)
-    # Sums of whole numbers wrap around alike for equal rows; unequal ones agree once in 2^64.
+    # Sums of whole numbers wrap around equally for equal rows; unequal ones agree once in 2^64.
     keys = (bits * (factors | 1)).sum(dim=1)
     _, index = keys.unique(return_inverse=True)
     first = torch.full((len(keys),), len(keys), device=keys.device)

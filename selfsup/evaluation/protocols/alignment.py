@@ -9,7 +9,7 @@ from selfsup.evaluation.score import Score
 
 
 def score(train: Features, test: Features, *, alpha: Positive) -> Score:
-    """:func:`selfsup.evaluation.alignment` of views of training images, which are drawn for it."""
+    """:func:`selfsup.evaluation.alignment` of views drawn from training images."""
     views = train.parts["views"].x
     images, count, _ = views.shape
     return Score(

@@ -23,9 +23,9 @@ def score(
 ) -> Score:
     """Accuracy of the best of ``{last 1, last 4 blocks} x {class token, with averaged patches} x rates``.
 
-    ``rates`` are for batches of 1024. As published, but for the selection, which is on a hold-out of the
-    training split and not on the test split, and for cached features, which see no augmentation. Features are
-    not standardised.
+    ``rates`` are for batches of 1024. As published, except for the selection, on a hold-out of the training
+    split and not on the test split, and for cached features, without augmentation. Features are not
+    standardised.
     """
     assert train.labels is not None
     assert test.labels is not None
@@ -54,7 +54,7 @@ def score(
 
 
 def _columns(blocks: Tensor) -> Tensor:
-    """Of blocks ``(N, n, t, D)``, their first tokens and the last one's patches: ``(N, (n + t - 1) * D)``.
+    """The first tokens of blocks ``(N, n, t, D)`` and the last one's patches: ``(N, (n + t - 1) * D)``.
 
     In this order every input of a head is a stretch of the columns, and none is a copy.
     """

@@ -1,4 +1,4 @@
-"""Fine-tuning: the whole encoder trained with labels, each layer slower than the next."""
+"""Fine-tuning: the whole encoder trained with labels, with layer-wise decay of the learning rate."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

@@ -27,8 +27,8 @@ def score(
 ) -> Score:
     """Accuracy of the best of ``{last, last four blocks} x {batch norm, none} x decays x rates``.
 
-    As published, but for the selection, which is on a hold-out of the training split and not on the test
-    split, and for cached features, which see no augmentation. ``rates`` are per 256 samples of a batch.
+    As published, except for the selection, on a hold-out of the training split and not on the test split, and
+    for cached features, without augmentation. ``rates`` are per 256 samples of a batch.
     """
     assert train.labels is not None
     assert test.labels is not None

@@ -1,4 +1,4 @@
-"""Accuracy against the share of labels: how many labels pretraining is worth."""
+"""Accuracy against the share of labels: how many labels pretraining saves."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -50,7 +50,7 @@ def score(
     """A ridge classifier on frozen features with a share of the labels, one score for each share.
 
     Beside the encoder's row stands that of its architecture untrained; with ``scratch_epochs`` above 0, also
-    what training that architecture from scratch, end to end, makes of the same labels.
+    the accuracy of that architecture trained from scratch, end to end, on the same labels.
     """
     scores = {}
     for share in shares:

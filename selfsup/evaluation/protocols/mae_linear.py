@@ -23,7 +23,7 @@ def score(
     """Accuracy of the head whose rate was best on a hold-out of the training split.
 
     The normalisation matters most where features' dimensions differ in scale, as masked image modelling
-    leaves them. Cached features see no augmentation. ``rates`` are per 256 samples of a batch.
+    leaves them. Cached features have no augmentation. ``rates`` are per 256 samples of a batch.
     """
     assert train.labels is not None
     assert test.labels is not None

@@ -12,7 +12,7 @@ def same_classes(bank: Source, query: Source) -> Source:
     """``query`` with its labels numbered as those of ``bank``, by the names of the classes.
 
     Classes that only the queries have get numbers beyond the bank's, and so count as wrong. Without labels,
-    or where a source does not name its classes, ``query`` is returned as it is.
+    or if a source does not name its classes, ``query`` is returned unchanged.
 
     Raises:
         UsageError: no class is in both.

@@ -1,4 +1,4 @@
-"""Tables on a console: as wide as it is, in several parts if need be, and no two rows of one name."""
+"""Tables as wide as the console, in several parts if necessary, with distinct names of rows."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,10 +18,10 @@ SHORTEST = 16  # characters of a name
 def print_columns(
     title: str, names: Sequence[str], columns: Mapping[str, Sequence[Text]], console: Console
 ) -> None:
-    """Print a bold title, and under it a row a name and a column a heading.
+    """Print a bold title, then a row for each name and a column for each heading.
 
-    On a terminal, columns that do not fit beside the others come below them, with the names once more, and
-    long names lose their middle. In a file nothing is cut.
+    On a terminal, columns that do not fit come below the others, with the names repeated, and long names are
+    shortened in the middle. In a file nothing is cut.
 
     Args:
         names: of the rows.
@@ -43,7 +43,7 @@ def print_columns(
 
 
 def shortened(names: Sequence[str], most: int) -> list[str]:
-    """Names of ``most`` characters, or of as many more as it takes to tell them apart.
+    """Names of ``most`` characters, or longer ones where that is needed to keep them distinct.
 
     >>> shortened(["barlow-digits-seed0-long", "barlow-digits-seed1-long"], 11)
     ['barlo…0-long', 'barlo…1-long']

@@ -16,10 +16,10 @@ FEWEST = 3  # encoders, below which a rank correlation says nothing
 
 
 def compare(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the rows of several encoders say of each other.
+    """Compare the rows of several encoders.
 
     Args:
-        rows: of :func:`selfsup.evaluation.evaluate`; controls among them are passed over.
+        rows: of :func:`selfsup.evaluation.evaluate`; controls among them are ignored.
 
     Returns:
         ``by``, the score that ranks them: the first with labels, if there is one, that has a value for
@@ -76,7 +76,7 @@ def paired(first: Tensor, second: Tensor) -> tuple[float, tuple[float, float]]:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; None where one of the two is the same everywhere.
+    """Spearman's rank correlation; None if one of the two is constant.
 
     Example:
         >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
@@ -91,13 +91,13 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """From 0 on; equal values share the mean of theirs."""
+    """Ranks from 0; equal values share their mean rank."""
     below, same = values[:, None] > values, values[:, None] == values
     return below.sum(1) + (same.sum(1).double() - 1) / 2
 
 
 def _clid(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """CLID is standardised over the encoders, so that it is no score of a row."""
+    """CLID of all encoders: it is standardised over them, so that a row alone has none."""
     halves = [[_value(row, f"clid-{half}") for half in ("learnability", "dimension")] for row in rows]
     found = [Clid(one, two, 0, 0) for one, two in halves if one is not None and two is not None]
     if len(found) < len(rows):
@@ -119,9 +119,9 @@ def _correlations(
 
 
 def difference(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How far the score ``name`` of two rows is apart, as an entry of :func:`compare`'s ``differences``.
+    """The difference in score ``name`` between two rows, as an entry of :func:`compare`'s ``differences``.
 
-    Paired over test samples, or over draws of the same labelled samples; None where neither is kept.
+    Paired over test samples, or over draws of the same labelled samples; None if neither is recorded.
     """
     one, two = (row["scores"][name] for row in (first, second))
     draws = [(score.get("settings") or {}).get("accuracies") or [] for score in (one, two)]

@@ -1,4 +1,4 @@
-"""What several encoders' scores say of each other, as tables that a person reads."""
+"""The comparison of several encoders as printed tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,15 +11,15 @@ from selfsup.text import shown
 
 
 def print_comparison(found: Mapping[str, Any], titles: Mapping[str, str], console: Console) -> None:
-    """Print how far each encoder is from the best, which pairs are within noise, and rank correlations.
+    """Print each encoder's difference from the best, the pairs within noise, and rank correlations.
 
     Args:
         found: of :func:`selfsup.evaluation.compare`.
-        titles: of the scores that have a column, by name.
+        titles: of the scores with a column, by name.
         console: to print on.
     """
     if found["by"] is None:
-        console.print(Text("* The encoders are in no order: there is no score that all of them have."))
+        console.print(Text("* The encoders are not ranked: no score is common to all of them."))
         return
     differing = {entry["score"] for entry in found["differences"]}
     if columns := {name: title for name, title in titles.items() if name in differing}:
@@ -27,7 +27,7 @@ def print_comparison(found: Mapping[str, Any], titles: Mapping[str, str], consol
     if found["clid"]:
         clid = sorted(found["clid"].items(), key=lambda item: -item[1])
         each = ", ".join(f"{shown(name)} {score:+.2f}" for name, score in clid)
-        console.print(Text(f"CLID, standardised over these encoders and of no meaning beyond: {each}."))
+        console.print(Text(f"CLID, standardised over these encoders and meaningful only among them: {each}."))
     if found["rank_correlation"]:
         _print_correlations(found, titles, console)
 
@@ -54,7 +54,7 @@ def _print_differences(found: Mapping[str, Any], titles: Mapping[str, str], cons
             if entry["score"] == name and entry["within_noise"]
         ]
         if close:
-            console.print(Text(f"* {title} cannot tell apart {', '.join(close)}."))
+            console.print(Text(f"* {title} does not separate {', '.join(close)}."))
 
 
 def _gap(entry: Mapping[str, Any] | None) -> Text:

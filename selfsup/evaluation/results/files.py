@@ -1,4 +1,4 @@
-"""Where results are written: never over a file that is there."""
+"""Writing results, never over an existing file."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: s
     Args:
         results: of :func:`selfsup.evaluation.evaluate`.
         out: the file, or None for a default name (:func:`default_paths`).
-        encoder: what was judged, as given: an encoder's folder or ``timm:NAME``, or ``"comparison"``.
+        encoder: the judged encoder as given: its folder or ``timm:NAME``, or ``"comparison"``.
 
     Returns:
         The path written.
@@ -37,7 +37,7 @@ def write_results(results: Mapping[str, Any], out: str | Path | None, encoder: s
 
 
 def _as_text(value: Any) -> Any:
-    """Plain JSON types in which names are valid text."""
+    """Plain JSON types whose names are valid text."""
     if isinstance(value, str):
         return as_text(value)
     if isinstance(value, Mapping):
@@ -46,10 +46,10 @@ def _as_text(value: Any) -> Any:
 
 
 def require_place(out: str | Path | None, encoder: str, data: str) -> None:
-    """Raise a UsageError where results could not be written, before there are any.
+    """Raise a UsageError if results could not be written, before there are any.
 
     Raises:
-        UsageError: ``out`` exists, or neither it nor a file of the default names can be made.
+        UsageError: ``out`` exists, or neither it nor a file with a default name can be made.
     """
     if out is not None and os.path.lexists(out):
         raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")

@@ -1,4 +1,4 @@
-"""The results as a table that a person reads."""
+"""The results as a printed table."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,13 +18,13 @@ FILE_WIDTH = 120
 def print_table(
     results: Mapping[str, Any], console: Console | None = None, warned: Iterable[str] = ()
 ) -> None:
-    """Print a verdict on each encoder, and below it scores, what they mean, and what to mind.
+    """Print a verdict on each encoder, then scores, their meaning, and flags.
 
     Accuracies are in percent, with 95 % intervals.
 
     Args:
         results: of :func:`selfsup.evaluation.evaluate`.
-        console: default standard output; where that is no terminal, the text is plain.
+        console: default standard output; plain text if that is not a terminal.
         warned: names of the failures that the collapse guard saw in the encoder's run.
     """
     console = console or make_console()
@@ -76,7 +76,7 @@ def _title(results: Mapping[str, Any]) -> str:
 
 
 def _print_verdicts(results: Mapping[str, Any], warned: list[str], console: Console) -> None:
-    """A sentence an encoder, if there is something untrained to tell by."""
+    """A sentence per encoder, if there is an untrained one to compare with."""
     rows = encoder_rows(results)
     for row in rows:
         if control_row(results, row, "untrained"):

@@ -4,18 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# What a good score of a protocol means the encoder can be used for.
+# The use of an encoder with a good score, by protocol.
 USES = {
     "knn": "finding similar images (kNN)",
     "linear": "classifying with a linear layer on frozen features",
     "5-shot": "classifying from five labelled images a class",
-    "rotation": "telling how far an image is turned",
+    "rotation": "predicting how far an image is turned",
 }
 CONTROLS = ("untrained", "pixels", "pca")
-# The share of the untrained encoder's centred rank below which the guard, too, calls a backbone shrunken.
+# The share of the untrained encoder's centred rank below which the guard also reports a shrunken backbone.
 # Recorded runs have 1.6 times the rank or more (tests/evaluation/test_verdict.py).
 SHRUNKEN = 0.4
-COARSE = 5.0  # points that half an interval may have before the report says so
+COARSE = 5.0  # points of half an interval above which the report warns
 SIGNS = {"good": "✓", "mixed": "≈", "bad": "✗", "unknown": "?"}
 _PLAIN_SIGNS = {"good": "[+]", "mixed": "[~]", "bad": "[-]", "unknown": "[?]"}
 
@@ -24,7 +24,7 @@ Scores = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of an encoder.
+    """The verdict on an encoder.
 
     Attributes:
         tone: ``"good"``, ``"mixed"``, ``"bad"`` or ``"unknown"``.
@@ -36,7 +36,7 @@ class Verdict:
 
 
 def judged(results: Mapping[str, Any], row: Mapping[str, Any], warned: Iterable[str] = ()) -> Verdict:
-    """The verdict on one encoder of some results.
+    """Judge one encoder of some results.
 
     Args:
         results: of :func:`selfsup.evaluation.evaluate`, or a ``results.json`` of any version.
@@ -51,7 +51,7 @@ def judged(results: Mapping[str, Any], row: Mapping[str, Any], warned: Iterable[
     own = {name: score for name, score in labelled.items() if score.get("value") is not None}
     if not own:
         reason = next(
-            (score["reason"] for score in labelled.values() if score.get("reason")), "nothing says why"
+            (score["reason"] for score in labelled.values() if score.get("reason")), "no reason was recorded"
         )
         return Verdict("bad", f"It has no score: {reason}")
     found = _against_controls(own, controls, results.get("n_test"))
@@ -59,7 +59,7 @@ def judged(results: Mapping[str, Any], row: Mapping[str, Any], warned: Iterable[
 
 
 def encoder_rows(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The rows that are no controls, best first where there are several."""
+    """The rows that are not controls, best first."""
     order = {name: place for place, name in enumerate(results.get("comparison", {}).get("ranking", ()))}
     rows = [row for row in results.get("rows", ()) if row_role(row) == "encoder"]
     return sorted(rows, key=lambda row: order.get(row.get("name"), 0))
@@ -73,7 +73,7 @@ def control_row(results: Mapping[str, Any], row: Mapping[str, Any], role: str) -
 
 
 def row_role(row: Mapping[str, Any]) -> str:
-    """The row's role; results of older versions tell it by the name only."""
+    """The row's role; older results only have its name."""
     if "role" in row:
         return str(row["role"])
     name = str(row.get("name", ""))
@@ -81,7 +81,7 @@ def row_role(row: Mapping[str, Any]) -> str:
 
 
 def is_accuracy(score: Mapping[str, Any]) -> bool:
-    """Whether a score is a share of right answers; older records have an interval only then."""
+    """Whether a score is an accuracy; in older records only these have an interval."""
     return bool(score.get("accuracy", score.get("interval") is not None))
 
 
@@ -109,7 +109,7 @@ def percent(score: Mapping[str, Any]) -> str:
 
 
 def sign(tone: str, encoding: str | None) -> str:
-    """A mark for a tone, in characters that a terminal of this encoding has.
+    """A mark for a tone, in characters of the terminal's encoding.
 
     >>> sign("good", "utf-8"), sign("good", "ascii")
     ('✓', '[+]')
@@ -125,7 +125,7 @@ def _against_controls(own: Scores, controls: Mapping[str, Scores], n_test: int |
     control = controls["untrained"]
     names = [name for name in dict.fromkeys(("knn", "linear", *own)) if name in own and name in control]
     if not names:
-        return Verdict("unknown", "There is no untrained encoder to compare with, so its scores say little")
+        return Verdict("unknown", "There is no untrained encoder for comparison, so its scores say little")
     # The first that shows a gain: masked methods show theirs in linear classifiers, not in neighbours.
     name = next((name for name in names if above(own[name], control[name])), names[0])
     untrained = control[name]
@@ -137,7 +137,7 @@ def _against_controls(own: Scores, controls: Mapping[str, Scores], n_test: int |
     if not better and n_test and half_interval(own) >= COARSE:
         return Verdict("unknown", f"There are too few test images to tell whether it learned: {said}")
     if not better:
-        return Verdict("bad", f"Training made no difference that shows: {said}")
+        return Verdict("bad", f"Training made no measurable difference: {said}")
     pixels = controls["pixels"].get(name)
     if pixels is None:
         return Verdict("good", f"It learned: {said}")
@@ -149,9 +149,9 @@ def _against_controls(own: Scores, controls: Mapping[str, Scores], n_test: int |
 
 
 def _without_labels(row: Mapping[str, Any], untrained: Scores, warned: Sequence[str]) -> Verdict:
-    """By what the guard saw in the run, and by the untrained encoder: a rank has no scale of its own.
+    """Judge by the guard's warnings and by the untrained encoder: a rank has no scale of its own.
 
-    An untrained vision transformer's features, whose mean is large, have a RankMe of 2 or 3.
+    An untrained vision transformer's features have a large mean and a RankMe of 2 or 3.
     """
     own = scores_of(row)
     reasons = " ".join(str(score.get("reason") or "") for score in row.get("scores", {}).values())
@@ -162,7 +162,7 @@ def _without_labels(row: Mapping[str, Any], untrained: Scores, warned: Sequence[
     ranks = [scores["rankme"]["value"] for scores in (own, untrained) if "rankme" in scores]
     said = "; the features use {:.1f} dimensions, untrained {:.1f} (RankMe)" if len(ranks) == 2 else ""
     if warned:
-        seen = f"The collapse guard warned of {', '.join(warned)}, and no score with labels says otherwise"
+        seen = f"The collapse guard warned of {', '.join(warned)}, and no score with labels contradicts it"
         return Verdict("bad", seen + said.format(*ranks))
     centred = [each["rankme-centred"]["value"] for each in (own, untrained) if "rankme-centred" in each]
     if len(centred) == 2 and centred[0] < SHRUNKEN * centred[1]:

@@ -4,7 +4,7 @@ const tip = document.getElementById("tip");
 const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 const escape = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 const colour = (i) => `var(--c${i % 8})`;
-// One axis of steps for all curves, so that what happened at a time stands at one place in each.
+// One axis of steps for all curves, so that a step is at the same place in each.
 const STEPS = DATA.runs.flatMap((run) => [
   ...run.warnings.map(({ step }) => step), ...Object.values(run.curves).flatMap(({ step }) => [step[0], step.at(-1)]),
 ]);
@@ -106,7 +106,7 @@ function chart(figure, spec, lines, marks) {
   };
 }
 
-// One colour a run; of one run, one colour a series. Dashes tell apart what colour does not.
+// One colour a run; of one run, one colour a series. Dashes distinguish what colour does not.
 function curveLines(spec) {
   const several = DATA.runs.length > 1;
   return DATA.runs.flatMap((run, r) => spec.series.flatMap((name, s) => {

@@ -1,5 +1,5 @@
-// The map of the embeddings. A group has a colour of eight and a shape of five, which have no common factor: forty can be
-// told apart, and those that follow each other by both.
+// The map of the embeddings. A group has a colour of eight and a shape of five, which have no common factor: forty are
+// distinct, and consecutive ones differ in both.
 const SHAPES = [
   "M0-1A1 1 0 1 0 0 1A1 1 0 1 0 0-1Z", "M-.85-.85H.85V.85H-.85Z", "M0-1.1L1.05.8H-1.05Z", "M0-1.2L1.2 0L0 1.2L-1.2 0Z",
   "M-.4-1.1H.4V-.4H1.1V.4H.4V1.1H-.4V.4H-1.1V-.4H-.4Z",

@@ -1,7 +1,7 @@
-"""How a view looks: colour jitter, greyscale, blur and solarisation, with each sample's own parameters.
+"""Colour of a view: jitter, greyscale, blur and solarisation, with each sample's own parameters.
 
-Images are float ``(N, 3, H, W)`` in [0, 1]. The operations are torchvision's float ones, value for
-value to 1e-5, alone and one after the other; those that apply to some samples only compute only those.
+Images are float ``(N, 3, H, W)`` in [0, 1]. The operations are torchvision's float ones, value for value to
+1e-5, alone and in sequence; operations on some samples compute only those.
 """
 
 import torch
@@ -13,13 +13,13 @@ from selfsup.views.image.colour_params import ColourParams
 _LUMA = (0.2989, 0.587, 0.114)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 _BAND = 32  # rows of a view that are blurred by one matrix
-_CACHE = 2**20  # bytes of float views that one CPU core keeps at hand
+_CACHE = 2**20  # bytes of float views that fit one CPU core's cache
 
 
 def render(crops: Tensor, params: ColourParams, mean: Tensor, std: Tensor) -> Tensor:
     """Normalised views ``(N, 3, H, W)`` float32, channels last, of crops in [0, 255], uint8 or float.
 
-    On a CPU a few views at a time, so that they stay in its cache from one operation to the next.
+    On a CPU a few views at a time, so that they stay in its cache between operations.
 
     Args:
         params: of each of the N.
@@ -102,7 +102,7 @@ def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
     rise = torch.where(is_green, blue - red, red - green)
     rise = torch.where(is_red, green - blue, rise)
     sector = torch.where(is_green, 2.0, 4.0).masked_fill_(is_red, 0.0)
-    # of a grey pixel 0 / tiny, so that its hue is that of red, which its chroma of 0 does not show
+    # for a grey pixel 0 / tiny: the hue of red, invisible at a chroma of 0
     hue = rise.div_(chroma.clamp(min=1e-30)).add_(sector).add_(6 * shift.squeeze(1))
     # channel = value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + hue) mod 6, n = 5, 3, 1
     offset = images.new_tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1)
@@ -114,7 +114,7 @@ def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur of each sample's ``sigma`` ``(N,)`` pixels, mirrored at the borders.
 
-    The kernel is cut at three sigmas, or at the image's size where that is less.
+    The kernel is cut at three sigmas, or at the image's size if that is less.
     """
     if len(images) == 0:
         return images
@@ -132,7 +132,7 @@ def _blur_columns(images: Tensor, sigma: Tensor) -> Tensor:
     radius = min(length - 1, int(reach.max()))
     offset = torch.arange(-radius, radius + 1, device=sigma.device)
     kernel = (-0.5 * (offset / sigma.unsqueeze(1)) ** 2).exp()
-    # Each kernel ends at its own reach, lest a sample's blur depend on the widest of its batch.
+    # Each kernel ends at its own reach, so that a sample's blur does not depend on its batch.
     kernel = kernel * (offset.abs() <= reach)
     kernel = kernel / kernel.sum(dim=1, keepdim=True)
     band = min(_BAND, length)

@@ -1,4 +1,4 @@
-"""The parameters of how views look, drawn for a batch at once."""
+"""Colour parameters of views, drawn for a whole batch."""
 
 from dataclasses import dataclass, replace
 

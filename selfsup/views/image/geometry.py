@@ -1,4 +1,4 @@
-"""Where a view looks: random resized crops and mirroring, with each sample's own box.
+"""Geometry of a view: random resized crops and mirroring, with each sample's own box.
 
 A crop, its antialiased resize and its mirroring are one linear map of the rows and one of the
 columns, so a batch of differently cropped samples is two batched matrix products.
@@ -16,7 +16,7 @@ DRAWS = 2 * ATTEMPTS + 3  # area and ratio of each attempt, the two offsets, the
 
 @dataclass(frozen=True)
 class Attempts:
-    """What the boxes of N views have been drawn to be, whatever the size of their images.
+    """Random boxes of N views, for images of any size.
 
     Attributes:
         share: ``(N, ATTEMPTS)`` float64, areas as shares of the image.
@@ -45,7 +45,7 @@ def random_boxes(
     """Boxes ``(N, 4)`` int64 (top, left, height, width), distributed as torchvision's RandomResizedCrop.
 
     The area is uniform in ``scale`` (shares of the image), the aspect ratio log-uniform in ``ratio``;
-    the first of ten attempts that fits is taken, else the largest centred box of an allowed ratio.
+    the first of ten attempts that fits is used, else the largest centred box of an allowed ratio.
 
     Args:
         draws: uniform draws ``(N, DRAWS)``.

@@ -1,4 +1,4 @@
-"""Views on a CPU by native.cpp, which the system's compiler turns into a library on first use.
+"""Views on a CPU by native.cpp, which the system's compiler compiles on first use.
 
 The library is kept in the user's cache folder (``XDG_CACHE_HOME``), under a name made of the source, the
 compiler's command and the processor. Its values are those of :mod:`selfsup.views.image.colour` to 1e-5.
@@ -76,10 +76,10 @@ def planes(image: Tensor, mirror: bool) -> Tensor:
     """The first three channels, uint8 ``(3, H, W)``, of an image ``(3 or 4, H, W)``, mirrored or not.
 
     Raises:
-        ValueError: if it is no such image, in which compiled code would read past the end.
+        ValueError: if it is not such an image: compiled code would read past its end.
     """
     if image.dtype != torch.uint8 or image.ndim != 3 or len(image) not in (3, 4):
-        raise ValueError(f"an image is uint8 (3 or 4, H, W), not {image.dtype} {tuple(image.shape)}")
+        raise ValueError(f"an image must be uint8 (3 or 4, H, W), not {image.dtype} {tuple(image.shape)}")
     library = load()
     assert library is not None, "there is no native path; ask available() first"
     pixels = image.permute(1, 2, 0).contiguous()
@@ -101,23 +101,23 @@ def _table(params: ColourParams, n: int) -> Tensor:
 
 
 def available() -> bool:
-    """Whether views can be made natively; says once in a sentence why not."""
+    """Whether views can be made natively; logs once why not."""
     return load() is not None
 
 
 @functools.cache
 def load() -> ctypes.CDLL | None:
-    """The library, compiled first if need be; ``None`` where that fails, which is logged."""
+    """The library, compiled if necessary; ``None`` if that fails, which is logged."""
     try:
         library = ctypes.CDLL(str(_library()))
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        # Once is enough: the training says it, the processes that read for it do not.
+        # Once is enough: the training process logs it, its loading processes do not.
         level = logging.WARNING if get_worker_info() is None else logging.DEBUG
         _logger.log(
             level,
             "views on the CPU are made by torch, several times slower than by compiled code: %s "
-            "(native_views=false says so in advance)",
+            "(native_views=false silences this)",
             reason,
         )
         return None
@@ -130,7 +130,7 @@ def load() -> ctypes.CDLL | None:
 
 
 def cxx() -> str | None:
-    """The command of this machine's C++ compiler, if it has one: what ``CXX`` names, or the system's."""
+    """The command of this machine's C++ compiler, if it has one: that in ``CXX``, or the system's."""
     named = os.environ.get("CXX", "").strip()
     return next((each for each in ([named] if named else _COMPILERS) if shutil.which(each.split()[0])), None)
 
@@ -139,14 +139,14 @@ def _library() -> Path:
     """The library's file, compiled unless it is there."""
     compiler = cxx()
     if compiler is None:
-        raise RuntimeError(f"there is no C++ compiler ({os.environ.get('CXX') or 'c++, or what CXX names'})")
+        raise RuntimeError(f"there is no C++ compiler ({os.environ.get('CXX') or 'c++, or the one in CXX'})")
     command = [*compiler.split(), *_FLAGS, "-shared"]
     identity = "\0".join([_SOURCE.read_text(encoding="utf-8"), *command, _processor()])
     name = f"views-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfsup"
     if not (folder / name).is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        # Processes may compile at the same time: each into a folder of its own, and the last to be done wins.
+        # Processes may compile at the same time: each into its own folder, and the last one wins.
         with tempfile.TemporaryDirectory(dir=folder) as own:
             made = Path(own) / name
             done = subprocess.run([*command, str(_SOURCE), "-o", str(made)], capture_output=True, text=True)
@@ -157,7 +157,7 @@ def _library() -> Path:
 
 
 def _processor() -> str:
-    """What code for this very processor depends on; a home folder may be shared by several machines."""
+    """The processor's identity for its compiled code; several machines may share a home folder."""
     about = Path("/proc/cpuinfo")
     lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
     seen = sorted(

@@ -49,16 +49,14 @@ class View:
     def __post_init__(self) -> None:
         for name in ("mirror", "jitter", "grey", "blur", "solarize"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"views: {name}={getattr(self, name)} is no probability; choose 0 to 1")
+                raise UsageError(f"views: {name}={getattr(self, name)} must be a probability in [0, 1]")
         for name, highest in (("scale", 1), ("ratio", math.inf), ("sigma", math.inf)):
             ends = list(getattr(self, name))
             numbers = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
             if not numbers or not 0 < ends[0] <= ends[1] <= highest:
                 at_most = " <= 1" if highest == 1 else ""
-                raise UsageError(
-                    f"views: {name}={ends} is no range; choose [low, high], 0 < low <= high{at_most}"
-                )
+                raise UsageError(f"views: {name}={ends} must be [low, high] with 0 < low <= high{at_most}")
         if not self.recipe_size > 0:
-            raise UsageError(f"views: recipe_size={self.recipe_size} is no size; choose pixels, such as 224")
+            raise UsageError(f"views: recipe_size={self.recipe_size} must be a number of pixels, such as 224")
         if self.size <= 0:
-            raise UsageError(f"views: size={self.size} leaves no pixels; choose pixels, or a share up to 1.0")
+            raise UsageError(f"views: size={self.size} must be positive: pixels, or a share up to 1.0")
