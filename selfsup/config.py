@@ -14,14 +14,15 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.backbone_names import require_timm_name
 from selfsup.errors import UsageError
 from selfsup.hints import candidates, for_setting, near, near_data
-from selfsup.nodes import default_at, flat, leaves, node_at, referred, value_at
-from selfsup.ranges import ANY, like, parsed, require_range, take_ranges
+from selfsup.nodes import leaves, node_at, referred, value_at
+from selfsup.ranges import take_ranges
+from selfsup.setting_types import FREE, check_numbers, require_type
 from selfsup.text import shown
 
 # min(1, product) of its arguments: a view's probability as a multiple of the data's.
@@ -33,7 +34,6 @@ OmegaConf.register_new_resolver(
     "when", lambda value, expected, word: word if value == expected else "", replace=True
 )
 
-_FREE = ("backbone.model_args.", "data.sources.", "bank.", "query.")  # settings that something else checks
 _OTHER_DATA = ("bank", "query")  # settings that name a data configuration, as data does
 _MANY = ("protocols", "auxiliary")  # groups of which several options are chosen at once
 # Groups that are chosen by the method's own configuration, and so stand inside of it.
@@ -90,7 +90,7 @@ def load_config(
     for key, value in values.items():
         OmegaConf.update(config, key, literal(value), force_add=True)
     for key in [*settings, *values]:
-        _require_type(key, value_at(bare, key), value_at(config, key), ranges)
+        require_type(key, value_at(bare, key), value_at(config, key), ranges)
     if data is not None:
         config.data = OmegaConf.create(literal(dict(data)))
     missing = [key for key in leaves(config) if value_at(config, key) == "???"]
@@ -105,7 +105,7 @@ def load_config(
     if "method" in resolved:
         resolved["method"]["requires"] = [each for each in resolved["method"]["requires"] if each]
         resolved.setdefault("auxiliary", {})
-    _check_numbers(bare, ranges, resolved, config)
+    check_numbers(bare, ranges, resolved, config)
     return {**resolved, "overrides": list(overrides)}
 
 
@@ -234,24 +234,6 @@ def _set(bare: DictConfig, settings: Mapping[str, str]) -> DictConfig:
     return config
 
 
-def _check_numbers(
-    bare: DictConfig, ranges: Mapping[str, str], given: dict[str, Any], written: DictConfig | None = None
-) -> None:
-    """Raise a UsageError unless numbers lie in their ranges; write 1 as 1.0 where the default is a float."""
-    for key, inside, name in flat(given):
-        value = inside[name]
-        if key in ranges:
-            default = default_at(bare, key)
-            if written is None or referred(written, key) not in ranges:  # which is checked by itself
-                raw = "" if written is None else str(value_at(written, key))
-                require_range(key, parsed(ranges[key]), value, default, re.findall(r"\$\{([\w.]+)\}", raw))
-            inside[name] = like(value, default)
-        elif key.startswith(_FREE):
-            for each in value if isinstance(value, list) else [value]:
-                if type(each) in (int, float):
-                    require_range(key, ANY, each, 0.0)
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
@@ -276,7 +258,7 @@ def _text(value: str) -> str:
 
 def _require_key(command: str, config: DictConfig, groups: Sequence[str], key: str, override: str) -> None:
     known = list(leaves(config))
-    if key in known or (key.startswith(_FREE) and _is_group(config, key.partition(".")[0])):
+    if key in known or (key.startswith(FREE) and _is_group(config, key.partition(".")[0])):
         return
     hint = for_setting(key, known, _chosen_options(config, groups), config_root(), command)
     raise UsageError(f"no setting '{key}' (in '{override}'); {hint}")
@@ -290,31 +272,6 @@ def _chosen_options(config: DictConfig, groups: Sequence[str]) -> dict[str, str]
             name = value_at(config, f"{key}.name")
             found[key] = str(name) if name else f"[{','.join(map(str, config[key]))}]"
     return found | dict(group.split("=", 1) for group in groups)
-
-
-def _require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) -> None:
-    nullable = key.startswith(_FREE) or (key in ranges and "null" in parsed(ranges[key]).others)
-    if value is None and nullable:
-        return
-    if default is None or isinstance(default, str):
-        refers = isinstance(default, str) and "${" in default  # to a possible group
-        if isinstance(value, DictConfig) and not refers and not f"{key}.".startswith(_FREE):
-            raise UsageError(f"{key} is a single value, not a group of settings")
-        return
-    expected: tuple[tuple[type, ...], str]
-    if isinstance(default, bool):
-        expected = (bool,), "true or false"
-    elif isinstance(default, int):
-        expected = (int,), "a whole number"
-    elif isinstance(default, float):
-        expected = (int, float), "a number"
-    elif isinstance(default, ListConfig):
-        example = str(default).replace(" ", "").replace("'", "")
-        expected = (ListConfig,), f"a list such as {key}={example}"
-    else:
-        expected = (DictConfig,), "a group of settings; set one of them as key.name=value"
-    if not isinstance(value, expected[0]) or (isinstance(value, bool) and expected[0] != (bool,)):
-        raise UsageError(f"{key} is {expected[1]}, not '{'null' if value is None else value}'")
 
 
 def defaults(command: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -333,8 +290,8 @@ def require_types(command: str, config: dict[str, Any]) -> None:
     known = set(leaves(given))
     for key in leaves(default):
         if key in known:
-            _require_type(key, value_at(default, key), value_at(given, key), ranges)
-    _check_numbers(default, ranges, config)
+            require_type(key, value_at(default, key), value_at(given, key), ranges)
+    check_numbers(default, ranges, config)
 
 
 def _groups_of(config: Mapping[str, Any]) -> list[str]:

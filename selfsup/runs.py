@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from omegaconf.errors import OmegaConfBaseException
 
-from selfsup.config import config_root, defaults, options, require_types
+from selfsup.config import defaults, options, require_types
 from selfsup.errors import UsageError
 from selfsup.files import read_text
 from selfsup.targets import may_call
@@ -197,8 +197,7 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> set[str]:
 @cache
 def _of_all_data() -> set[str]:
     """The settings that every data configuration has."""
-    files = [yaml.safe_load(path.read_text("utf-8")) for path in (config_root() / "data").glob("*.yaml")]
-    return set.intersection(*(set(file) for file in files)) - {"defaults"}
+    return set.intersection(*(set(defaults("train", [f"data={name}"])["data"]) for name in options("data")))
 
 
 def without_fetching(data: Any) -> Any:

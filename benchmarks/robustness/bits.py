@@ -3,8 +3,8 @@
     python -m benchmarks.robustness.bits --before COMMIT --after COMMIT
 
 Each method makes 30 steps in float32 on digits and on 64 px of flower photographs, once in a checkout of each
-commit on this machine; the encoder's weights are compared by their hash. The seconds of the default run's steps
-are taken in turn, ``--rounds`` times. Results go to ``benchmarks/results/bits.jsonl``.
+commit on this machine; the encoder's weights are compared by their hash. The seconds of the default run's
+steps are taken in turn, ``--rounds`` times. Results go to ``benchmarks/results/bits.jsonl``.
 """
 
 import argparse

@@ -100,9 +100,10 @@ class OnlineEvaluation(pl.Callback):
         encoder: Encoder = pl_module.learned_encoder()
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            found = scores(
-                self._features(encoder, self.bank), self._features(encoder, self.queries), **self._knn()
-            )
+            found = self._scores(encoder)
+            if (other := pl_module.average()) is not None:
+                name, other = ("student", pl_module.encoder) if other is encoder else ("teacher", other)
+                found |= {f"{name}-{key}": value for key, value in self._scores(other).items()}
             better = self._better(found)
             if better and trainer.is_global_zero:
                 self._keep(encoder, step, found)
@@ -120,6 +121,10 @@ class OnlineEvaluation(pl.Callback):
                 logger.log_metrics(known, step)
             self._tell(step, found, better)
 
+    def _scores(self, encoder: Encoder) -> dict[str, float | None]:
+        bank, queries = self._features(encoder, self.bank), self._features(encoder, self.queries)
+        return scores(bank, queries, k=self.settings["k"], temperature=self.settings["temperature"])
+
     def _features(self, encoder: Encoder, part: Source) -> Features:
         return extract(
             encoder,
@@ -130,9 +135,6 @@ class OnlineEvaluation(pl.Callback):
             precision=self.settings["precision"],
             workers=self.workers,
         )
-
-    def _knn(self) -> dict[str, Any]:
-        return {name: self.settings[name] for name in ("k", "temperature")}
 
     def _better(self, found: Mapping[str, float | None]) -> bool:
         value = found.get(self.by) if self.by else None
@@ -156,7 +158,9 @@ class OnlineEvaluation(pl.Callback):
     def _tell(self, step: int, found: Mapping[str, float | None], better: bool) -> None:
         words = [f"RankMe {found['rankme']:.1f}"] if found["rankme"] is not None else []
         if found.get("knn") is not None:
-            words.insert(0, f"kNN {100 * found['knn']:.1f} %")  # type: ignore[operator]
+            rest = {name: found.get(f"{name}-knn") for name in ("student", "teacher")}
+            shares = {"kNN": found["knn"], **rest}
+            words[:0] = [f"{name} {100 * value:.1f} %" for name, value in shares.items() if value is not None]
         note = f", the best so far: {BEST}" if better else ""
         say(self.console, f"step {step}, online: {', '.join(words) or 'no score'}{note}")
 

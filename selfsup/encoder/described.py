@@ -7,8 +7,9 @@ from typing import Any
 
 import timm
 
+from selfsup.encoder.creation import named_now
 from selfsup.encoder.limits import LARGEST_NUMBER
-from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, named_now
+from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD
 from selfsup.encoder.resizing import LARGEST_SIDE, Resizing, resizing_of
 from selfsup.errors import UsageError
 

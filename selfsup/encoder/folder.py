@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from selfsup.encoder.creation import named_now
 from selfsup.encoder.described import describe
 from selfsup.encoder.files import CARD, CONFIG, read_card, read_config, weights_file
 from selfsup.encoder.limits import Bounded
-from selfsup.encoder.model import Encoder, build_encoder, named_now
+from selfsup.encoder.model import Encoder, build_encoder
 from selfsup.encoder.resizing import OURS
 from selfsup.encoder.values import noted_range, range_notes
 from selfsup.encoder.weights import fill, read_weights

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
+from selfsup.encoder.creation import create
 from selfsup.encoder.described import Described
 from selfsup.encoder.limits import Bounded
-from selfsup.encoder.model import create
 from selfsup.errors import UsageError
 from selfsup.text import as_text
 

@@ -25,7 +25,7 @@ class BYOL(Method):
     Args:
         projector: ``hidden`` and ``out`` widths of the projector.
         predictor: ``hidden`` width of the predictor.
-        momentum: of the teacher: ``start`` and ``end``, along a cosine.
+        momentum: of the teacher: ``start``, ``end`` and ``lag``, along a cosine.
     """
 
     failures = (TEACHER, SAME_VIEW, DIMENSIONS)

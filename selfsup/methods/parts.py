@@ -36,9 +36,13 @@ class Teacher(Part):
 
     With a momentum of 1 it never moves: a frozen or a random teacher.
 
+    The published momenta are for runs of 10⁵ steps. A momentum that rises to 1 in a short run leaves much of
+    the teacher at its initial weights, so that ``lag`` bounds it: m <= 2^(-1 / (lag steps)), by which half of
+    the teacher is younger than that share of the run.
+
     Args:
         student: what is trained; a copy of it as it is now begins.
-        momentum: ``start`` and ``end`` of m.
+        momentum: ``start`` and ``end`` of m, and perhaps ``lag``, None for no bound.
         schedule: the way between them, :func:`~selfsup.optim.cosine` or :func:`~selfsup.optim.linear`.
         buffers: whether the student's batch-norm statistics are copied; not for a teacher that runs in
             training mode and so gathers its own.
@@ -58,7 +62,7 @@ class Teacher(Part):
     def __init__(
         self,
         student: nn.Module,
-        momentum: Mapping[str, float],
+        momentum: Mapping[str, Any],
         schedule: Callable[[int, int, float, float], float] = cosine,
         buffers: bool = False,
     ) -> None:
@@ -73,6 +77,8 @@ class Teacher(Part):
 
     def after_step(self, step: int, steps: int) -> None:
         momentum = self.schedule(step, steps, self.momentum["start"], self.momentum["end"])
+        if lag := self.momentum.get("lag"):
+            momentum = min(momentum, 0.5 ** (1 / max(1.0, lag * steps)))
         update_average(self.module, self._student[0], momentum, buffers=self.buffers_too)
 
     def copy_of(self, module: nn.Module) -> nn.Module | None:

@@ -53,6 +53,8 @@ def rehearse(method: Method, name: str) -> list[str]:
             loss = method(batch).loss
             drawn = _generators() != before
             gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        except UsageError:
+            raise
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             raise UsageError(
                 f"method={name} cannot train backbone '{backbone}' on views of "

@@ -1,3 +1,5 @@
+import io
+import struct
 import subprocess
 import sys
 
@@ -286,3 +288,14 @@ def test_a_jpegs_header_is_believed_no_more_than_its_length_allows():
     for width, height in ((60_000, 60_000), (30_000, 30_000), (65_535, 4_000)):
         with pytest.raises(UnreadableImage, match="megapixels"):
             decode(claiming(short, width, height), "bomb")
+
+
+def test_a_tiff_without_rows_has_no_pixels() -> None:
+    """Pillow opens it, and its header says so."""
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4)).save(buffer, "TIFF")
+    content = bytearray(buffer.getvalue())
+    entry = content.index(struct.pack("<HHI", 257, 4, 1))  # ImageLength, LONG, one value
+    content[entry + 8 : entry + 12] = bytes(4)
+    with pytest.raises(UnreadableImage, match="it has no pixels"):
+        Picture(bytes(content), "flat")

@@ -92,6 +92,8 @@ class Picture:
                 (width, height), turn = self._image.size, _orientation(self._image)
                 # PIL turns a TIFF when it loads it, and has the size it will have then.
                 self._turn = 1 if self._image.format == "TIFF" else turn
+        if not width * height:
+            raise UnreadableImage(name, "it has no pixels")
         self.height, self.width = (width, height) if self._turn in _SIDEWAYS else (height, width)
 
     def pixels(self, shrink: float = 1) -> Tensor:
