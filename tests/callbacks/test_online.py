@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,6 +86,9 @@ class Learner(torch.nn.Module):
     def learned_encoder(self) -> torch.nn.Module:
         return self.encoder
 
+    def average(self) -> torch.nn.Module | None:
+        return None
+
 
 def callback(folder: Path, source: object, *overrides: str, seed: int = 0) -> OnlineEvaluation:
     settings = load_config("train", overrides)["online"]
@@ -123,6 +127,29 @@ def test_the_scores_are_those_of_the_evaluation(tmp_path: Path) -> None:
     assert float(row["online/rankme"]) == pytest.approx(rankme(torch.cat([bank.x, queries.x])), rel=1e-4)
     names = {name.removeprefix("online/") for name in row if name.startswith("online/")}
     assert names == {"knn", *panel(torch.rand(40, 4))}
+
+
+def test_a_teacher_and_its_student_are_both_scored(tmp_path: Path) -> None:
+    source, _ = load_data(load_config("train", [])["data"])
+
+    class Taught(Learner):
+        def __init__(self) -> None:
+            super().__init__()
+            self.teacher = self.encoder.untrained(seed=5)
+
+        def average(self) -> torch.nn.Module:
+            return self.teacher
+
+    learner, judged = Taught(), callback(tmp_path, source)
+    found = {name: judged._scores(module) for name, module in learner.named_children()}
+    for saved, other in (("encoder", "teacher"), ("teacher", "student")):
+        learner.learned_encoder = lambda saved=saved: getattr(learner, saved)  # type: ignore[method-assign]
+        judged.last = 0
+        judged.look(SimpleNamespace(global_step=3, current_epoch=0, is_global_zero=False), learner)
+        scores = learner.online_scores[1]  # type: ignore[index]
+        assert scores["knn"] == found[saved]["knn"]
+        assert scores[f"{other}-knn"] == found["teacher" if other == "teacher" else "encoder"]["knn"]
+        assert f"{'student' if other == 'teacher' else 'teacher'}-knn" not in scores
 
 
 def test_the_subset_is_fixed_disjoint_and_of_the_training_split(tmp_path: Path) -> None:
