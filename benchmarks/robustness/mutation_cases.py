@@ -8,6 +8,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 LIKELIEST = {
     "contrastive": "nt_xent",
     "redundancy": "barlow or vicreg",
+    "prediction": "byol",
     "correlation": "barlow or vicreg or dimensions",
     "spread": "koleo or sigreg",
     "distillation": "dino or center or swav or assign or swapped",
@@ -51,6 +52,14 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("(1 - deviation).relu()", "(1 - deviation).abs()"),
         ("/ x.shape[1]", "/ (x.shape[1] - 1)"),
         ("samples = z1.shape[0] * world_size()", "samples = z1.shape[0]"),
+    ],
+    "prediction": [
+        ("return 2 - 2 * _mean_cosine", "return 4 - 2 * _mean_cosine"),
+        ("return 2 - 2 * _mean_cosine", "return 2 - _mean_cosine"),
+        ("F.cosine_similarity(prediction, target.detach(), dim=1)", "(prediction * target.detach()).sum(1)"),
+        ("target.detach(), dim=1", "target, dim=1"),
+        ("all_reduce_mean(F.cosine_similarity(", "(F.cosine_similarity("),
+        ("if not len(prediction)", "if False"),
     ],
     "correlation": [
         ("sum_over_processes(a.T @ (a if b is None else b))", "a.T @ (a if b is None else b)"),

@@ -94,6 +94,15 @@ def vicreg(variance: float = 25.0) -> float:
     return variance * (1 - math.sqrt(1e-4))
 
 
+def byol() -> float:
+    """All embeddings are equal: 0, which is also the least, so that the loss does not show a collapse.
+
+    >>> byol()
+    0.0
+    """
+    return 0.0
+
+
 def koleo(dimensions: int) -> float:
     """All embeddings are equal: -log(1e-8 (sqrt(D) + 1)).
 

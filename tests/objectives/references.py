@@ -126,6 +126,14 @@ def vicreg_reference(
     return loss
 
 
+def byol_reference(prediction: Tensor, target: Tensor) -> Tensor:
+    """Of unit vectors that are formed first, as the paper has it."""
+    terms = []
+    for p, t in zip(prediction, target.detach(), strict=True):
+        terms.append((p / p.square().sum().sqrt() - t / t.square().sum().sqrt()).square().sum())
+    return torch.stack(terms).mean()
+
+
 def koleo_reference(z: Tensor) -> Tensor:
     rows = [row / row.norm() for row in z]
     terms = []
