@@ -8,7 +8,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 LIKELIEST = {
     "contrastive": "nt_xent",
     "redundancy": "barlow or vicreg",
-    "prediction": "byol",
+    "prediction": "byol or simsiam",
     "correlation": "barlow or vicreg or dimensions",
     "spread": "koleo or sigreg",
     "distillation": "dino or center or swav or assign or swapped",
@@ -60,6 +60,10 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("target.detach(), dim=1", "target, dim=1"),
         ("all_reduce_mean(F.cosine_similarity(", "(F.cosine_similarity("),
         ("if not len(prediction)", "if False"),
+        ("return -_mean_cosine", "return _mean_cosine"),
+        ("return -_mean_cosine(prediction, target)", "return -_mean_cosine(prediction, target) / 2"),
+        ("return -_mean_cosine(prediction, target)", "return -_mean_cosine(target, prediction)"),
+        ("return -_mean_cosine(prediction, target)", "return 1 - _mean_cosine(prediction, target)"),
     ],
     "correlation": [
         ("sum_over_processes(a.T @ (a if b is None else b))", "a.T @ (a if b is None else b)"),

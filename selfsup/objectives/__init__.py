@@ -15,7 +15,7 @@ from selfsup.objectives.masks import (
     random_mask,
     target_shapes,
 )
-from selfsup.objectives.prediction import byol
+from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, vicreg
 from selfsup.objectives.spread import koleo, sigreg
@@ -39,6 +39,7 @@ __all__ = [
     "patchify",
     "random_mask",
     "sigreg",
+    "simsiam",
     "sinkhorn",
     "swav",
     "target_shapes",

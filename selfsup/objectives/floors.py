@@ -103,6 +103,15 @@ def byol() -> float:
     return 0.0
 
 
+def simsiam() -> float:
+    """All embeddings are equal: -1, which is also the least, so that the loss does not show a collapse.
+
+    >>> simsiam()
+    -1.0
+    """
+    return -1.0
+
+
 def koleo(dimensions: int) -> float:
     """All embeddings are equal: -log(1e-8 (sqrt(D) + 1)).
 

@@ -37,6 +37,31 @@ def byol(prediction: Tensor, target: Tensor) -> Tensor:
     return 2 - 2 * _mean_cosine(prediction, target)
 
 
+@full_precision
+def simsiam(prediction: Tensor, target: Tensor) -> Tensor:
+    """SimSiam's negative cosine (Chen and He 2021, arXiv:2011.10566, eq. 1), of one direction.
+
+        L = -mean_n cos(p_n, z_n)
+
+    The paper's loss is the mean of both directions. It is that of `byol` halved, less 1.
+
+    Args:
+        prediction: (N, D) predictions from the first views.
+        target: (N, D) projections of the other views by the same network; no gradient reaches them.
+
+    Returns:
+        Scalar, at least float32, from -1 to 1. -1 where all rows are equal, which is also the least.
+
+    Raises:
+        ValueError: shapes that differ, or tensors that are empty, not floating or not finite.
+
+    >>> import torch
+    >>> simsiam(torch.eye(3), torch.eye(3)).item()
+    -1.0
+    """
+    return -_mean_cosine(prediction, target)
+
+
 def _mean_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """Of rows (N, D) and targets without a gradient, over the samples of all processes."""
     check_floating(prediction=prediction, target=target)

@@ -19,6 +19,7 @@ from selfsup.objectives import (
     masked_reconstruction,
     nt_xent,
     sigreg,
+    simsiam,
     swav,
     vicreg,
 )
@@ -312,6 +313,20 @@ OBJECTIVES = {
         # The published loss is the sum of both directions.
         golden=(_both_directions(5.484831504 / 2, 0.106852835 / 2, 0.012316624 / 2),),
         peer=lambda inputs: 2 + 2 * _lightly("NegativeCosineSimilarity")(inputs),
+    ),
+    "simsiam": Declaration(
+        simsiam,
+        references.simsiam_reference,
+        predicted,
+        **PREDICTED,
+        settings=({},),
+        trivial={
+            "equal rows": Trivial(_equal("prediction", "target"), floors.simsiam()),
+            "opposite rows": Trivial({"prediction": P1, "target": -P1}, 1),
+        },
+        symmetries=PREDICTED_SYMMETRIES,
+        golden=(_both_directions(0.371207876, 0.026713209, 0.003079156),),
+        peer=_lightly("NegativeCosineSimilarity"),
     ),
     "koleo": Declaration(
         koleo,

@@ -134,6 +134,13 @@ def byol_reference(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
+def simsiam_reference(prediction: Tensor, target: Tensor) -> Tensor:
+    terms = []
+    for p, z in zip(prediction, target.detach(), strict=True):
+        terms.append(-(p @ z) / (p.square().sum().sqrt() * z.square().sum().sqrt()))
+    return torch.stack(terms).mean()
+
+
 def koleo_reference(z: Tensor) -> Tensor:
     rows = [row / row.norm() for row in z]
     terms = []
