@@ -6,7 +6,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 
 # file -> what the names of the tests contain that are to be tried first
 LIKELIEST = {
-    "contrastive": "nt_xent",
+    "contrastive": "nt_xent or moco",
     "redundancy": "barlow or vicreg",
     "prediction": "byol or simsiam",
     "correlation": "barlow or vicreg or dimensions",
@@ -31,6 +31,23 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         (".roll(samples)", ".roll(samples + 1)"),
         ("all_reduce_mean(F.cross_entropy(logits, other_view))", "F.cross_entropy(logits, other_view)"),
         ("samples * world_size() < 2", "samples * world_size() < 1"),
+        (
+            'temperature: float = 0.2) -> Tensor:\n    """InfoNCE',
+            'temperature: float = 0.1) -> Tensor:\n    """InfoNCE',
+        ),
+        ("queries = F.normalize(query, dim=1)", "queries = query"),
+        (
+            "F.normalize(key.detach(), dim=1)).sum(1) / temperature",
+            "F.normalize(key, dim=1)).sum(1) / temperature",
+        ),
+        (
+            "F.normalize(key.detach(), dim=1)).sum(1) / temperature",
+            "F.normalize(key.detach(), dim=1)).sum(1)",
+        ),
+        ("(queries / temperature) @ F.normalize(queue", "queries @ F.normalize(queue"),
+        ("F.normalize(queue.detach(), dim=1).T", "queue.detach().T"),
+        ("torch.logaddexp(positive, negatives.logsumexp(1))", "negatives.logsumexp(1)"),
+        ("all_reduce_mean((torch.logaddexp", "((torch.logaddexp"),
     ],
     "redundancy": [
         ("lambda_: float = 0.0051", "lambda_: float = 0.005"),

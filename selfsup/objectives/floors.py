@@ -38,6 +38,15 @@ def nt_xent(samples: int) -> float:
     return math.log(2 * samples - 1)
 
 
+def moco(queue: int) -> float:
+    """All embeddings are equal, those of the queue too: log(K + 1).
+
+    >>> round(moco(65536), 4)
+    11.0904
+    """
+    return math.log(queue + 1)
+
+
 def barlow_twins(dimensions: int) -> float:
     """All embeddings are equal, so that nothing correlates: D."""
     return float(dimensions)

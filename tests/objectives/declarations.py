@@ -17,6 +17,7 @@ from selfsup.objectives import (
     koleo,
     latent_prediction,
     masked_reconstruction,
+    moco,
     nt_xent,
     sigreg,
     simsiam,
@@ -87,7 +88,9 @@ def wave(shift: float, *shape: int) -> Tensor:
 Z1 = wave(0.1, 12, 6)
 Z2 = Z1 + 0.4 * wave(2, 12, 6)
 P1, P2 = wave(4, 12, 6), wave(5, 12, 6)
+QUEUE = normalize(wave(3, 20, 6))
 TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
+FLAT = torch.diag(torch.tensor([1.0, 1, 1, 0, 0, 0])).double()  # onto half of the dimensions
 ROTATION = torch.linalg.qr(wave(0.3, 6, 6))[0]
 ORDER = [3, 0, 5, 1, 4, 2]
 
@@ -101,6 +104,12 @@ def two_views(n: int, generator: torch.Generator) -> Inputs:
 def predicted(n: int, generator: torch.Generator) -> Inputs:
     views = two_views(n, generator)
     return {"prediction": views["z1"], "target": views["z2"]}
+
+
+def queued(n: int, generator: torch.Generator) -> Inputs:
+    views = two_views(n, generator)
+    queue = torch.randn(20, 6, generator=generator, dtype=torch.float64) + 0.5
+    return {"query": views["z1"], "key": views["z2"], "queue": queue}
 
 
 def small_views(n: int, generator: torch.Generator) -> Inputs:
@@ -209,6 +218,14 @@ def _lightly(name: str, **settings: Any) -> Callable[[Inputs], Tensor]:
     return peer
 
 
+def _lightly_moco(inputs: Inputs) -> Tensor:
+    from lightly.loss import NTXentLoss
+
+    loss = NTXentLoss(temperature=0.2, memory_bank_size=(20, 6))
+    loss.memory_bank.bank = normalize(inputs["queue"])
+    return loss(inputs["query"], inputs["key"])
+
+
 def _lightly_dino(inputs: Inputs) -> Tensor:
     from lightly.loss import DINOLoss
 
@@ -261,6 +278,28 @@ OBJECTIVES = {
         ),
         peer=_lightly("NTXentLoss", temperature=0.1),
         fewest=2,
+    ),
+    "moco": Declaration(
+        moco,
+        references.moco_reference,
+        queued,
+        learned=("query",),
+        sample_axis={"query": 0, "key": 0},
+        settings=({}, {"temperature": 0.5}, {"temperature": 0.01}),
+        trivial={
+            "equal rows": Trivial({**_equal("query", "key"), **_equal("queue", samples=20)}, floors.moco(20)),
+            "a queue that is orthogonal": Trivial(
+                {"query": Z1 @ FLAT, "key": Z1 @ FLAT, "queue": QUEUE @ (torch.eye(6) - FLAT)},
+                math.log1p(20 * math.exp(-1 / 0.2)),
+            ),
+        },
+        symmetries={
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "queue permuted": lambda inputs: {**inputs, "queue": inputs["queue"].flip(0)},
+        },
+        golden=(Golden({"query": Z1, "key": Z2, "queue": QUEUE}, 0.865397538, 0.450514251, -0.021043656),),
+        peer=_lightly_moco,
     ),
     "barlow_twins": Declaration(
         barlow_twins,

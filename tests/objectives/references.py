@@ -25,6 +25,20 @@ def nt_xent_reference(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tenso
     return total / (2 * n)
 
 
+def moco_reference(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
+    """The positive is the first of K + 1 classes, as in the published pseudocode."""
+
+    def unit(z: Tensor) -> Tensor:
+        return z / z.square().sum().sqrt()
+
+    terms = []
+    for q, k in zip(query, key.detach(), strict=True):
+        rows = [unit(k), *(unit(row) for row in queue.detach())]
+        logits = torch.stack([unit(q) @ row for row in rows]) / temperature
+        terms.append(logits.max() + (logits - logits.max()).exp().sum().log() - logits[0])
+    return torch.stack(terms).mean()
+
+
 def barlow_twins_reference(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
     n, d = z1.shape
 
