@@ -6,8 +6,9 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 
 # file -> what the names of the tests contain that are to be tried first
 LIKELIEST = {
-    "contrastive": "nt_xent",
+    "contrastive": "nt_xent or moco",
     "redundancy": "barlow or vicreg",
+    "prediction": "byol or simsiam",
     "correlation": "barlow or vicreg or dimensions",
     "spread": "koleo or sigreg",
     "distillation": "dino or center or swav or assign or swapped",
@@ -30,6 +31,23 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         (".roll(samples)", ".roll(samples + 1)"),
         ("all_reduce_mean(F.cross_entropy(logits, other_view))", "F.cross_entropy(logits, other_view)"),
         ("samples * world_size() < 2", "samples * world_size() < 1"),
+        (
+            'temperature: float = 0.2) -> Tensor:\n    """InfoNCE',
+            'temperature: float = 0.1) -> Tensor:\n    """InfoNCE',
+        ),
+        ("queries = F.normalize(query, dim=1)", "queries = query"),
+        (
+            "F.normalize(key.detach(), dim=1)).sum(1) / temperature",
+            "F.normalize(key, dim=1)).sum(1) / temperature",
+        ),
+        (
+            "F.normalize(key.detach(), dim=1)).sum(1) / temperature",
+            "F.normalize(key.detach(), dim=1)).sum(1)",
+        ),
+        ("(queries / temperature) @ F.normalize(queue", "queries @ F.normalize(queue"),
+        ("F.normalize(queue.detach(), dim=1).T", "queue.detach().T"),
+        ("torch.logaddexp(positive, negatives.logsumexp(1))", "negatives.logsumexp(1)"),
+        ("all_reduce_mean((torch.logaddexp", "((torch.logaddexp"),
     ],
     "redundancy": [
         ("lambda_: float = 0.0051", "lambda_: float = 0.005"),
@@ -51,6 +69,18 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("(1 - deviation).relu()", "(1 - deviation).abs()"),
         ("/ x.shape[1]", "/ (x.shape[1] - 1)"),
         ("samples = z1.shape[0] * world_size()", "samples = z1.shape[0]"),
+    ],
+    "prediction": [
+        ("return 2 - 2 * _mean_cosine", "return 4 - 2 * _mean_cosine"),
+        ("return 2 - 2 * _mean_cosine", "return 2 - _mean_cosine"),
+        ("F.cosine_similarity(prediction, target.detach(), dim=1)", "(prediction * target.detach()).sum(1)"),
+        ("target.detach(), dim=1", "target, dim=1"),
+        ("all_reduce_mean(F.cosine_similarity(", "(F.cosine_similarity("),
+        ("if not len(prediction)", "if False"),
+        ("return -_mean_cosine", "return _mean_cosine"),
+        ("return -_mean_cosine(prediction, target)", "return -_mean_cosine(prediction, target) / 2"),
+        ("return -_mean_cosine(prediction, target)", "return -_mean_cosine(target, prediction)"),
+        ("return -_mean_cosine(prediction, target)", "return 1 - _mean_cosine(prediction, target)"),
     ],
     "correlation": [
         ("sum_over_processes(a.T @ (a if b is None else b))", "a.T @ (a if b is None else b)"),

@@ -7,7 +7,7 @@ because several methods share them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,9 @@ COMMON = (
         "lower method.optimizer.lr, or clip by method.optimizer.clip",
     ),
 )
+
+# Without batch norm in the projector, the embeddings of an untrained network are all alike.
+COLLAPSED_LATER = replace(COMMON[0], from_step=100)
 
 TEACHER = Failure(
     "teacher follows the student",

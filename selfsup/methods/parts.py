@@ -9,9 +9,11 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup.methods.step import StepMeans
+from selfsup.objectives.distributed import gather
 from selfsup.optim import cosine, update_average
 
 
@@ -132,6 +134,52 @@ class FrozenAtFirst(Part):
             # None, not zero: an optimizer still decays and carries on a parameter whose gradient is zero.
             for parameter in self._module[0].parameters():
                 parameter.grad = None
+
+
+class Queue(Part):
+    """The newest rows that were gathered, by all processes; at first rows of random directions.
+
+    Args:
+        size: number of rows.
+        width: of a row.
+
+    Attributes:
+        rows: ``(size, width)``, in no order of age.
+
+    Example:
+        >>> queue = Queue(size=3, width=1)
+        >>> queue.gather(torch.tensor([[1.0], [2.0]]))
+        >>> queue.after_step(0, 10)
+        >>> queue.forget()
+        >>> queue.gather(torch.tensor([[3.0], [4.0]]))
+        >>> queue.after_step(1, 10)
+        >>> queue.rows.flatten().tolist()
+        [4.0, 2.0, 3.0]
+    """
+
+    rows: Tensor
+    next: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self._gathered: list[Tensor] = []
+        self.register_buffer("rows", F.normalize(torch.randn(size, width), dim=1))
+        self.register_buffer("next", torch.zeros((), dtype=torch.int64))
+
+    def gather(self, rows: Tensor) -> None:
+        """Take note of a micro-batch's rows ``(N, width)`` of this process."""
+        self._gathered.append(gather(rows.detach()))
+
+    @torch.no_grad()
+    def after_step(self, step: int, steps: int) -> None:
+        if self._gathered:
+            rows = torch.cat(self._gathered)[-len(self.rows) :].to(self.rows)
+            places = (self.next + torch.arange(len(rows), device=rows.device)) % len(self.rows)
+            self.rows.index_copy_(0, places, rows)
+            self.next.add_(len(rows)).remainder_(len(self.rows))
+
+    def forget(self) -> None:
+        self._gathered.clear()
 
 
 def _copy(module: nn.Module) -> nn.Module:

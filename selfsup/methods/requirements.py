@@ -28,6 +28,15 @@ def require_full_size(plan: ViewPlan, encoder: Encoder, method: str) -> None:
         )
 
 
+def require_queue(size: int, rows: int) -> None:
+    """Raise a UsageError unless a queue of ``size`` holds all ``rows`` that a step adds to it."""
+    if size < rows:
+        raise UsageError(
+            f"method.queue is {size} and a step adds {rows} embeddings, of which the rest would be lost; "
+            f"take method.queue={max(rows, 4096)}, or a smaller batch"
+        )
+
+
 def require_heads(where: str, settings: Mapping[str, int]) -> None:
     """Raise a UsageError unless a transformer of this ``width`` can have so many ``heads``.
 

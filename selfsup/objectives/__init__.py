@@ -5,7 +5,7 @@ Every objective computes in at least float32 whatever the autocast state, and is
 """
 
 from selfsup.objectives import floors
-from selfsup.objectives.contrastive import nt_xent
+from selfsup.objectives.contrastive import moco, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
 from selfsup.objectives.masks import (
@@ -15,7 +15,7 @@ from selfsup.objectives.masks import (
     random_mask,
     target_shapes,
 )
-from selfsup.objectives.prediction import byol
+from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, vicreg
 from selfsup.objectives.spread import koleo, sigreg
@@ -35,10 +35,12 @@ __all__ = [
     "koleo",
     "latent_prediction",
     "masked_reconstruction",
+    "moco",
     "nt_xent",
     "patchify",
     "random_mask",
     "sigreg",
+    "simsiam",
     "sinkhorn",
     "swav",
     "target_shapes",

@@ -5,7 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.objectives.distributed import all_reduce_mean, gather_with_gradient, rank, world_size
-from selfsup.objectives.precision import check_pair, check_positive, full_precision
+from selfsup.objectives.precision import (
+    check_dimensions,
+    check_floating,
+    check_pair,
+    check_positive,
+    check_same_shape,
+    full_precision,
+)
 
 
 @full_precision
@@ -50,3 +57,56 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
     logits.detach().diagonal(start).fill_(-torch.inf)
     other_view = torch.arange(len(local), device=z1.device).roll(samples) + start
     return all_reduce_mean(F.cross_entropy(logits, other_view))
+
+
+@full_precision
+def moco(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
+    """InfoNCE against a queue of MoCo (He et al. 2020, arXiv:1911.05722, eq. 1; v2, arXiv:2003.04297).
+
+    With q, k and m_j the rows of query, key and queue divided by their length:
+
+        L = mean_n [ log( exp(q_n . k_n / temperature) + sum_j exp(q_n . m_j / temperature) )
+                     - q_n . k_n / temperature ]
+
+    Keys have no gradient. The paper adds them to the queue after this call, all processes to the same queue.
+    Its temperature is .07 in the first version and .2 in the second.
+
+    Args:
+        query: (N, D) embeddings of the first views.
+        key: (N, D) the teacher's embeddings of the other views of the same images.
+        queue: (K, D) earlier keys of any images.
+        temperature: dimensionless, above 0.
+
+    Returns:
+        Scalar, at least float32. log(K + 1) where all rows are equal.
+
+    Raises:
+        ValueError: shapes that do not match, tensors that are empty, not floating or not finite, or a
+            temperature that is not above 0.
+
+    >>> z = torch.eye(3)
+    >>> round(moco(z, z, -z).item(), 4)
+    0.0134
+    """
+    _check_queue(queue, query=query, key=key)
+    check_positive(temperature=temperature)
+    queries = F.normalize(query, dim=1)
+    positive = (queries * F.normalize(key.detach(), dim=1)).sum(1) / temperature
+    negatives = (queries / temperature) @ F.normalize(queue.detach(), dim=1).T
+    # Not concatenated, which would copy N K similarities.
+    return all_reduce_mean((torch.logaddexp(positive, negatives.logsumexp(1)) - positive).mean())
+
+
+def _check_queue(queue: Tensor, **views: Tensor) -> None:
+    """Raise ValueError unless views are tensors of one shape (N, D), and the queue is one of (K, D)."""
+    check_floating(**views, queue=queue)
+    check_dimensions("N D", **views)
+    check_dimensions("K D", queue=queue)
+    check_same_shape(**views)
+    name, first = next(iter(views.items()))
+    if not len(first):
+        raise ValueError(f"{name} must hold at least one sample, got none")
+    if not len(queue) or queue.shape[1] != first.shape[1]:
+        raise ValueError(
+            f"queue must hold at least one row of {first.shape[1]} values, got {tuple(queue.shape)}"
+        )

@@ -38,6 +38,15 @@ def nt_xent(samples: int) -> float:
     return math.log(2 * samples - 1)
 
 
+def moco(queue: int) -> float:
+    """All embeddings are equal, those of the queue too: log(K + 1).
+
+    >>> round(moco(65536), 4)
+    11.0904
+    """
+    return math.log(queue + 1)
+
+
 def barlow_twins(dimensions: int) -> float:
     """All embeddings are equal, so that nothing correlates: D."""
     return float(dimensions)
@@ -92,6 +101,24 @@ def vicreg(variance: float = 25.0) -> float:
     24.75
     """
     return variance * (1 - math.sqrt(1e-4))
+
+
+def byol() -> float:
+    """All embeddings are equal: 0, which is also the least, so that the loss does not show a collapse.
+
+    >>> byol()
+    0.0
+    """
+    return 0.0
+
+
+def simsiam() -> float:
+    """All embeddings are equal: -1, which is also the least, so that the loss does not show a collapse.
+
+    >>> simsiam()
+    -1.0
+    """
+    return -1.0
 
 
 def koleo(dimensions: int) -> float:

@@ -41,9 +41,17 @@ class Declared:
     moved: Callable[[Any], object] = lambda method: None
 
 
+def _keys_of_images(method: Any) -> None:
+    """A queue of other images' keys; from the random directions that it begins with, all are told at once."""
+    with torch.no_grad():
+        keys = method.teacher(batch_of(method, 32, image=images(32, seed=1)).views[0])
+    method.queue.rows.copy_(keys.repeat(len(method.queue.rows) // 32, 1))
+
+
 DECLARED = {
     # Its loss rises while the centre is found.
     "dino": Declared(("method.head.out=64",), moved=lambda method: method.center.value.zero_()),
+    "moco": Declared(moved=_keys_of_images),
 }
 METHODS = options("method")
 

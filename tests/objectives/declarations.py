@@ -11,13 +11,16 @@ from torch.nn.functional import normalize
 
 from selfsup.objectives import (
     barlow_twins,
+    byol,
     dino,
     floors,
     koleo,
     latent_prediction,
     masked_reconstruction,
+    moco,
     nt_xent,
     sigreg,
+    simsiam,
     swav,
     vicreg,
 )
@@ -36,7 +39,7 @@ class Golden:
     norm: float
     first: float
     settings: dict[str, Any] = field(default_factory=dict)
-    view: int | None = None  # whose gradient it is; None: all
+    view: int | slice | None = None  # whose gradient it is; None: all
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,10 @@ def wave(shift: float, *shape: int) -> Tensor:
 
 Z1 = wave(0.1, 12, 6)
 Z2 = Z1 + 0.4 * wave(2, 12, 6)
+P1, P2 = wave(4, 12, 6), wave(5, 12, 6)
+QUEUE = normalize(wave(3, 20, 6))
 TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
+FLAT = torch.diag(torch.tensor([1.0, 1, 1, 0, 0, 0])).double()  # onto half of the dimensions
 ROTATION = torch.linalg.qr(wave(0.3, 6, 6))[0]
 ORDER = [3, 0, 5, 1, 4, 2]
 
@@ -93,6 +99,17 @@ def two_views(n: int, generator: torch.Generator) -> Inputs:
     z1 = torch.randn(n, 6, generator=generator, dtype=torch.float64) + 0.5
     noise = torch.randn(n, 6, generator=generator, dtype=torch.float64)
     return {"z1": z1, "z2": z1 + 0.7 * noise}
+
+
+def predicted(n: int, generator: torch.Generator) -> Inputs:
+    views = two_views(n, generator)
+    return {"prediction": views["z1"], "target": views["z2"]}
+
+
+def queued(n: int, generator: torch.Generator) -> Inputs:
+    views = two_views(n, generator)
+    queue = torch.randn(20, 6, generator=generator, dtype=torch.float64) + 0.5
+    return {"query": views["z1"], "key": views["z2"], "queue": queue}
 
 
 def small_views(n: int, generator: torch.Generator) -> Inputs:
@@ -177,6 +194,12 @@ def _swav(value: float, norm: float, first: float) -> Golden:
     return Golden({"student": scores, "teacher": scores[:2]}, value, norm, first, view=2)
 
 
+def _both_directions(value: float, norm: float, first: float) -> Golden:
+    """Of the mean of both directions, and of the first one's predictions."""
+    inputs = {"prediction": torch.cat([P1, P2]), "target": torch.cat([Z2, Z1])}
+    return Golden(inputs, value, norm, first, view=slice(12))
+
+
 def _mae(normalize: bool, value: float, norm: float, first: float) -> Golden:
     i, j = torch.arange(4)[:, None], torch.arange(5)
     mask = ((3 * i + 2 * j) % 3 == 0) & (i != 3)
@@ -193,6 +216,14 @@ def _lightly(name: str, **settings: Any) -> Callable[[Inputs], Tensor]:
         return getattr(lightly.loss, name)(**settings)(*inputs.values())
 
     return peer
+
+
+def _lightly_moco(inputs: Inputs) -> Tensor:
+    from lightly.loss import NTXentLoss
+
+    loss = NTXentLoss(temperature=0.2, memory_bank_size=(20, 6))
+    loss.memory_bank.bank = normalize(inputs["queue"])
+    return loss(inputs["query"], inputs["key"])
 
 
 def _lightly_dino(inputs: Inputs) -> Tensor:
@@ -220,6 +251,12 @@ def _lightly_sigreg(inputs: Inputs) -> Tensor:
 
 
 PAIR: dict[str, Any] = {"learned": ("z1", "z2"), "sample_axis": {"z1": 0, "z2": 0}}
+PREDICTED: dict[str, Any] = {"learned": ("prediction",), "sample_axis": {"prediction": 0, "target": 0}}
+PREDICTED_SYMMETRIES: dict[str, Callable[[Inputs], Inputs]] = {
+    "rows rescaled": _each(_lengths),
+    "rotated": _each(lambda z: z @ ROTATION),
+    "views exchanged": lambda inputs: {"prediction": inputs["target"], "target": inputs["prediction"]},
+}
 SINGLE: dict[str, Any] = {"learned": ("z",), "sample_axis": {"z": 0}}
 
 OBJECTIVES = {
@@ -241,6 +278,28 @@ OBJECTIVES = {
         ),
         peer=_lightly("NTXentLoss", temperature=0.1),
         fewest=2,
+    ),
+    "moco": Declaration(
+        moco,
+        references.moco_reference,
+        queued,
+        learned=("query",),
+        sample_axis={"query": 0, "key": 0},
+        settings=({}, {"temperature": 0.5}, {"temperature": 0.01}),
+        trivial={
+            "equal rows": Trivial({**_equal("query", "key"), **_equal("queue", samples=20)}, floors.moco(20)),
+            "a queue that is orthogonal": Trivial(
+                {"query": Z1 @ FLAT, "key": Z1 @ FLAT, "queue": QUEUE @ (torch.eye(6) - FLAT)},
+                math.log1p(20 * math.exp(-1 / 0.2)),
+            ),
+        },
+        symmetries={
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "queue permuted": lambda inputs: {**inputs, "queue": inputs["queue"].flip(0)},
+        },
+        golden=(Golden({"query": Z1, "key": Z2, "queue": QUEUE}, 0.865397538, 0.450514251, -0.021043656),),
+        peer=_lightly_moco,
     ),
     "barlow_twins": Declaration(
         barlow_twins,
@@ -278,6 +337,35 @@ OBJECTIVES = {
         golden=(Golden({"z1": Z1, "z2": Z2}, 9.300743190, 1.829005509, -0.256748000),),
         peer=_lightly("VICRegLoss"),
         fewest=2,
+    ),
+    "byol": Declaration(
+        byol,
+        references.byol_reference,
+        predicted,
+        **PREDICTED,
+        settings=({},),
+        trivial={
+            "equal rows": Trivial(_equal("prediction", "target"), floors.byol()),
+            "opposite rows": Trivial({"prediction": P1, "target": -P1}, 4),
+        },
+        symmetries=PREDICTED_SYMMETRIES,
+        # The published loss is the sum of both directions.
+        golden=(_both_directions(5.484831504 / 2, 0.106852835 / 2, 0.012316624 / 2),),
+        peer=lambda inputs: 2 + 2 * _lightly("NegativeCosineSimilarity")(inputs),
+    ),
+    "simsiam": Declaration(
+        simsiam,
+        references.simsiam_reference,
+        predicted,
+        **PREDICTED,
+        settings=({},),
+        trivial={
+            "equal rows": Trivial(_equal("prediction", "target"), floors.simsiam()),
+            "opposite rows": Trivial({"prediction": P1, "target": -P1}, 1),
+        },
+        symmetries=PREDICTED_SYMMETRIES,
+        golden=(_both_directions(0.371207876, 0.026713209, 0.003079156),),
+        peer=_lightly("NegativeCosineSimilarity"),
     ),
     "koleo": Declaration(
         koleo,

@@ -25,6 +25,20 @@ def nt_xent_reference(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tenso
     return total / (2 * n)
 
 
+def moco_reference(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
+    """The positive is the first of K + 1 classes, as in the published pseudocode."""
+
+    def unit(z: Tensor) -> Tensor:
+        return z / z.square().sum().sqrt()
+
+    terms = []
+    for q, k in zip(query, key.detach(), strict=True):
+        rows = [unit(k), *(unit(row) for row in queue.detach())]
+        logits = torch.stack([unit(q) @ row for row in rows]) / temperature
+        terms.append(logits.max() + (logits - logits.max()).exp().sum().log() - logits[0])
+    return torch.stack(terms).mean()
+
+
 def barlow_twins_reference(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
     n, d = z1.shape
 
@@ -124,6 +138,21 @@ def vicreg_reference(
             loss = loss + variance * hinge / d / 2
             loss = loss + covariance * sum(cov(z, i, j) ** 2 for j in range(d) if j != i) / d
     return loss
+
+
+def byol_reference(prediction: Tensor, target: Tensor) -> Tensor:
+    """Of unit vectors that are formed first, as the paper has it."""
+    terms = []
+    for p, t in zip(prediction, target.detach(), strict=True):
+        terms.append((p / p.square().sum().sqrt() - t / t.square().sum().sqrt()).square().sum())
+    return torch.stack(terms).mean()
+
+
+def simsiam_reference(prediction: Tensor, target: Tensor) -> Tensor:
+    terms = []
+    for p, z in zip(prediction, target.detach(), strict=True):
+        terms.append(-(p @ z) / (p.square().sum().sqrt() * z.square().sum().sqrt()))
+    return torch.stack(terms).mean()
 
 
 def koleo_reference(z: Tensor) -> Tensor:
