@@ -9,9 +9,11 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup.methods.step import StepMeans
+from selfsup.objectives.distributed import gather
 from selfsup.optim import cosine, update_average
 
 
@@ -121,11 +123,95 @@ class FrozenAtFirst(Part):
         self.share = share
         self._module = (module,)
 
+    def frozen(self, step: int, steps: int) -> bool:
+        """Whether the parameters stand still in this step."""
+        return step < self.share * steps
+
     def before_update(self, step: int, steps: int) -> None:
-        if step < self.share * steps:
+        if self.frozen(step, steps):
             # None, not zero: an optimizer still decays and carries on a parameter whose gradient is zero.
             for parameter in self._module[0].parameters():
                 parameter.grad = None
+
+
+class Prototypes(FrozenAtFirst):
+    """Trained directions that embeddings are compared with; every step leaves them at length 1.
+
+    Args:
+        width: of an embedding.
+        count: of the prototypes.
+        freeze: share of the run in which they are not updated.
+
+    Attributes:
+        weight: ``(count, width)``, of unit rows.
+
+    Example:
+        >>> prototypes = Prototypes(width=2, count=3)
+        >>> _ = prototypes.weight.data.mul_(5)
+        >>> prototypes.after_step(0, 10)
+        >>> prototypes.weight.norm(dim=1).round(decimals=3).tolist()
+        [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, width: int, count: int, freeze: float = 0.0) -> None:
+        super().__init__(self, freeze)
+        self.weight = nn.Parameter(F.normalize(torch.randn(count, width), dim=1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Cosines ``(..., count)`` of embeddings ``(..., width)`` and prototypes, in full precision."""
+        with torch.autocast(z.device.type, enabled=False):
+            return F.linear(F.normalize(z.to(self.weight), dim=-1), self.weight)
+
+    @torch.no_grad()
+    def after_step(self, step: int, steps: int) -> None:
+        if not self.frozen(step, steps):  # else they would move by rounding
+            self.weight.copy_(F.normalize(self.weight, dim=1))
+
+
+class Queue(Part):
+    """The newest rows that were gathered, by all processes; at first rows of random directions.
+
+    Args:
+        size: number of rows.
+        width: of a row.
+
+    Attributes:
+        rows: ``(size, width)``, in no order of age.
+
+    Example:
+        >>> queue = Queue(size=3, width=1)
+        >>> queue.gather(torch.tensor([[1.0], [2.0]]))
+        >>> queue.after_step(0, 10)
+        >>> queue.forget()
+        >>> queue.gather(torch.tensor([[3.0], [4.0]]))
+        >>> queue.after_step(1, 10)
+        >>> queue.rows.flatten().tolist()
+        [4.0, 2.0, 3.0]
+    """
+
+    rows: Tensor
+    next: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self._gathered: list[Tensor] = []
+        self.register_buffer("rows", F.normalize(torch.randn(size, width), dim=1))
+        self.register_buffer("next", torch.zeros((), dtype=torch.int64))
+
+    def gather(self, rows: Tensor) -> None:
+        """Take note of a micro-batch's rows ``(N, width)`` of this process."""
+        self._gathered.append(gather(rows.detach()))
+
+    @torch.no_grad()
+    def after_step(self, step: int, steps: int) -> None:
+        if self._gathered:
+            rows = torch.cat(self._gathered)[-len(self.rows) :].to(self.rows)
+            places = (self.next + torch.arange(len(rows), device=rows.device)) % len(self.rows)
+            self.rows.index_copy_(0, places, rows)
+            self.next.add_(len(rows)).remainder_(len(self.rows))
+
+    def forget(self) -> None:
+        self._gathered.clear()
 
 
 def _copy(module: nn.Module) -> nn.Module:

@@ -115,7 +115,8 @@ def crops(n: int, generator: torch.Generator) -> Inputs:
 
 def scores(n: int, generator: torch.Generator) -> Inputs:
     student = torch.randn(5, n, 10, generator=generator, dtype=torch.float64) * 0.1
-    return {"student": student, "teacher": student[:2]}
+    queue = torch.randn(2, 5, 10, generator=generator, dtype=torch.float64) * 0.1
+    return {"student": student, "teacher": student[:2], "queue": queue}
 
 
 def patches(n: int, generator: torch.Generator) -> Inputs:
@@ -208,7 +209,7 @@ def _lightly_swav(inputs: Inputs) -> Tensor:
     from lightly.loss import SwaVLoss
 
     scores = inputs["student"]
-    return SwaVLoss()(list(scores[:2]), list(scores[2:]))
+    return SwaVLoss()(list(scores[:2]), list(scores[2:]), list(inputs["queue"]))
 
 
 def _lightly_sigreg(inputs: Inputs) -> Tensor:
@@ -355,14 +356,15 @@ OBJECTIVES = {
                 "student": inputs["student"] + wave(1, 5, 12, 1),
             },
             "a prototype's teacher moved": lambda inputs: {
-                **inputs,
-                "teacher": inputs["teacher"] + 0.2 * wave(1, 2, 1, 10),
+                "student": inputs["student"],
+                **{name: inputs[name] + 0.2 * wave(1, 2, 1, 10) for name in ("teacher", "queue")},
             },
             "prototypes permuted": _each(lambda x: x[..., [9, 3, 1, 0, 2, 8, 7, 4, 5, 6]]),
             "global views exchanged, local ones permuted": lambda inputs: {
                 "student": inputs["student"][[1, 0, 4, 2, 3]],
-                "teacher": inputs["teacher"].flip(0),
+                **{name: inputs[name].flip(0) for name in ("teacher", "queue")},
             },
+            "queue permuted": lambda inputs: {**inputs, "queue": inputs["queue"].flip(1)},
         },
         golden=(_swav(7.858430042, 1.513980598, -0.340688467),),
         peer=_lightly_swav,

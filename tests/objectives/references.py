@@ -66,11 +66,13 @@ def swav_reference(
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.05,
     rounds: int = 3,
+    queue: Tensor | None = None,
 ) -> Tensor:
     terms = []
     for g in range(len(teacher)):
+        together = teacher[g] if queue is None else torch.cat([teacher[g], queue[g]])
         # The published form: prototypes are rows and sum to 1 / K, samples are columns and sum to 1 / N.
-        q = (teacher[g].detach().T / teacher_temperature).exp()
+        q = (together.detach().T / teacher_temperature).exp()
         q = q / q.sum()
         for _ in range(rounds):
             for k in range(len(q)):
