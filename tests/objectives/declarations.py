@@ -15,6 +15,7 @@ from selfsup.objectives import (
     floors,
     koleo,
     latent_prediction,
+    lejepa,
     masked_reconstruction,
     nt_xent,
     sigreg,
@@ -103,6 +104,11 @@ def small_views(n: int, generator: torch.Generator) -> Inputs:
 
 def one_view(n: int, generator: torch.Generator) -> Inputs:
     return {"z": torch.randn(n, 6, generator=generator, dtype=torch.float64) + 0.3}
+
+
+def views(n: int, generator: torch.Generator) -> Inputs:
+    noise = torch.randn(4, n, 6, generator=generator, dtype=torch.float64)
+    return {"z": one_view(n, generator)["z"] + 0.5 * noise}
 
 
 def crops(n: int, generator: torch.Generator) -> Inputs:
@@ -212,6 +218,14 @@ def _lightly_swav(inputs: Inputs) -> Tensor:
     return SwaVLoss()(list(scores[:2]), list(scores[2:]), list(inputs["queue"]))
 
 
+def _lightly_lejepa(inputs: Inputs) -> Tensor:
+    from lightly.loss import lejepa_loss
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return lejepa_loss.LeJEPALoss()(global_proj=inputs["z"][:2], local_proj=inputs["z"][2:])
+
+
 def _lightly_sigreg(inputs: Inputs) -> Tensor:
     from lightly.loss.lejepa_loss import SIGReg
 
@@ -304,6 +318,21 @@ OBJECTIVES = {
         trivial={"zeros": Trivial({"z": torch.zeros(12, 6).double()}, floors.sigreg_collapsed(12))},
         symmetries={"mirrored": _each(lambda z: -z)},
         peer=_lightly_sigreg,
+        fewest=2,
+    ),
+    "lejepa": Declaration(
+        lejepa,
+        references.lejepa_reference,
+        views,
+        learned=("z",),
+        sample_axis={"z": 1},
+        settings=({}, {"large": 3, "lambda_": 0.4, "slices": 5, "seed": 3}),
+        trivial={"zeros": Trivial({"z": torch.zeros(4, 12, 6).double()}, floors.lejepa(12))},
+        symmetries={
+            "mirrored": _each(lambda z: -z),
+            "large views exchanged, small ones too": _each(lambda z: z[[1, 0, 3, 2]]),
+        },
+        peer=_lightly_lejepa,
         fewest=2,
     ),
     "dino": Declaration(

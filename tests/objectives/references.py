@@ -137,6 +137,19 @@ def koleo_reference(z: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
+def lejepa_reference(
+    z: Tensor, large: int = 2, lambda_: float = 0.05, slices: int = 1024, seed: int = 0
+) -> Tensor:
+    views, n, d = z.shape
+    apart = torch.zeros((), dtype=z.dtype)
+    for i in range(n):
+        centre = sum(z[v, i] for v in range(large)) / large
+        for v in range(views):
+            apart = apart + (z[v, i] - centre).square().sum() / (views * n * d)
+    normal = sum(sigreg_reference(view, slices, seed=seed) for view in z) / views
+    return lambda_ * normal + (1 - lambda_) * apart
+
+
 def sigreg_reference(
     z: Tensor, slices: int = 1024, knots: int = 17, t_max: float = 3.0, seed: int = 0
 ) -> Tensor:
