@@ -17,7 +17,7 @@ from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output, by_size
 from selfsup.methods.failures import ONE_PROTOTYPE, SAME_VIEW, TEACHER, UNIFORM_TEACHER
 from selfsup.methods.parts import Centre, FrozenAtFirst, Teacher
-from selfsup.methods.requirements import require_views
+from selfsup.methods.requirements import large_views, require_views
 from selfsup.objectives import dino, dino_center, floors, swav
 from selfsup.optim import linear, part
 
@@ -57,9 +57,7 @@ class DINO(Method):
     ) -> None:
         super().__init__(**common)
         require_views(self.views, 2, "dino")
-        self.large = self.views.sizes.count(max(self.views.sizes))
-        if any(size != max(self.views.sizes) for size in self.views.sizes[: self.large]):
-            raise UsageError("dino takes its large views first; list the kinds of views from large to small")
+        self.large = large_views(self.views, "dino")
         if centering not in ("mean", "sinkhorn"):
             raise UsageError(f"method.centering is mean or sinkhorn, got '{centering}'")
         self.centering = centering

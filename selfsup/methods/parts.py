@@ -129,11 +129,49 @@ class FrozenAtFirst(Part):
         self.share = share
         self._module = (module,)
 
+    def frozen(self, step: int, steps: int) -> bool:
+        """Whether the parameters stand still in this step."""
+        return step < self.share * steps
+
     def before_update(self, step: int, steps: int) -> None:
-        if step < self.share * steps:
+        if self.frozen(step, steps):
             # None, not zero: an optimizer still decays and carries on a parameter whose gradient is zero.
             for parameter in self._module[0].parameters():
                 parameter.grad = None
+
+
+class Prototypes(FrozenAtFirst):
+    """Trained directions that embeddings are compared with; every step leaves them at length 1.
+
+    Args:
+        width: of an embedding.
+        count: of the prototypes.
+        freeze: share of the run in which they are not updated.
+
+    Attributes:
+        weight: ``(count, width)``, of unit rows.
+
+    Example:
+        >>> prototypes = Prototypes(width=2, count=3)
+        >>> _ = prototypes.weight.data.mul_(5)
+        >>> prototypes.after_step(0, 10)
+        >>> prototypes.weight.norm(dim=1).round(decimals=3).tolist()
+        [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, width: int, count: int, freeze: float = 0.0) -> None:
+        super().__init__(self, freeze)
+        self.weight = nn.Parameter(F.normalize(torch.randn(count, width), dim=1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Cosines ``(..., count)`` of embeddings ``(..., width)`` and prototypes, in full precision."""
+        with torch.autocast(z.device.type, enabled=False):
+            return F.linear(F.normalize(z.to(self.weight), dim=-1), self.weight)
+
+    @torch.no_grad()
+    def after_step(self, step: int, steps: int) -> None:
+        if not self.frozen(step, steps):  # else they would move by rounding
+            self.weight.copy_(F.normalize(self.weight, dim=1))
 
 
 class Queue(Part):

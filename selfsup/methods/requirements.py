@@ -19,6 +19,14 @@ def require_views(plan: ViewPlan, at_least: int, method: str, views: str | None 
         )
 
 
+def large_views(plan: ViewPlan, method: str) -> int:
+    """How many views are of the largest size; raises a UsageError unless they come first."""
+    large = plan.sizes.count(max(plan.sizes))
+    if any(size != max(plan.sizes) for size in plan.sizes[:large]):
+        raise UsageError(f"{method} takes its large views first; list the kinds of views from large to small")
+    return large
+
+
 def require_full_size(plan: ViewPlan, encoder: Encoder, method: str) -> None:
     """Raise a UsageError unless every view has the encoder's input size."""
     if set(plan.sizes) != {encoder.input_size}:

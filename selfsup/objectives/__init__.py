@@ -18,7 +18,7 @@ from selfsup.objectives.masks import (
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, vicreg
-from selfsup.objectives.spread import koleo, sigreg
+from selfsup.objectives.spread import koleo, lejepa, sigreg
 
 __all__ = [
     "all_reduce_mean",
@@ -34,6 +34,7 @@ __all__ = [
     "gather_with_gradient",
     "koleo",
     "latent_prediction",
+    "lejepa",
     "masked_reconstruction",
     "moco",
     "nt_xent",

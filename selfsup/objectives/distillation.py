@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from selfsup.objectives.distributed import all_reduce_mean, gather
+from selfsup.objectives.distributed import all_reduce_mean, gather, rank, world_size
 from selfsup.objectives.precision import check_dimensions, check_floating, check_positive, full_precision
 
 
@@ -59,6 +59,7 @@ def swav(
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.05,
     rounds: int = 3,
+    queue: Tensor | None = None,
 ) -> Tensor:
     """Swapped prediction of balanced assignments (SwAV, Caron et al. 2020, arXiv:2006.09882, eq. 2 and 3).
 
@@ -71,12 +72,16 @@ def swav(
     average of the student it is DINOv2's loss of images (Oquab et al. 2023, arXiv:2304.07193). No gradient
     goes to the teacher.
 
+    A queue of earlier samples helps a batch that is small beside the prototypes: its samples are assigned
+    together with those of the batch, and nothing is predicted of them.
+
     Args:
         student: (V, N, K) scores of all crops, the global ones first.
         teacher: (G, N, K) scores of the global crops, in the same order.
         student_temperature: dimensionless, above 0.
         teacher_temperature: dimensionless, above 0; the paper's epsilon.
         rounds: of `sinkhorn`, at least 1.
+        queue: (G, Q, K) scores of earlier samples, of each global view; the same in every process.
 
     Returns:
         Scalar, at least float32. log K where all scores are equal.
@@ -92,7 +97,17 @@ def swav(
     check_floating(student=student, teacher=teacher)
     check_positive(student_temperature=student_temperature, teacher_temperature=teacher_temperature)
     _check_views(student, teacher)
-    return _cross_entropy(student / student_temperature, sinkhorn(teacher, teacher_temperature, rounds))
+    together = teacher
+    if queue is not None:
+        check_floating(queue=queue)
+        views, _, prototypes = teacher.shape
+        if queue.ndim != 3 or queue.shape[0] != views or queue.shape[2] != prototypes:
+            expected = f"({views}, Q, {prototypes})"
+            raise ValueError(f"queue must have the shape {expected}, got {tuple(queue.shape)}")
+        # Each process assigns its share of the queue, so that no row counts twice.
+        together = torch.cat([teacher, queue[:, rank() :: world_size()]], dim=1)
+    targets = sinkhorn(together, teacher_temperature, rounds)[:, : teacher.shape[1]]
+    return _cross_entropy(student / student_temperature, targets)
 
 
 @torch.no_grad()

@@ -157,6 +157,15 @@ def sigreg_collapsed(samples: int, knots: int = 17, t_max: float = 3.0) -> float
     )
 
 
+def lejepa(samples: int, lambda_: float = 0.05, knots: int = 17, t_max: float = 3.0) -> float:
+    """All N embeddings are 0: lambda_ * `sigreg_collapsed`.
+
+    >>> round(lejepa(256), 3)
+    5.146
+    """
+    return lambda_ * sigreg_collapsed(samples, knots, t_max)
+
+
 def _trapezoids(knots: int, t_max: float) -> list[tuple[float, float]]:
     """Weights of the trapezoidal rule on [-t_max, t_max], folded, and exp(-t^2 / 2) at its knots."""
     step = t_max / (knots - 1)

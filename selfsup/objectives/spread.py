@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.objectives.distributed import all_reduce_mean, gather_with_gradient, rank, world_size
-from selfsup.objectives.precision import check_dimensions, check_floating, check_positive, full_precision
+from selfsup.objectives.precision import (
+    check_dimensions,
+    check_floating,
+    check_not_negative,
+    check_positive,
+    full_precision,
+)
 
 
 @full_precision
@@ -35,6 +41,8 @@ def koleo(z: Tensor) -> Tensor:
     >>> round(koleo(torch.eye(5)).item(), 4)  # -log sqrt(2)
     -0.3466
     """
+    check_floating(z=z)
+    check_dimensions("N D", z=z)
     _check(z)
     u = F.normalize(z, dim=1, eps=1e-8)
     everyone = gather_with_gradient(u)
@@ -79,6 +87,62 @@ def sigreg(z: Tensor, slices: int = 1024, knots: int = 17, t_max: float = 3.0, s
     >>> bool(sigreg(z) < 1.5 < sigreg(2 * z))
     True
     """
+    check_floating(z=z)
+    check_dimensions("N D", z=z)
+    return _from_gaussian(z, slices, knots, t_max, seed)
+
+
+@full_precision
+def lejepa(
+    z: Tensor,
+    large: int = 2,
+    lambda_: float = 0.05,
+    slices: int = 1024,
+    knots: int = 17,
+    t_max: float = 3.0,
+    seed: int = 0,
+) -> Tensor:
+    """LeJEPA (Balestriero and LeCun 2025, arXiv:2511.08544): views agree, each spread as a Gaussian.
+
+    With z_v the embeddings of view v and c_n the mean of sample n's large views:
+
+        L = lambda_ * mean_v sigreg(z_v) + (1 - lambda_) * mean_vnd (z_vnd - c_nd)^2
+
+    As in the published code, `sigreg` is of one view at a time, by the same directions, and the gradient also
+    goes through the centres. Some code takes all views as one sample, whose `sigreg` is V times as large.
+
+    Args:
+        z: (V, N, D) embeddings of all views, the large ones first.
+        large: number of large views, from 1 to V.
+        lambda_: weight of `sigreg`, from 0 to 1.
+        slices: as in `sigreg`, as are `knots`, `t_max` and `seed`.
+        knots: at least 2.
+        t_max: above 0.
+        seed: of the directions; the number of the step.
+
+    Returns:
+        Scalar, at least float32. lambda_ * `floors.sigreg_collapsed(N)` where all embeddings are 0.
+
+    Raises:
+        ValueError: a tensor that is not floating or not finite, or not (V, N, D), a setting out of range, or
+            fewer than two samples in the global batch.
+
+    >>> round(lejepa(torch.zeros(2, 256, 16)).item(), 3)
+    5.146
+    """
+    check_floating(z=z)
+    check_dimensions("V N D", z=z)
+    check_not_negative(lambda_=lambda_)
+    if lambda_ > 1:
+        raise ValueError(f"lambda_ must be at most 1, got {lambda_}")
+    if not 1 <= large <= len(z):
+        raise ValueError(f"large must be from 1 to the {len(z)} views, got {large}")
+    apart = all_reduce_mean((z - z[:large].mean(0)).square().mean())
+    return lambda_ * _from_gaussian(z, slices, knots, t_max, seed) + (1 - lambda_) * apart
+
+
+def _from_gaussian(z: Tensor, slices: int, knots: int, t_max: float, seed: int) -> Tensor:
+    """`sigreg` of (..., N, D), the mean over the leading axes."""
     _check(z)
     check_positive(slices=slices, t_max=t_max)
     if knots < 2:
@@ -87,32 +151,33 @@ def sigreg(z: Tensor, slices: int = 1024, knots: int = 17, t_max: float = 3.0, s
     gaussian = (-t.square() / 2).exp()
     weights = 2 * (t_max / (knots - 1)) * gaussian
     weights = torch.cat([weights[:1] / 2, weights[1:-1], weights[-1:] / 2])
-    projected = z @ F.normalize(_normal(z.shape[1], slices, seed).to(z), dim=0)
-    real, imaginary = all_reduce_mean(_MeanWaves.apply(projected, t)).unbind()
-    distance = (real - gaussian[:, None]).square() + imaginary.square()
-    return z.shape[0] * world_size() * (weights @ distance).mean()
+    projected = z @ F.normalize(_normal(z.shape[-1], slices, seed).to(z), dim=0)
+    real, imaginary = all_reduce_mean(_MeanWaves.apply(projected, t)).unbind(-2)
+    distance = (real - gaussian).square() + imaginary.square()
+    return z.shape[-2] * world_size() * (distance @ weights).mean()
 
 
 class _MeanWaves(torch.autograd.Function):
-    """Means over the rows of cos(t_k x) and sin(t_k x): (N, M), (K,) -> (2, K, M).
+    """Means over the rows of cos(t_k x) and sin(t_k x): (..., N, M), (K,) -> (..., M, 2, K).
 
-    Written out because autograd would keep 2 K matrices of the size of x; this keeps x.
+    Written out because autograd would keep 2 K tensors of the size of x; this keeps x.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor) -> Tensor:
         ctx.save_for_backward(x, t)
         angles = (x * frequency for frequency in t)
-        return torch.stack([torch.stack([a.cos().mean(0), a.sin().mean(0)]) for a in angles], dim=1)
+        return torch.stack([torch.stack([a.cos().mean(-2), a.sin().mean(-2)], -1) for a in angles], dim=-1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, t = ctx.saved_tensors
         total = torch.zeros_like(x)
-        for frequency, real, imaginary in zip(t, *gradient, strict=True):
+        for frequency, of_wave in zip(t, gradient.unbind(-1), strict=True):
+            real, imaginary = of_wave.unsqueeze(-3).unbind(-1)
             angle = x * frequency
             total += frequency * (imaginary * angle.cos() - real * angle.sin())
-        return total / len(x), None
+        return total / x.shape[-2], None
 
 
 @torch.library.custom_op("selfsup::normal", mutates_args=())
@@ -127,8 +192,6 @@ def _(rows: int, columns: int, seed: int) -> Tensor:
 
 
 def _check(z: Tensor) -> None:
-    check_floating(z=z)
-    check_dimensions("N D", z=z)
-    samples = z.shape[0] * world_size()
+    samples = z.shape[-2] * world_size()
     if samples < 2:
         raise ValueError(f"z must hold at least two samples, got {samples}")

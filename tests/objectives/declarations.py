@@ -16,6 +16,7 @@ from selfsup.objectives import (
     floors,
     koleo,
     latent_prediction,
+    lejepa,
     masked_reconstruction,
     moco,
     nt_xent,
@@ -122,6 +123,11 @@ def one_view(n: int, generator: torch.Generator) -> Inputs:
     return {"z": torch.randn(n, 6, generator=generator, dtype=torch.float64) + 0.3}
 
 
+def views(n: int, generator: torch.Generator) -> Inputs:
+    noise = torch.randn(4, n, 6, generator=generator, dtype=torch.float64)
+    return {"z": one_view(n, generator)["z"] + 0.5 * noise}
+
+
 def crops(n: int, generator: torch.Generator) -> Inputs:
     return {
         "student": torch.randn(5, n, 10, generator=generator, dtype=torch.float64) * 0.3,
@@ -132,7 +138,8 @@ def crops(n: int, generator: torch.Generator) -> Inputs:
 
 def scores(n: int, generator: torch.Generator) -> Inputs:
     student = torch.randn(5, n, 10, generator=generator, dtype=torch.float64) * 0.1
-    return {"student": student, "teacher": student[:2]}
+    queue = torch.randn(2, 5, 10, generator=generator, dtype=torch.float64) * 0.1
+    return {"student": student, "teacher": student[:2], "queue": queue}
 
 
 def patches(n: int, generator: torch.Generator) -> Inputs:
@@ -239,7 +246,15 @@ def _lightly_swav(inputs: Inputs) -> Tensor:
     from lightly.loss import SwaVLoss
 
     scores = inputs["student"]
-    return SwaVLoss()(list(scores[:2]), list(scores[2:]))
+    return SwaVLoss()(list(scores[:2]), list(scores[2:]), list(inputs["queue"]))
+
+
+def _lightly_lejepa(inputs: Inputs) -> Tensor:
+    from lightly.loss import lejepa_loss
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return lejepa_loss.LeJEPALoss()(global_proj=inputs["z"][:2], local_proj=inputs["z"][2:])
 
 
 def _lightly_sigreg(inputs: Inputs) -> Tensor:
@@ -393,6 +408,21 @@ OBJECTIVES = {
         peer=_lightly_sigreg,
         fewest=2,
     ),
+    "lejepa": Declaration(
+        lejepa,
+        references.lejepa_reference,
+        views,
+        learned=("z",),
+        sample_axis={"z": 1},
+        settings=({}, {"large": 3, "lambda_": 0.4, "slices": 5, "seed": 3}),
+        trivial={"zeros": Trivial({"z": torch.zeros(4, 12, 6).double()}, floors.lejepa(12))},
+        symmetries={
+            "mirrored": _each(lambda z: -z),
+            "large views exchanged, small ones too": _each(lambda z: z[[1, 0, 3, 2]]),
+        },
+        peer=_lightly_lejepa,
+        fewest=2,
+    ),
     "dino": Declaration(
         dino,
         references.dino_reference,
@@ -443,14 +473,15 @@ OBJECTIVES = {
                 "student": inputs["student"] + wave(1, 5, 12, 1),
             },
             "a prototype's teacher moved": lambda inputs: {
-                **inputs,
-                "teacher": inputs["teacher"] + 0.2 * wave(1, 2, 1, 10),
+                "student": inputs["student"],
+                **{name: inputs[name] + 0.2 * wave(1, 2, 1, 10) for name in ("teacher", "queue")},
             },
             "prototypes permuted": _each(lambda x: x[..., [9, 3, 1, 0, 2, 8, 7, 4, 5, 6]]),
             "global views exchanged, local ones permuted": lambda inputs: {
                 "student": inputs["student"][[1, 0, 4, 2, 3]],
-                "teacher": inputs["teacher"].flip(0),
+                **{name: inputs[name].flip(0) for name in ("teacher", "queue")},
             },
+            "queue permuted": lambda inputs: {**inputs, "queue": inputs["queue"].flip(1)},
         },
         golden=(_swav(7.858430042, 1.513980598, -0.340688467),),
         peer=_lightly_swav,

@@ -80,11 +80,13 @@ def swav_reference(
     student_temperature: float = 0.1,
     teacher_temperature: float = 0.05,
     rounds: int = 3,
+    queue: Tensor | None = None,
 ) -> Tensor:
     terms = []
     for g in range(len(teacher)):
+        together = teacher[g] if queue is None else torch.cat([teacher[g], queue[g]])
         # The published form: prototypes are rows and sum to 1 / K, samples are columns and sum to 1 / N.
-        q = (teacher[g].detach().T / teacher_temperature).exp()
+        q = (together.detach().T / teacher_temperature).exp()
         q = q / q.sum()
         for _ in range(rounds):
             for k in range(len(q)):
@@ -162,6 +164,19 @@ def koleo_reference(z: Tensor) -> Tensor:
         distances = [(row - other + 1e-8).norm() for j, other in enumerate(rows) if j != i]
         terms.append(-(min(distances) + 1e-8).log())
     return torch.stack(terms).mean()
+
+
+def lejepa_reference(
+    z: Tensor, large: int = 2, lambda_: float = 0.05, slices: int = 1024, seed: int = 0
+) -> Tensor:
+    views, n, d = z.shape
+    apart = torch.zeros((), dtype=z.dtype)
+    for i in range(n):
+        centre = sum(z[v, i] for v in range(large)) / large
+        for v in range(views):
+            apart = apart + (z[v, i] - centre).square().sum() / (views * n * d)
+    normal = sum(sigreg_reference(view, slices, seed=seed) for view in z) / views
+    return lambda_ * normal + (1 - lambda_) * apart
 
 
 def sigreg_reference(

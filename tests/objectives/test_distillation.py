@@ -106,6 +106,17 @@ def test_swapped_prediction_has_no_gradient_for_the_teacher() -> None:
     assert inputs["student"].grad is not None
 
 
+def test_a_queue_takes_its_prototypes_from_the_batch() -> None:
+    """Without one, both samples are shared out; a queue of the first kind leaves the second to itself."""
+    scores = torch.tensor([[[0.9, 0.1], [0.8, 0.3]]], dtype=torch.float64).repeat(2, 1, 1)
+    queue = torch.tensor([[[0.9, 0.1]] * 6], dtype=torch.float64).repeat(2, 1, 1)
+    one, other = (swav(scores, scores, 10.0, 0.05, 20, queue=each) for each in (None, queue))
+    assert float(one) == pytest.approx(float(swav(scores, scores, 10.0, 0.05, 20)), abs=1e-12)
+    assert abs(float(one) - float(other)) > 1e-3
+    nothing = torch.ones(2, 0, 2, dtype=torch.float64)
+    torch.testing.assert_close(swav(scores, scores, 10.0, 0.05, 20, queue=nothing), one, rtol=1e-12, atol=0)
+
+
 def test_center_of_a_constant_teacher() -> None:
     teacher, center = torch.full((2, 3, 4), 5.0), torch.zeros(4)
     for _ in range(7):
@@ -145,6 +156,10 @@ def test_refuses(change: dict[str, Any], message: str) -> None:
         ({"student_temperature": 0.0}, "student_temperature must be above 0"),
         ({"teacher_temperature": -1.0}, "teacher_temperature must be above 0"),
         ({"rounds": 0}, "rounds must be at least 1, got 0"),
+        ({"queue": torch.ones(1, 5, 10)}, r"queue must have the shape \(2, Q, 10\), got \(1, 5, 10\)"),
+        ({"queue": torch.ones(2, 5, 9)}, r"queue must have the shape \(2, Q, 10\)"),
+        ({"queue": torch.ones(5, 10)}, r"queue must have the shape \(2, Q, 10\)"),
+        ({"queue": torch.ones(2, 5, 10, 1)}, r"queue must have the shape \(2, Q, 10\)"),
     ],
 )
 def test_swapped_prediction_refuses(change: dict[str, Any], message: str) -> None:

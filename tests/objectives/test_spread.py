@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 import torch
 
-from selfsup.objectives import floors, koleo, sigreg
+from selfsup.objectives import floors, koleo, lejepa, sigreg, spread
+
+from .declarations import Z1, Z2, wave
 
 
 def normal(samples: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -110,6 +112,49 @@ def test_sigreg_compiled_takes_a_new_seed_without_compiling_anew() -> None:
     with torch._dynamo.config.patch(error_on_recompile=True):
         for seed in (2, 3, 4):
             torch.testing.assert_close(compiled(z, seed=seed), sigreg(z, seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("views", "settings", "value", "norm", "first"),
+    [
+        ([], {}, 1.526152552, 0.982732080, -0.099600799),
+        ([Z2, Z1 + 0.4 * wave(1, 12, 6)], {"lambda_": 1.0}, 1.421752988, 0.245683020, -0.024900200),
+        ([Z2, Z1 + 0.4 * wave(1, 12, 6)], {}, 0.513762700, 0.028424176, 0.000470425),
+        ([Z2, Z1 + 0.4 * wave(1, 12, 6)], {"lambda_": 0.02}, 0.485089323, 0.029828131, 0.001271602),
+    ],
+    ids=["sigreg", "mean over views", "lejepa", "lejepa of .02"],
+)
+def test_golden_numbers_of_given_directions(
+    views: list[torch.Tensor],
+    settings: dict[str, Any],
+    value: float,
+    norm: float,
+    first: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spread, "_normal", lambda *_: wave(1.3, 6, 4))
+    z = Z1.clone().requires_grad_()
+    loss = lejepa(torch.stack([z, *views, wave(4, 12, 6)]), **settings) if views else sigreg(z)
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert float(loss.detach()) == pytest.approx(value, abs=1e-9)
+    assert float(gradient.norm()) == pytest.approx(norm, abs=1e-9)
+    assert float(gradient[0, 0]) == pytest.approx(first, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"large": 0}, "large must be from 1 to the 3 views, got 0"),
+        ({"large": 4}, "large must be from 1 to the 3 views, got 4"),
+        ({"lambda_": -0.1}, "lambda_ must be at least 0"),
+        ({"lambda_": 1.1}, "lambda_ must be at most 1, got 1.1"),
+        ({"slices": 0}, "slices must be above 0"),
+        ({"z": torch.ones(4, 5)}, r"z must have the shape \(V, N, D\)"),
+    ],
+)
+def test_lejepa_refuses(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lejepa(**{"z": torch.ones(3, 4, 5), **settings})
 
 
 @pytest.mark.parametrize(
