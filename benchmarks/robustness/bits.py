@@ -29,6 +29,7 @@ FLOWERS = (
     "data.image_size=64",
     "batch_size=32",
 )
+SETTINGS: dict[str, tuple[str, ...]] = {"digits": (), "flowers": FLOWERS}
 QUICK = ("evaluate=false", "report=false", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--before", required=True)
     parser.add_argument("--after", required=True)
     parser.add_argument("--rounds", type=int, default=3, help="of the default run by each commit")
+    parser.add_argument("--data", nargs="*", choices=("digits", "flowers"), default=("digits", "flowers"))
     arguments = parser.parse_args()
     commits = {"before": arguments.before, "after": arguments.after}
     with tempfile.TemporaryDirectory() as place:
@@ -71,9 +73,9 @@ def main() -> None:
                 ["git", "worktree", "add", "-q", "--detach", trees[key], commit], cwd=ROOT, check=True
             )
         try:
-            for data, settings in (("digits", ()), ("flowers", FLOWERS)):
+            for data in arguments.data:
                 for method in METHODS:
-                    typed = (f"method={method}", "trainer.max_steps=30", *settings)
+                    typed = (f"method={method}", "trainer.max_steps=30", *SETTINGS[data])
                     found = {
                         key: weights(train(tree, out, f"{key}-{data}-{method}", typed))
                         for key, tree in trees.items()
@@ -87,6 +89,8 @@ def main() -> None:
                 for key, tree in trees.items():
                     folder = train(tree, out, f"{key}-{number}", ("trainer.log_every_n_steps=5",))
                     ms[key].append(step_ms(folder))
+            if not ms["after"]:
+                return
             pairs = zip(ms["after"], ms["before"], strict=True)
             ratio = statistics.median(after / before for after, before in pairs)
             keep("bits", [{"kind": "step", "commits": commits, "ms": ms, "ratio": ratio}], "kind")

@@ -189,25 +189,38 @@ def healthy() -> str:
 NEEDS = {"tokens": "a vision transformer", "labels": "labels", "masking": "a backbone that can be masked"}
 
 
+def _needs(method: str) -> str:
+    """What a method requires of the backbone."""
+    requires = load_config("train", [f"method={method}"])["method"]["requires"]
+    return ", ".join(NEEDS[each] for each in requires if each in NEEDS) or "any backbone"
+
+
+def few_words(folder: str) -> str:
+    """A row for each kind of backbone: the methods that train it, with their pages in ``folder``."""
+    rows: dict[str, list[str]] = {}
+    for method, title in METHODS.items():
+        rows.setdefault(_needs(method), []).append(f"[`{method}`]({folder}{method}.md) ({title})")
+    lines = ["| it trains | `method=` |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {needs} | {', '.join(names)} |" for needs, names in rows.items())])
+
+
 def methods(folder: str) -> str:
     """A row a method: its page in ``folder``, its summary, what it requires and when its page chooses it."""
     lines = ["| `method=` | | idea | needs | choose it |", "| --- | --- | --- | --- | --- |"]
     for method in METHODS:
         title, _, idea = summary("method", method).partition(": ")
-        requires = load_config("train", [f"method={method}"])["method"]["requires"]
-        needs = ", ".join(NEEDS[each] for each in requires if each in NEEDS) or "any backbone"
         page = ROOT / "docs" / "methods" / f"{method}.md"
         text = page.read_text(encoding="utf-8") if page.is_file() else ""
         found = re.search(r"## When to choose it\n\n(.+?)\.\s", text, re.S)
         when = re.sub(r"\[(.+?)\]\(.+?\)", r"\1", " ".join(found[1].split())) if found else ""
         name = f"[`{method}`]({folder}{method}.md)" if text else f"`{method}`"
-        row = [name, title, idea, needs, when[:1].lower() + when[1:]]
+        row = [name, title, idea, _needs(method), when[:1].lower() + when[1:]]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"methods": lambda: methods("docs/methods/"), "results": learned.front},
+    "README.md": {"methods": lambda: few_words("docs/methods/"), "results": learned.front},
     "docs/index.md": {"methods": lambda: methods("methods/")},
     "docs/results/index.md": {
         suite: functools.partial(learned.golden, suite)

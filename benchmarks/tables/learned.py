@@ -31,6 +31,7 @@ def golden(suite: str) -> str:
     places = sorted({machine(each) for found in runs.values() for each in found})
     letters = dict(zip(places, "abcdefgh", strict=False)) if len(places) > 1 else {}
     sizes = {_pixels_a_side(each) for found in runs.values() for each in found}
+    measured = sum(len(found) > 1 for found in runs.values())
     for method, title in METHODS.items():
         found = runs[method]
         if not found:
@@ -58,7 +59,9 @@ def golden(suite: str) -> str:
     if above:
         lines += ["", "Above, by more than a 95 % t interval over the seeds,", ""]
         for name, found_above in above.items():
-            text = "; ".join(f"{ACCURACIES[key]}: {_listed(methods)}" for key, methods in found_above.items())
+            text = "; ".join(
+                f"{ACCURACIES[key]}: {_listed(methods, measured)}" for key, methods in found_above.items()
+            )
             lines.append(f"* {name} in {text}.")
     lines += _ceiling(suite)
     named = [f"({letters[place]}) {place}" if letters else place for place in places]
@@ -131,8 +134,8 @@ def _scores(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return scores
 
 
-def _listed(methods: list[str]) -> str:
-    return "all" if len(methods) == len(METHODS) else ", ".join(methods) or "none"
+def _listed(methods: list[str], of: int) -> str:
+    return "all" if len(methods) == of else ", ".join(methods) or "none"
 
 
 def _above(trained: list[dict[str, Any]], control: list[dict[str, Any]], key: str) -> bool:
