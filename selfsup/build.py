@@ -50,12 +50,18 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
 
 
 def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Method:
-    """The Lightning module of a configuration."""
+    """The Lightning module of a configuration.
+
+    For a method that requires their number, :func:`count_samples` comes first; without it, to look at a
+    method without its data, there are as many samples as in a batch.
+    """
     settings = {
         key: _bound(value, f"method.{key}")
         for key, value in config["method"].items()
         if key not in _NOT_ARGUMENTS
     }
+    if "samples" in config["method"]["requires"]:
+        settings.setdefault("samples", effective_batch(config, devices))
     views = ViewPlan(
         config["views"],
         config["data"]["image_size"],
@@ -83,6 +89,12 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
     )
     method.untrained = rehearse(method, config["method"]["name"])
     return method
+
+
+def count_samples(config: Mapping[str, Any], samples: int) -> None:
+    """Write into a method's settings how many training samples there are, if it requires that."""
+    if "samples" in config["method"]["requires"]:
+        config["method"]["samples"] = samples
 
 
 def _bound(value: Any, setting: str) -> Any:

@@ -33,7 +33,7 @@ def run(config: dict[str, Any]) -> None:
 
     import torch
 
-    from selfsup.build import count_devices, make_encoder, make_method
+    from selfsup.build import count_devices, count_samples, make_encoder, make_method
     from selfsup.data import load_data
     from selfsup.run.contact_sheet import contact_sheet
     from selfsup.runtime import quiet
@@ -43,6 +43,7 @@ def run(config: dict[str, Any]) -> None:
     devices = count_devices(config["trainer"], on_gpu)
     source, _ = load_data(config["data"])
     config["data"]["range"] = source.range
+    count_samples(config, len(source))
     tell_decisions(source)
     method = make_method(config, make_encoder(config), devices)
     batch, world = config["batch_size"], devices * config["trainer"]["num_nodes"]

@@ -5,6 +5,7 @@ Every objective computes in at least float32 whatever the autocast state, and is
 """
 
 from selfsup.objectives import floors
+from selfsup.objectives.classification import diet
 from selfsup.objectives.contrastive import moco, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
@@ -28,6 +29,7 @@ __all__ = [
     "blockwise_mask",
     "byol",
     "default_context_size",
+    "diet",
     "dino",
     "dino_center",
     "floors",

@@ -157,6 +157,26 @@ def sigreg_collapsed(samples: int, knots: int = 17, t_max: float = 3.0) -> float
     )
 
 
+def diet(samples: int) -> float:
+    """All logits of S samples are equal: log S.
+
+    >>> round(diet(50_000), 2)
+    10.82
+    """
+    return math.log(samples)
+
+
+def diet_least(samples: int, smoothing: float = 0.8) -> float:
+    """The entropy of a smoothed label, which is reached where it is predicted.
+
+    >>> round(diet_least(50_000), 3)
+    9.156
+    """
+    others = smoothing / samples
+    own = 1 - smoothing + others
+    return -own * math.log(own) - (samples - 1) * (others * math.log(others) if others else 0.0)
+
+
 def lejepa(samples: int, lambda_: float = 0.05, knots: int = 17, t_max: float = 3.0) -> float:
     """All N embeddings are 0: lambda_ * `sigreg_collapsed`.
 

@@ -16,6 +16,7 @@ from selfsup.backbone_names import backbone_name
 from selfsup.build import (
     compile_encoders,
     count_devices,
+    count_samples,
     count_steps,
     effective_batch,
     make_encoder,
@@ -73,6 +74,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     pl.seed_everything(config["seed"], verbose=False)
     source, test = load_data(config["data"], as_before=bool(config["resume"]))
     config["data"]["range"] = source.range and list(source.range)  # the measured one for "auto"
+    count_samples(config, len(source))
     order = make_order(source, config["batch_size"], config["seed"], place.world)
     method = make_method(config, make_encoder(config), devices)
     if config["compile"]:

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from selfsup.objectives import (
     barlow_twins,
     byol,
+    diet,
     dino,
     floors,
     koleo,
@@ -128,6 +129,11 @@ def views(n: int, generator: torch.Generator) -> Inputs:
     return {"z": one_view(n, generator)["z"] + 0.5 * noise}
 
 
+def named(n: int, generator: torch.Generator) -> Inputs:
+    logits = 2 * torch.randn(n, 10, generator=generator, dtype=torch.float64)
+    return {"logits": logits, "index": torch.arange(n) * 3 % 10}
+
+
 def crops(n: int, generator: torch.Generator) -> Inputs:
     return {
         "student": torch.randn(5, n, 10, generator=generator, dtype=torch.float64) * 0.3,
@@ -177,6 +183,13 @@ def _permute_patches(inputs: Inputs) -> Inputs:
 
 def _equal(*names: str, samples: int = 12, width: int = 6) -> Inputs:
     return {name: torch.full((samples, width), 0.3, dtype=torch.float64) for name in names}
+
+
+def _known(samples: int, smoothing: float) -> Inputs:
+    """Logits of each sample's smoothed label."""
+    others = torch.full((samples, samples), smoothing / samples, dtype=torch.float64)
+    label = others + (1 - smoothing) * torch.eye(samples)
+    return {"logits": label.log(), "index": torch.arange(samples)}
 
 
 def _white(samples: int, width: int) -> Tensor:
@@ -422,6 +435,39 @@ OBJECTIVES = {
         },
         peer=_lightly_lejepa,
         fewest=2,
+    ),
+    "diet": Declaration(
+        diet,
+        references.diet_reference,
+        named,
+        learned=("logits",),
+        sample_axis={"logits": 0, "index": 0},
+        settings=({}, {"smoothing": 0.1}, {"smoothing": 0.0}),
+        trivial={
+            "equal logits": Trivial({**named(12, torch.Generator()), "logits": _flat(1)[0]}, floors.diet(10)),
+            "known": Trivial(_known(10, 0.8), floors.diet_least(10)),
+            "known, labels of .3": Trivial(
+                _known(10, 0.3), floors.diet_least(10, 0.3), settings={"smoothing": 0.3}
+            ),
+        },
+        symmetries={
+            "a view's logits moved": lambda inputs: {
+                **inputs,
+                "logits": inputs["logits"] + wave(1, 12, 1),
+            },
+            "samples renamed": lambda inputs: {
+                "logits": inputs["logits"].roll(3, 1),
+                "index": (inputs["index"] + 3) % 10,
+            },
+        },
+        golden=(
+            Golden(
+                {"logits": 3 * wave(0.2, 12, 10), "index": torch.arange(12) % 10},
+                3.717283995,
+                0.129691792,
+                -0.020474877,
+            ),
+        ),
     ),
     "dino": Declaration(
         dino,

@@ -166,6 +166,16 @@ def koleo_reference(z: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
+def diet_reference(logits: Tensor, index: Tensor, smoothing: float = 0.8) -> Tensor:
+    terms = []
+    for row, own in zip(logits, index.tolist(), strict=True):
+        log_p = row - row.max() - (row - row.max()).exp().sum().log()
+        for s in range(len(row)):
+            label = smoothing / len(row) + (1 - smoothing if s == own else 0)
+            terms.append(-label * log_p[s])
+    return torch.stack(terms).sum() / len(logits)
+
+
 def lejepa_reference(
     z: Tensor, large: int = 2, lambda_: float = 0.05, slices: int = 1024, seed: int = 0
 ) -> Tensor:
