@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from selfsup.build import make_encoder, make_method
+from selfsup.build import count_samples, make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
@@ -12,12 +12,13 @@ from selfsup.data.batches import make_order, training_loader
 config = load_config("train", [f"method={sys.argv[1]}"])
 torch.manual_seed(config["seed"])
 source, _ = load_data(config["data"])
+count_samples(config, len(source))  # some methods make a class of each
 method = make_method(config, make_encoder(config), devices=1).train()
 order = make_order(source, config["batch_size"], config["seed"])
 loader = training_loader(source, method.views, order, workers=0)
-optimizer, step, steps = method.configure_optimizers(), 0, int(sys.argv[2]) * len(order)
+optimizer, steps = method.configure_optimizers(), int(sys.argv[2]) * len(order)
 for order.epoch in range(int(sys.argv[2])):
-    for raw in loader:
+    for step, raw in enumerate(loader, order.epoch * len(order)):
         method.set_rates(optimizer, step, steps)
         output = method(method.batch(raw, step, steps))  # views, encoder, heads, objective
         optimizer.zero_grad()
@@ -26,5 +27,4 @@ for order.epoch in range(int(sys.argv[2])):
         optimizer.step()
         method.after_step(step, steps)  # a teacher follows, a queue moves on
         method.forget()
-        step += 1
-        print(f"step {step}: loss {output.loss.item():.4f}")
+        print(f"step {step + 1}: loss {output.loss.item():.4f}")

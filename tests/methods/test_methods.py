@@ -13,7 +13,7 @@ from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
-from selfsup.methods.parts import Part
+from selfsup.methods.parts import Part, Teacher
 from selfsup.objectives import swav
 from tests.methods.building import SMALL, batch_of, build, images
 
@@ -68,6 +68,17 @@ def test_jepa_teacher_follows_the_student_on_a_line() -> None:
         student.add_(1.0)
     method.after_step(50, 100)
     torch.testing.assert_close(teacher, 0.95 * before + 0.05 * student)
+
+
+@pytest.mark.parametrize(("lag", "expected"), [(None, 1.0), (0.1, 0.5 ** (1 / 10)), (0.001, 0.5)])
+def test_a_teacher_lags_no_further_than_a_share_of_the_run(lag: float | None, expected: float) -> None:
+    student = torch.nn.Linear(1, 1, bias=False)
+    teacher = Teacher(student, {"start": 1.0, "end": 1.0, "lag": lag})
+    student.weight.data.fill_(0.0)
+    teacher.module.weight.data.fill_(1.0)  # type: ignore[union-attr, operator]
+    for step in range(3):
+        teacher.after_step(step, 100)
+    assert teacher.module.weight.item() == pytest.approx(expected**3)  # type: ignore[union-attr, operator]
 
 
 def test_teacher_is_averaged_once_an_optimizer_step_however_many_batches_are_accumulated() -> None:
