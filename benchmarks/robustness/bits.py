@@ -65,7 +65,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of the default run by each commit")
     parser.add_argument("--data", nargs="*", choices=("digits", "flowers"), default=("digits", "flowers"))
     arguments = parser.parse_args()
-    commits = {"before": arguments.before, "after": arguments.after}
+    commits = {
+        key: subprocess.check_output(["git", "rev-parse", "--short", commit], cwd=ROOT, text=True).strip()
+        for key, commit in (("before", arguments.before), ("after", arguments.after))
+    }
     with tempfile.TemporaryDirectory() as place:
         out, trees = Path(place) / "runs", {key: Path(place) / key for key in commits}
         for key, commit in commits.items():
