@@ -87,7 +87,7 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         auxiliary=make_auxiliary(config, encoder.dim),
         **settings,
     )
-    method.untrained = rehearse(method, config["method"]["name"])
+    method.untrained = rehearse(method, config["method"]["name"], alone=config["batch_size"] == 1)
     return method
 
 

@@ -7,6 +7,7 @@ teacher draw random numbers.
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from selfsup.objectives.precision import finite_or_not
 IMAGES = 2  # the fewest that batch norms and negatives take
 
 
-def rehearse(method: Method, name: str) -> list[str]:
+def rehearse(method: Method, name: str, alone: bool = False) -> list[str]:
     """Make one step's forward and backward pass, and put right what it shows; nothing else is changed.
 
     * Parameters that get no gradient are frozen: an optimizer would leave them alone too, but processes that
@@ -33,6 +34,7 @@ def rehearse(method: Method, name: str) -> list[str]:
     Args:
         method: as it was built, on the CPU, without a trainer.
         name: the method's, for what is said.
+        alone: whether a process has one image at a time, which batch norms refuse.
 
     Returns:
         Names of the encoder's parameters that are frozen, and that its pooled features nevertheless use;
@@ -65,6 +67,8 @@ def rehearse(method: Method, name: str) -> list[str]:
             _quieten(method, batch, backbone)
         frozen = {key: p for (key, p), g in zip(trained.items(), gradients, strict=True) if g is None}
         used = _used(method, frozen) if frozen else []
+    if alone:
+        _require_one_image(method, name, batch)
     for parameter in frozen.values():
         parameter.requires_grad_(False)
     if random_ones := [key for key in used if not _constant(frozen[key])]:
@@ -74,6 +78,20 @@ def rehearse(method: Method, name: str) -> list[str]:
             "backbone.model_args.fc_norm=false"
         )
     return used
+
+
+def _require_one_image(method: Method, name: str, batch: Batch) -> None:
+    one = replace(batch, views=[view[:1] for view in batch.views], index=batch.index[:1])
+    if batch.labels is not None:
+        one = replace(one, labels=batch.labels[:1])
+    with _unchanged(method), finite_or_not(), torch.no_grad():
+        try:
+            method(one)
+        except ValueError as error:
+            raise UsageError(
+                f"method={name} cannot learn from one image at a time ({' '.join(str(error).split())}); take "
+                "batch_size=2 or more"
+            ) from error
 
 
 def noise_batch(method: Method) -> Batch:

@@ -182,3 +182,13 @@ def test_batch_norms_of_a_teacher_go_on_using_the_batch() -> None:
     halves = torch.cat([teacher(half) for half in batch_of(method).views[0].chunk(2)])
     assert not torch.allclose(halves, teacher(batch_of(method).views[0]), atol=1e-3)
     assert all(not torch.equal(value, teacher.state_dict()[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize("name", ["byol", "simsiam"])
+def test_batch_norms_refuse_one_image_at_a_time_before_the_run(name: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot learn from one image .*batch_size=2 or more"):
+        built(name, "batch_size=1")
+
+
+def test_a_method_without_batch_norms_takes_one_image_at_a_time() -> None:
+    assert built("mae", "batch_size=1").batch_size == 1
