@@ -11,7 +11,7 @@ from torch.optim.sgd import sgd
 class LARS(Optimizer):
     """LARS (You et al. 2017, arXiv:1708.03888) as Barlow Twins, VICReg and MoCo v3 use it.
 
-    Matrices: ``g += weight_decay * p``, then ``g *= trust * |p| / |g|`` (1 if either norm is 0).
+    Matrices: ``g += weight_decay * p``, then ``g *= trust_coefficient * |p| / |g|`` (1 if either norm is 0).
     Vectors (biases, norms) have neither. Then ``m = momentum * m + g`` and ``p -= lr * m``. The
     trust ratio also holds at weight decay 0. A step overwrites the gradients of matrices.
 
@@ -29,10 +29,16 @@ class LARS(Optimizer):
         lr: float,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
-        trust: float = 0.001,
+        trust_coefficient: float = 0.001,
     ) -> None:
         super().__init__(
-            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "trust_coefficient": trust_coefficient,
+            },
         )
 
     @torch.no_grad()
@@ -66,7 +72,7 @@ class LARS(Optimizer):
 
 
 def _adapt(weights: list[torch.Tensor], grads: list[torch.Tensor], group: dict[str, Any]) -> None:
-    """Decay the gradients and give them the length ``trust * |p|``, in place."""
+    """Decay the gradients and give them the length ``trust_coefficient * |p|``, in place."""
     if not weights:
         return
     squares = []
@@ -76,7 +82,7 @@ def _adapt(weights: list[torch.Tensor], grads: list[torch.Tensor], group: dict[s
         squares += [_square(weight), _square(grad)]
     of_weights, of_grads = torch.stack(squares).view(-1, 2).unbind(1)
     usual = (of_weights > 0) & (of_grads > 0)
-    ratios = torch.where(usual, group["trust"] * (of_weights / of_grads).sqrt(), 1.0)
+    ratios = torch.where(usual, group["trust_coefficient"] * (of_weights / of_grads).sqrt(), 1.0)
     for grad, ratio in zip(grads, ratios, strict=True):
         grad.mul_(ratio)
 
