@@ -31,11 +31,9 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("logits.detach().diagonal(start).fill_(-torch.inf)", "pass"),
         (".roll(samples)", ".roll(samples + 1)"),
         ("all_reduce_mean(F.cross_entropy(logits, other_view))", "F.cross_entropy(logits, other_view)"),
-        ("samples * world_size() < 2", "samples * world_size() < 1"),
-        (
-            'temperature: float = 0.2) -> Tensor:\n    """InfoNCE',
-            'temperature: float = 0.1) -> Tensor:\n    """InfoNCE',
-        ),
+        ("len(tensor) * world_size()) < 2", "len(tensor) * world_size()) < 1"),
+        ("queue: Tensor, temperature: float = 0.2)", "queue: Tensor, temperature: float = 0.1)"),
+        ("key: Tensor, temperature: float = 0.2)", "key: Tensor, temperature: float = 0.1)"),
         ("queries = F.normalize(query, dim=1)", "queries = query"),
         (
             "F.normalize(key.detach(), dim=1)).sum(1) / temperature",
@@ -49,6 +47,16 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("F.normalize(queue.detach(), dim=1).T", "queue.detach().T"),
         ("torch.logaddexp(positive, negatives.logsumexp(1))", "negatives.logsumexp(1)"),
         ("all_reduce_mean((torch.logaddexp", "((torch.logaddexp"),
+        (
+            "2 * temperature * all_reduce_mean(F.cross_entropy(logits, own))",
+            "all_reduce_mean(F.cross_entropy(logits, own))",
+        ),
+        ("all_reduce_mean(F.cross_entropy(logits, own))", "F.cross_entropy(logits, own)"),
+        ("gather(F.normalize(key.detach(), dim=1))", "F.normalize(key.detach(), dim=1)"),
+        ("gather(F.normalize(key.detach(), dim=1))", "gather(key.detach())"),
+        ("gather(F.normalize(key.detach(), dim=1))", "gather_with_gradient(F.normalize(key, dim=1))"),
+        ("(F.normalize(query, dim=1) / temperature) @ keys.T", "(query / temperature) @ keys.T"),
+        ("+ rank() * len(query)", "+ 0"),
     ],
     "redundancy": [
         ("lambda_: float = 0.0051", "lambda_: float = 0.005"),

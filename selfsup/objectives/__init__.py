@@ -6,7 +6,7 @@ Every objective computes in at least float32 whatever the autocast state, and is
 
 from selfsup.objectives import floors
 from selfsup.objectives.classification import diet
-from selfsup.objectives.contrastive import moco, nt_xent
+from selfsup.objectives.contrastive import moco, moco_v3, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
 from selfsup.objectives.masks import (
@@ -39,6 +39,7 @@ __all__ = [
     "lejepa",
     "masked_reconstruction",
     "moco",
+    "moco_v3",
     "nt_xent",
     "patchify",
     "random_mask",

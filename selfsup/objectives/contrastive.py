@@ -4,7 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup.objectives.distributed import all_reduce_mean, gather_with_gradient, rank, world_size
+from selfsup.objectives.distributed import (
+    all_reduce_mean,
+    gather,
+    gather_with_gradient,
+    rank,
+    world_size,
+)
 from selfsup.objectives.precision import (
     check_dimensions,
     check_floating,
@@ -45,10 +51,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
     """
     check_pair(z1, z2)
     check_positive(temperature=temperature)
-    samples = z1.shape[0]
-    if samples * world_size() < 2:
-        raise ValueError(f"z1 must hold at least two samples, got {samples * world_size()}")
-
+    _check_several(z1=z1)
+    samples = len(z1)
     local = F.normalize(torch.cat([z1, z2]), dim=1)
     start = rank() * len(local)
     logits = (local / temperature) @ gather_with_gradient(local).T
@@ -95,6 +99,51 @@ def moco(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) ->
     negatives = (queries / temperature) @ F.normalize(queue.detach(), dim=1).T
     # Not concatenated, which would copy N K similarities.
     return all_reduce_mean((torch.logaddexp(positive, negatives.logsumexp(1)) - positive).mean())
+
+
+@full_precision
+def moco_v3(query: Tensor, key: Tensor, temperature: float = 0.2) -> Tensor:
+    """InfoNCE against the other images of the batch, of MoCo v3 (Chen et al. 2021, arXiv:2104.02057, alg. 1).
+
+    With q and k the rows of query and key, of all processes, divided by their length:
+
+        L = 2 temperature mean_n [ log sum_m exp(q_n . k_m / temperature) - q_n . k_n / temperature ]
+
+    Of one direction; the paper's loss is the sum of both. Keys have no gradient. The factor keeps the
+    gradient's length whatever the temperature.
+
+    Args:
+        query: (N, D) predictions from the first views.
+        key: (N, D) the teacher's projections of the other views of the same images.
+        temperature: dimensionless, above 0.
+
+    Returns:
+        Scalar, at least float32. 2 temperature log N where all rows are equal.
+
+    Raises:
+        ValueError: shapes that differ, tensors that are not floating or not finite, a temperature that is not
+            above 0, fewer than two samples in the global batch.
+
+    >>> z = torch.eye(4)
+    >>> round(moco_v3(z, z, temperature=0.5).item(), 4)
+    0.3408
+    """
+    check_floating(query=query, key=key)
+    check_dimensions("N D", query=query, key=key)
+    check_same_shape(query=query, key=key)
+    check_positive(temperature=temperature)
+    _check_several(query=query)
+    keys = gather(F.normalize(key.detach(), dim=1))
+    logits = (F.normalize(query, dim=1) / temperature) @ keys.T
+    own = torch.arange(len(query), device=query.device) + rank() * len(query)
+    return 2 * temperature * all_reduce_mean(F.cross_entropy(logits, own))
+
+
+def _check_several(**tensors: Tensor) -> None:
+    """Raise ValueError for a global batch of fewer than two samples."""
+    for name, tensor in tensors.items():
+        if (samples := len(tensor) * world_size()) < 2:
+            raise ValueError(f"{name} must hold at least two samples, to tell them apart, got {samples}")
 
 
 def _check_queue(queue: Tensor, **views: Tensor) -> None:

@@ -47,6 +47,15 @@ def moco(queue: int) -> float:
     return math.log(queue + 1)
 
 
+def moco_v3(samples: int, temperature: float = 0.2) -> float:
+    """All embeddings of the global batch of N samples are equal: 2 temperature log N, of one direction.
+
+    >>> round(2 * moco_v3(4096), 3)
+    6.654
+    """
+    return 2 * temperature * math.log(samples)
+
+
 def barlow_twins(dimensions: int) -> float:
     """All embeddings are equal, so that nothing correlates: D."""
     return float(dimensions)

@@ -39,6 +39,15 @@ def moco_reference(query: Tensor, key: Tensor, queue: Tensor, temperature: float
     return torch.stack(terms).mean()
 
 
+def moco_v3_reference(query: Tensor, key: Tensor, temperature: float = 0.2) -> Tensor:
+    """The published pseudocode, with a log-softmax that is written out."""
+    terms = []
+    for n, q in enumerate(query):
+        logits = torch.stack([q @ k / (q.norm() * k.norm()) for k in key.detach()]) / temperature
+        terms.append(logits.max() + (logits - logits.max()).exp().sum().log() - logits[n])
+    return 2 * temperature * torch.stack(terms).mean()
+
+
 def barlow_twins_reference(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
     n, d = z1.shape
 

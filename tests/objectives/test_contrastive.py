@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from selfsup.objectives import nt_xent
+from selfsup.objectives import moco, moco_v3, nt_xent
 
-from .declarations import inputs_for
+from .declarations import P1, P2, Z1, Z2, inputs_for
 
 
 def test_orthonormal_pairs() -> None:
@@ -38,3 +38,41 @@ def test_a_tiny_temperature_does_not_overflow() -> None:
 def test_refuses(z1: torch.Tensor, z2: torch.Tensor, temperature: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         nt_xent(z1, z2, temperature=temperature)
+
+
+def test_both_directions_of_moco_v3_are_the_published_number() -> None:
+    assert float(moco_v3(Z1, Z2) + moco_v3(P1, P2)) == pytest.approx(1.084098851, abs=1e-9)
+
+
+def test_queries_find_their_keys_whatever_repels() -> None:
+    """Aligned with the key and orthogonal to the queue; and opposite to all of a queue."""
+    z = torch.eye(8, dtype=torch.float64)
+    assert float(moco(z[:3], z[:3], z[3:], 0.2)) == pytest.approx(math.log1p(5 * math.exp(-5)), abs=1e-12)
+    assert float(moco(z[:1], z[:1], -z[:1], 0.1)) == pytest.approx(math.log1p(math.exp(-20)), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "queue", "message"),
+    [
+        (torch.ones(4, 3), torch.ones(5, 3), torch.ones(2, 3), "key must have the shape of query"),
+        (
+            torch.ones(0, 3),
+            torch.ones(0, 3),
+            torch.ones(2, 3),
+            "query must hold at least one sample, got none",
+        ),
+        (
+            torch.ones(4, 3),
+            torch.ones(4, 3),
+            torch.ones(2, 4),
+            "queue must hold at least one row of 3 values",
+        ),
+        (torch.ones(4, 3), torch.ones(4, 3), torch.ones(0, 3), r"one row of 3 values, got \(0, 3\)"),
+        (torch.ones(4, 3), torch.ones(4, 3), torch.ones(3), r"queue must have the shape \(K, D\)"),
+    ],
+)
+def test_a_queue_has_to_fit(
+    query: torch.Tensor, key: torch.Tensor, queue: torch.Tensor, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        moco(query, key, queue)

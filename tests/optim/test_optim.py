@@ -43,7 +43,7 @@ def test_lars_neither_decays_nor_adapts_a_vector() -> None:
 
 
 def test_lars_adapts_at_weight_decay_zero() -> None:
-    """The step's length is lr * trust_coefficient * |p| at any scale of the gradient; plain SGD's is lr * |g|."""
+    """The step's length is lr * trust_coefficient * |p| at any scale of the gradient."""
     start, grad = waves(0.1, 5, 4), waves(2, 5, 4)
     for scale in (1e-3, 1.0, 1e3):
         moved = updated(start, [scale * grad], lr=0.5, trust_coefficient=0.02) - start
