@@ -110,6 +110,10 @@ class Encoder(nn.Module):
         """Patch tokens ``(N, L, D)``, or ``(N, K, D)`` of the patches in ``keep`` ``(N, K)``."""
         return self.sequence(images, keep)[:, self.prefix :]
 
+    def pooled(self, images: Tensor, keep: Tensor) -> Tensor:
+        """Pooled features ``(N, D)`` of the patches in ``keep`` ``(N, K)`` alone."""
+        return self.model.forward_head(self.sequence(images, keep), pre_logits=True)
+
     def compile_training(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Speed up the passes of training mode by :func:`torch.compile`.
 

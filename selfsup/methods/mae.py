@@ -3,6 +3,7 @@
 He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,10 @@ import torch
 from lightly.models.modules.masked_vision_transformer_decoder_timm import MaskedVisionTransformerDecoderTIMM
 from torch import Tensor, nn
 
-from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.failures import Bound, Failure
-from selfsup.methods.requirements import require_full_size, require_heads
+from selfsup.methods.requirements import require_full_size, require_heads, require_mask
 from selfsup.objectives import floors, masked_reconstruction, patchify, random_mask, unpatchify
 
 
@@ -52,23 +52,8 @@ class MAE(Method):
         super().__init__(**common)
         require_full_size(self.views, self.encoder, "mae")
         self.mask_ratio, self.normalize = mask_ratio, normalize
-        rows, columns = self.encoder.grid
-        self.patches = rows * columns
-        if self.patches < 2:
-            raise UsageError(
-                "mae hides some patches of an image and shows the others, and there is one patch; "
-                "set a smaller backbone.model_args.patch_size"
-            )
-        try:
-            seen = random_mask(1, self.patches, mask_ratio, torch.Generator())[0].shape[1]
-        except ValueError:
-            seen = 0
-        if not 0 < seen < self.patches:
-            least, most = 1 / self.patches, 1 - 1 / self.patches
-            raise UsageError(
-                f"method.mask_ratio={mask_ratio} hides {self.patches - seen} of {rows} x {columns} patches, "
-                f"where some have to be hidden and some seen; take {least:.2g} to {most:.2g}"
-            )
+        require_mask(mask_ratio, self.encoder.grid, "mae")
+        self.patches = math.prod(self.encoder.grid)
         require_heads("method.decoder", decoder)
         self.embed = nn.Linear(self.encoder.dim, decoder["width"])
         self.decoder = MaskedVisionTransformerDecoderTIMM(

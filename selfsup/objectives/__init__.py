@@ -7,7 +7,7 @@ Every objective computes in at least float32 whatever the autocast state, and is
 from selfsup.objectives import floors
 from selfsup.objectives.classification import diet
 from selfsup.objectives.contrastive import moco, moco_v3, nt_xent
-from selfsup.objectives.distillation import dino, dino_center, sinkhorn, swav
+from selfsup.objectives.distillation import dino, dino_center, msn, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
 from selfsup.objectives.masks import (
     block_masks,
@@ -40,6 +40,7 @@ __all__ = [
     "masked_reconstruction",
     "moco",
     "moco_v3",
+    "msn",
     "nt_xent",
     "patchify",
     "random_mask",

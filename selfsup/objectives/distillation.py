@@ -1,10 +1,19 @@
 """Objectives in which a student predicts a teacher's distribution for another view."""
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.objectives.distributed import all_reduce_mean, gather, rank, world_size
-from selfsup.objectives.precision import check_dimensions, check_floating, check_positive, full_precision
+from selfsup.objectives.precision import (
+    check_dimensions,
+    check_floating,
+    check_not_negative,
+    check_positive,
+    full_precision,
+)
 
 
 @full_precision
@@ -108,6 +117,70 @@ def swav(
         together = torch.cat([teacher, queue[:, rank() :: world_size()]], dim=1)
     targets = sinkhorn(together, teacher_temperature, rounds)[:, : teacher.shape[1]]
     return _cross_entropy(student / student_temperature, targets)
+
+
+@full_precision
+def msn(
+    anchors: Tensor,
+    target: Tensor,
+    prototypes: Tensor,
+    temperature: float = 0.1,
+    sharpening: float = 0.25,
+    balancing: int = 3,
+    regularization: float = 1.0,
+) -> Tensor:
+    """Masked siamese networks (MSN, Assran et al. 2022, arXiv:2204.07141, eq. 1).
+
+    With p_v = softmax(cos(anchor_v, prototypes) / temperature), and q the target's such probabilities to the
+    power of 1 / sharpening, divided by their sum and balanced as in `sinkhorn`:
+
+        L = mean_vn -sum_k q_nk log p_vnk + regularization * (log K - H(mean_vn p_vn))
+
+    The entropy H of the mean prediction keeps all prototypes in use. As in the published settings, the
+    balancing starts from the sharpened probabilities, not from scores. Prototypes are learned through the
+    anchors alone.
+
+    Args:
+        anchors: (V, N, D) embeddings of the views from which it is predicted.
+        target: (N, D) embeddings of the teacher's view; no gradient reaches them.
+        prototypes: (K, D), the same in every process.
+        temperature: dimensionless, above 0.
+        sharpening: of the target; 1 leaves it as it is, lower is harder.
+        balancing: rounds of it; 0 for none.
+        regularization: weight of the entropy, at least 0.
+
+    Returns:
+        Scalar, at least float32. log K where all embeddings are equal, and log K times `regularization` where
+        all views go to one prototype.
+
+    Raises:
+        ValueError: shapes that do not match, tensors that are not floating or not finite, a setting out of
+            range, or no sample.
+
+    >>> rows = torch.eye(4)
+    >>> round(msn(rows[None], rows, rows, temperature=0.01).item(), 3)
+    0.0
+    """
+    check_floating(anchors=anchors, target=target, prototypes=prototypes)
+    check_positive(temperature=temperature, sharpening=sharpening)
+    check_not_negative(balancing=balancing, regularization=regularization)
+    check_dimensions("V N D", anchors=anchors)
+    if not anchors.numel() or target.shape != anchors.shape[1:]:
+        expected = str(tuple(anchors.shape[1:]))
+        raise ValueError(f"target must have the shape {expected} of each anchor, got {tuple(target.shape)}")
+    if prototypes.ndim != 2 or prototypes.shape[1] != target.shape[1]:
+        expected = f"(K, {target.shape[1]})"
+        raise ValueError(f"prototypes must have the shape {expected}, got {tuple(prototypes.shape)}")
+    directions = F.normalize(prototypes, dim=1)
+    with torch.no_grad():
+        sharp = F.normalize(target, dim=1) @ directions.T / (temperature * sharpening)
+        log_q = sharp.log_softmax(dim=1)
+        q = sinkhorn(log_q, 1.0, balancing) if balancing else log_q.exp()
+    log_p = (F.normalize(anchors, dim=2) @ directions.T / temperature).log_softmax(dim=2)
+    mean = all_reduce_mean(log_p.exp().mean(dim=(0, 1)))
+    # Of a prototype that nobody predicts, the logarithm's gradient would be infinite.
+    unused = math.log(len(prototypes)) + (mean * mean.clamp(min=torch.finfo(mean.dtype).tiny).log()).sum()
+    return all_reduce_mean(-(q * log_p).sum(-1).mean()) + regularization * unused
 
 
 @torch.no_grad()

@@ -166,6 +166,15 @@ def sigreg_collapsed(samples: int, knots: int = 17, t_max: float = 3.0) -> float
     )
 
 
+def msn(prototypes: int) -> float:
+    """All embeddings are equal, or all of one prototype at a regularization of 1: log K.
+
+    >>> round(msn(1024), 4)
+    6.9315
+    """
+    return dino(prototypes)
+
+
 def diet(samples: int) -> float:
     """All logits of S samples are equal: log S.
 

@@ -21,6 +21,7 @@ from selfsup.objectives import (
     masked_reconstruction,
     moco,
     moco_v3,
+    msn,
     nt_xent,
     sigreg,
     simsiam,
@@ -133,6 +134,15 @@ def one_view(n: int, generator: torch.Generator) -> Inputs:
 def views(n: int, generator: torch.Generator) -> Inputs:
     noise = torch.randn(4, n, 6, generator=generator, dtype=torch.float64)
     return {"z": one_view(n, generator)["z"] + 0.5 * noise}
+
+
+def anchored(n: int, generator: torch.Generator) -> Inputs:
+    target = torch.randn(n, 6, generator=generator, dtype=torch.float64) + 0.5
+    return {
+        "anchors": target + torch.randn(3, n, 6, generator=generator, dtype=torch.float64),
+        "target": target,
+        "prototypes": torch.randn(10, 6, generator=generator, dtype=torch.float64),
+    }
 
 
 def named(n: int, generator: torch.Generator) -> Inputs:
@@ -266,6 +276,12 @@ def _lightly_swav(inputs: Inputs) -> Tensor:
 
     scores = inputs["student"]
     return SwaVLoss()(list(scores[:2]), list(scores[2:]), list(inputs["queue"]))
+
+
+def _lightly_msn(inputs: Inputs) -> Tensor:
+    from lightly.loss import MSNLoss
+
+    return MSNLoss()(inputs["anchors"].flatten(0, 1), inputs["target"], inputs["prototypes"])
 
 
 def _lightly_lejepa(inputs: Inputs) -> Tensor:
@@ -563,6 +579,55 @@ OBJECTIVES = {
         },
         golden=(_swav(7.858430042, 1.513980598, -0.340688467),),
         peer=_lightly_swav,
+    ),
+    "msn": Declaration(
+        msn,
+        references.msn_reference,
+        anchored,
+        learned=("anchors",),
+        sample_axis={"anchors": 1, "target": 0},
+        settings=(
+            {},
+            {"temperature": 0.3, "sharpening": 0.5, "balancing": 5, "regularization": 0.2},
+            {"balancing": 0, "regularization": 0.0},
+        ),
+        trivial={
+            "equal rows": Trivial(
+                {
+                    "anchors": torch.ones(2, 12, 6).double(),
+                    **{name: torch.ones(12, 6).double() for name in ("target", "prototypes")},
+                },
+                floors.msn(12),
+            ),
+            "one prototype": Trivial(
+                {
+                    "anchors": torch.eye(6).double()[:1].repeat(2, 12, 1),
+                    "target": torch.eye(6).double()[:1].repeat(12, 1),
+                    "prototypes": torch.eye(6).double(),
+                },
+                floors.msn(6),
+                within=1e-6,
+                settings={"temperature": 0.01, "balancing": 0},
+            ),
+        },
+        symmetries={
+            "lengths": lambda inputs: {
+                name: z * (1 + wave(1, len(z), z.shape[-2], 1)[0] ** 2) for name, z in inputs.items()
+            },
+            "rotated": _each(lambda z: z @ ROTATION),
+            "anchors exchanged": lambda inputs: {**inputs, "anchors": inputs["anchors"].flip(0)},
+            "prototypes permuted": lambda inputs: {**inputs, "prototypes": inputs["prototypes"].flip(0)},
+        },
+        golden=(
+            Golden(
+                {"anchors": torch.stack([Z1, wave(4, 12, 6)]), "target": Z2, "prototypes": wave(0.7, 10, 6)},
+                7.938095753,
+                0.663530371,
+                -0.001419271,
+                {"regularization": 0.0},
+            ),
+        ),
+        peer=_lightly_msn,
     ),
     "masked_reconstruction": Declaration(
         masked_reconstruction,

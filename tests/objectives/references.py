@@ -175,6 +175,40 @@ def koleo_reference(z: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
+def msn_reference(
+    anchors: Tensor,
+    target: Tensor,
+    prototypes: Tensor,
+    temperature: float = 0.1,
+    sharpening: float = 0.25,
+    balancing: int = 3,
+    regularization: float = 1.0,
+) -> Tensor:
+    views, n, _ = anchors.shape
+
+    def probabilities(z: Tensor) -> Tensor:
+        cosines = torch.stack([z @ p / (z.norm() * p.norm()) for p in prototypes]) / temperature
+        return (cosines - cosines.max()).exp() / (cosines - cosines.max()).exp().sum()
+
+    rows = []
+    for i in range(n):
+        row = probabilities(target[i]).detach() ** (1 / sharpening)
+        rows.append(row / row.sum())
+    q = torch.stack(rows)
+    for _ in range(balancing):
+        q = q / q.sum(0)
+        q = q / q.sum(1, keepdim=True)
+    total = torch.zeros((), dtype=anchors.dtype)
+    mean = torch.zeros(len(prototypes), dtype=anchors.dtype)
+    for v in range(views):
+        for i in range(n):
+            p = probabilities(anchors[v, i])
+            total = total - (q[i] * p.log()).sum() / (views * n)
+            mean = mean + p / (views * n)
+    entropy = -sum(share * share.log() for share in mean)
+    return total + regularization * (math.log(len(prototypes)) - entropy)
+
+
 def diet_reference(logits: Tensor, index: Tensor, smoothing: float = 0.8) -> Tensor:
     terms = []
     for row, own in zip(logits, index.tolist(), strict=True):

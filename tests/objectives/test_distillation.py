@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from selfsup.objectives import dino, dino_center, floors, sinkhorn, swav
+from selfsup.objectives import dino, dino_center, floors, msn, sinkhorn, swav
 
-from .declarations import Z1, inputs_for, wave
+from .declarations import Z1, Z2, inputs_for, wave
+from .references import msn_reference
 
 
 @pytest.mark.parametrize("prototypes", [1024, 65536])
@@ -115,6 +116,51 @@ def test_a_queue_takes_its_prototypes_from_the_batch() -> None:
     assert abs(float(one) - float(other)) > 1e-3
     nothing = torch.ones(2, 0, 2, dtype=torch.float64)
     torch.testing.assert_close(swav(scores, scores, 10.0, 0.05, 20, queue=nothing), one, rtol=1e-12, atol=0)
+
+
+def test_the_published_entropy_of_msns_mean_prediction() -> None:
+    anchors = torch.stack([Z1, wave(4, 12, 6)]).requires_grad_()
+    with_it, without = (msn(anchors, Z2, wave(0.7, 10, 6), regularization=weight) for weight in (1.0, 0.0))
+    (gradient,) = torch.autograd.grad(with_it - without, anchors)
+    assert float((with_it - without).detach()) == pytest.approx(0.022490208, abs=1e-9)
+    assert float(gradient.norm()) == pytest.approx(0.057920185, abs=1e-9)
+    assert float(gradient.flatten()[0]) == pytest.approx(0.000341582, abs=1e-9)
+
+
+def test_msn_of_a_prototype_that_nobody_predicts_has_a_finite_gradient() -> None:
+    rows = torch.eye(4)[:2].requires_grad_()
+    msn(rows[None], rows, torch.eye(4), temperature=1e-3).backward()
+    assert rows.grad is not None
+    assert rows.grad.isfinite().all()
+
+
+def test_msn_teaches_its_prototypes_and_not_its_target() -> None:
+    inputs = {name: x.clone().requires_grad_() for name, x in inputs_for("msn").items()}
+    msn(**inputs).backward()
+    assert inputs["target"].grad is None
+    expected = {name: x.clone().requires_grad_() for name, x in inputs_for("msn").items()}
+    msn_reference(**expected).backward()
+    for name in ("anchors", "prototypes"):
+        torch.testing.assert_close(inputs[name].grad, expected[name].grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"anchors": torch.ones(12, 6)}, r"anchors must have the shape \(V, N, D\)"),
+        ({"target": torch.ones(11, 6)}, r"target must have the shape \(12, 6\) of each anchor"),
+        ({"anchors": torch.ones(0, 12, 6)}, r"target must have the shape \(12, 6\)"),
+        ({"prototypes": torch.ones(10, 5)}, r"prototypes must have the shape \(K, 6\), got \(10, 5\)"),
+        ({"prototypes": torch.ones(6)}, r"prototypes must have the shape \(K, 6\)"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"sharpening": 0.0}, "sharpening must be above 0"),
+        ({"balancing": -1}, "balancing must be at least 0"),
+        ({"regularization": -1.0}, "regularization must be at least 0"),
+    ],
+)
+def test_msn_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        msn(**{**inputs_for("msn"), **change})
 
 
 def test_center_of_a_constant_teacher() -> None:
