@@ -63,7 +63,9 @@ def test_the_teacher_is_what_dino_hands_over(tmp_path: Path) -> None:
     newest, _ = newest_intact(tmp_path / "one")
     assert newest is not None
     checkpoint = read_checkpoint(newest)["state_dict"]
-    assert all(torch.equal(value, checkpoint[f"teacher.model.{key}"]) for key, value in saved.items())
+    assert all(
+        torch.equal(value, checkpoint[f"teacher.module.0.model.{key}"]) for key, value in saved.items()
+    )
     assert any(not torch.equal(value, checkpoint[f"encoder.model.{key}"]) for key, value in saved.items())
 
 

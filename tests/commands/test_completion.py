@@ -38,7 +38,7 @@ def test_a_reader_may_have_seen_enough(asked: list[str]) -> None:
     [
         ("selfsup ", [*COMMANDS, "completion"]),
         ("selfsup ev", ["evaluate"]),
-        ("selfsup train method=b", ["barlow"]),
+        ("selfsup train method=b", ["barlow", "byol"]),
         ("selfsup train method=simclr batch", ["batch_size="]),
         ("selfsup report pic", ["pictures="]),
         ("selfsup nonsense ", []),
