@@ -264,7 +264,7 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("(1 - gaussian) ** 2", "(1 - gaussian**2)"),
         ("(1 if k in ends else 2)", "2"),
         ("lambda_ * sigreg_collapsed", "sigreg_collapsed"),
-        ("math.log(samples)", "math.log(samples - 1)"),
+        ("return math.log(samples)", "return math.log(samples - 1)"),
         ("own = 1 - smoothing + others", "own = 1 - smoothing"),
         ("(samples - 1) * (others", "samples * (others"),
     ],
