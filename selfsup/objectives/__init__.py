@@ -5,7 +5,7 @@ Every objective computes in at least float32 whatever the autocast state, and is
 """
 
 from selfsup.objectives import floors
-from selfsup.objectives.classification import diet
+from selfsup.objectives.classification import diet, relation_pairs, relational
 from selfsup.objectives.contrastive import moco, moco_v3, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, msn, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
@@ -44,6 +44,8 @@ __all__ = [
     "nt_xent",
     "patchify",
     "random_mask",
+    "relation_pairs",
+    "relational",
     "sigreg",
     "simsiam",
     "sinkhorn",

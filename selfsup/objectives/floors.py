@@ -166,6 +166,15 @@ def sigreg_collapsed(samples: int, knots: int = 17, t_max: float = 3.0) -> float
     )
 
 
+def relational(gamma: float = 2.0, alpha: float = 0.5) -> float:
+    """All scores are 0: alpha 2^-gamma log 2.
+
+    >>> round(relational(), 4)
+    0.0866
+    """
+    return alpha * 2**-gamma * math.log(2)
+
+
 def msn(prototypes: int) -> float:
     """All embeddings are equal, or all of one prototype at a regularization of 1: log K.
 

@@ -23,6 +23,7 @@ from selfsup.objectives import (
     moco_v3,
     msn,
     nt_xent,
+    relational,
     sigreg,
     simsiam,
     swav,
@@ -143,6 +144,11 @@ def anchored(n: int, generator: torch.Generator) -> Inputs:
         "target": target,
         "prototypes": torch.randn(10, 6, generator=generator, dtype=torch.float64),
     }
+
+
+def related(n: int, generator: torch.Generator) -> Inputs:
+    alike, unlike = torch.randn(2, 3, n, 4, generator=generator, dtype=torch.float64)
+    return {"alike": 2 * alike + 1, "unlike": alike + unlike}
 
 
 def named(n: int, generator: torch.Generator) -> Inputs:
@@ -628,6 +634,31 @@ OBJECTIVES = {
             ),
         ),
         peer=_lightly_msn,
+    ),
+    "relational": Declaration(
+        relational,
+        references.relational_reference,
+        related,
+        learned=("alike", "unlike"),
+        sample_axis={"alike": 1, "unlike": 1},
+        settings=({}, {"gamma": 0.0, "alpha": 1.0}, {"gamma": 1.5}),
+        trivial={
+            "nothing told": Trivial(
+                {name: torch.zeros(3, 12).double() for name in ("alike", "unlike")}, floors.relational()
+            ),
+            "nothing told, cross-entropy": Trivial(
+                {name: torch.zeros(3, 12).double() for name in ("alike", "unlike")},
+                floors.relational(0, 1),
+                settings={"gamma": 0.0, "alpha": 1.0},
+            ),
+        },
+        symmetries={
+            "exchanged, the other way round": lambda inputs: {
+                "alike": -inputs["unlike"],
+                "unlike": -inputs["alike"],
+            },
+            "pairs permuted": _each(lambda scores: scores.flip(0)),
+        },
     ),
     "masked_reconstruction": Declaration(
         masked_reconstruction,

@@ -14,10 +14,12 @@ from selfsup.objectives import (
     all_reduce_sum,
     dino_center,
     gather_with_gradient,
+    relation_pairs,
+    relational,
     sinkhorn,
 )
 
-from .declarations import CASES, KINDS, OBJECTIVES, Inputs, inputs_for, layer_for, through_a_layer
+from .declarations import CASES, KINDS, OBJECTIVES, Inputs, inputs_for, layer_for, through_a_layer, wave
 
 WORLDS = (4, 2, 1)
 
@@ -45,6 +47,12 @@ def collectives(x: Tensor) -> Iterator[tuple[str, Tensor]]:
     yield "gather", (gathered * torch.arange(gathered.numel()).reshape(gathered.shape)).square().sum()
     yield "sum", all_reduce_sum(x.square().sum(0)).pow(3).sum()
     yield "mean", all_reduce_mean(x.square().mean(0)).pow(3).sum()
+
+
+def related(z: Tensor) -> Tensor:
+    """`relational` of the pairs of views (V, N, 6), told by a linear head."""
+    head = wave(0.5, 12, 1)
+    return relational(*(pairs @ head for pairs in relation_pairs(z)))
 
 
 def _work(rank: int, folder: Path, results: Callable[[int, int], Any]) -> None:
@@ -78,6 +86,9 @@ def _results(world: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
     results["dino_center"] = (dino_center(teacher), torch.zeros(()))
     scores = inputs_for("swav")["teacher"].chunk(world, 1)[rank]
     results["sinkhorn"] = (sinkhorn(scores), torch.zeros(()))
+    weight = layer_for("lejepa", inputs_for("lejepa")).requires_grad_()
+    value = related(inputs_for("lejepa")["z"].chunk(world, 1)[rank] @ weight)
+    results["relation_pairs"] = (value.detach(), _averaged(value, weight))
     return results
 
 

@@ -209,6 +209,15 @@ def msn_reference(
     return total + regularization * (math.log(len(prototypes)) - entropy)
 
 
+def relational_reference(alike: Tensor, unlike: Tensor, gamma: float = 2.0, alpha: float = 0.5) -> Tensor:
+    terms = []
+    for scores, sign in ((alike, 1), (unlike, -1)):
+        for score in scores.flatten():
+            p = 1 / (1 + (-sign * score).exp())
+            terms.append(-alpha * (1 - p) ** gamma * p.log())
+    return torch.stack(terms).mean()
+
+
 def diet_reference(logits: Tensor, index: Tensor, smoothing: float = 0.8) -> Tensor:
     terms = []
     for row, own in zip(logits, index.tolist(), strict=True):

@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 import torch
 
-from selfsup.objectives import diet, floors
+from selfsup.objectives import diet, floors, relation_pairs, relational
+
+from .declarations import Z1, Z2, wave
 
 
 def test_diet_of_a_view_that_is_known_falls_and_of_one_that_is_sure_rises_again() -> None:
@@ -35,3 +37,58 @@ def test_without_smoothing_the_least_is_nothing() -> None:
 def test_diet_refuses(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         diet(**{"logits": torch.ones(4, 5), "index": torch.arange(4), **change})
+
+
+@pytest.mark.parametrize(
+    ("settings", "value", "norm", "first"),
+    [
+        ({}, 0.172759756, 0.030334783, 0.000554357),
+        ({"gamma": 0.0, "alpha": 1.0}, 0.813009424, 0.042617404, 0.000958192),
+    ],
+    ids=["focal", "cross-entropy"],
+)
+def test_the_published_pairs_and_loss(
+    settings: dict[str, float], value: float, norm: float, first: float
+) -> None:
+    """By a linear head; the third view is another image's."""
+    z = Z1.clone().requires_grad_()
+    pairs = relation_pairs(torch.stack([z, Z2, wave(4, 12, 6)]))
+    loss = relational(*(each @ wave(0.5, 12, 1) for each in pairs), **settings)
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert float(loss.detach()) == pytest.approx(value, abs=1e-9)
+    assert float(gradient.norm()) == pytest.approx(norm, abs=1e-9)
+    assert float(gradient[0, 0]) == pytest.approx(first, abs=1e-9)
+
+
+@pytest.mark.parametrize(("views", "samples"), [(2, 2), (3, 2), (4, 3), (4, 12)])
+def test_pairs_are_of_one_sample_or_of_two(views: int, samples: int) -> None:
+    view = torch.arange(views).repeat_interleave(samples).view(views, samples)
+    sample = torch.arange(samples).expand(views, -1)
+    alike, unlike = relation_pairs(torch.stack([view, sample], dim=2).double())
+    assert alike.shape == unlike.shape == (views * (views - 1) // 2, samples, 4)
+    for pairs in (alike, unlike):  # of every two views
+        assert sorted({(int(a), int(b)) for a, _, b, _ in pairs.flatten(0, 1)}) == [
+            (a, b) for a in range(views) for b in range(a + 1, views)
+        ]
+    assert torch.equal(alike[..., 1], alike[..., 3])
+    assert not (unlike[..., 1] == unlike[..., 3]).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 3), (3, 1, 3)])
+def test_pairs_need_two_views_of_two_samples(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"at least two views of two samples, got {shape[0]} of {shape[1]}"):
+        relation_pairs(torch.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unlike": torch.ones(3)}, "unlike must have the shape of alike"),
+        ({"gamma": -1.0}, "gamma must be at least 0"),
+        ({"alpha": 0.0}, "alpha must be above 0"),
+        ({"alike": torch.ones(0), "unlike": torch.ones(0)}, "alike must hold at least one pair"),
+    ],
+)
+def test_relational_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        relational(**{"alike": torch.ones(4), "unlike": torch.ones(4), **change})

@@ -271,6 +271,17 @@ def test_center_is_that_of_all_processes(world: int, worlds: Worlds) -> None:
 
 
 @pytest.mark.parametrize("world", processes.WORLDS)
+def test_pairs_are_of_all_processes(world: int, worlds: Worlds) -> None:
+    inputs = inputs_for("lejepa")
+    weight = layer_for("lejepa", inputs).requires_grad_()
+    value = processes.related(inputs["z"] @ weight)
+    (gradient,) = torch.autograd.grad(value, weight)
+    for found in worlds[world]:
+        torch.testing.assert_close(found["relation_pairs"][0], value.detach(), rtol=1e-12, atol=0)
+        torch.testing.assert_close(found["relation_pairs"][1], gradient, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("world", processes.WORLDS)
 def test_assignments_are_balanced_over_all_processes(world: int, worlds: Worlds) -> None:
     expected = sinkhorn(inputs_for("swav")["teacher"])
     found = torch.cat([found["sinkhorn"][0] for found in worlds[world]], dim=1)
