@@ -6,7 +6,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 
 # file -> what the names of the tests contain that are to be tried first
 LIKELIEST = {
-    "contrastive": "nt_xent or moco",
+    "contrastive": "nt_xent or dcl or moco or nnclr",
     "redundancy": "barlow or vicreg",
     "prediction": "byol or simsiam",
     "correlation": "barlow or vicreg or dimensions",
@@ -23,15 +23,27 @@ LIKELIEST = {
 # file -> (text that occurs once, what it becomes)
 MUTATIONS: dict[str, list[tuple[str, str]]] = {
     "contrastive": [
-        ("temperature: float = 0.1", "temperature: float = 0.2"),
+        ("z2: Tensor, temperature: float = 0.1)", "z2: Tensor, temperature: float = 0.2)"),
         ("(local / temperature)", "local"),
         ("F.normalize(torch.cat([z1, z2]), dim=1)", "torch.cat([z1, z2])"),
         ("rank() * len(local)", "0 * len(local)"),
         ("gather_with_gradient(local).T", "gather_with_gradient(local.detach()).T"),
         ("logits.detach().diagonal(start).fill_(-torch.inf)", "pass"),
-        (".roll(samples)", ".roll(samples + 1)"),
+        (".roll(len(z1))", ".roll(len(z1) + 1)"),
         ("all_reduce_mean(F.cross_entropy(logits, other_view))", "F.cross_entropy(logits, other_view)"),
         ("len(tensor) * world_size()) < 2", "len(tensor) * world_size()) < 1"),
+        ("temperature: float = 0.1, sigma", "temperature: float = 0.2, sigma"),
+        ("own.diagonal(column).fill_(-torch.inf)", "pass"),
+        ("(start + len(z1), start)", "(len(z1), 0)"),
+        ("(positive.detach() / sigma)", "(positive / sigma)"),
+        ("(positive.detach() / sigma)", "positive.detach()"),
+        ("(2 - weights / all_reduce_mean(weights.mean()))", "(2 - weights / weights.mean())"),
+        ("(2 - weights / all_reduce_mean(weights.mean()))", "(weights / all_reduce_mean(weights.mean()))"),
+        ("agreement = positive / temperature", "agreement = positive"),
+        (
+            "all_reduce_mean(logits.logsumexp(1).mean() - agreement.mean())",
+            "logits.logsumexp(1).mean() - agreement.mean()",
+        ),
         ("queue: Tensor, temperature: float = 0.2)", "queue: Tensor, temperature: float = 0.1)"),
         ("key: Tensor, temperature: float = 0.2)", "key: Tensor, temperature: float = 0.1)"),
         ("queries = F.normalize(query, dim=1)", "queries = query"),
@@ -48,15 +60,28 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("torch.logaddexp(positive, negatives.logsumexp(1))", "negatives.logsumexp(1)"),
         ("all_reduce_mean((torch.logaddexp", "((torch.logaddexp"),
         (
-            "2 * temperature * all_reduce_mean(F.cross_entropy(logits, own))",
-            "all_reduce_mean(F.cross_entropy(logits, own))",
+            "2 * temperature * all_reduce_mean(F.cross_entropy(logits, _own(logits)))",
+            "all_reduce_mean(F.cross_entropy(logits, _own(logits)))",
         ),
-        ("all_reduce_mean(F.cross_entropy(logits, own))", "F.cross_entropy(logits, own)"),
+        ("temperature * all_reduce_mean(F.cross_entropy(", "temperature * (F.cross_entropy("),
         ("gather(F.normalize(key.detach(), dim=1))", "F.normalize(key.detach(), dim=1)"),
         ("gather(F.normalize(key.detach(), dim=1))", "gather(key.detach())"),
         ("gather(F.normalize(key.detach(), dim=1))", "gather_with_gradient(F.normalize(key, dim=1))"),
         ("(F.normalize(query, dim=1) / temperature) @ keys.T", "(query / temperature) @ keys.T"),
-        ("+ rank() * len(query)", "+ 0"),
+        ("+ rank() * len(logits)", "+ 0"),
+        ("queue: Tensor, temperature: float = 0.1)", "queue: Tensor, temperature: float = 0.2)"),
+        ("rows = F.normalize(queue.detach(), dim=1)", "rows = queue.detach()"),
+        (".argmax(1)]", ".argmin(1)]"),
+        ("(neighbours / temperature)", "neighbours"),
+        ("gather_with_gradient(F.normalize(prediction, dim=1)).T", "gather_with_gradient(prediction).T"),
+        (
+            "gather_with_gradient(F.normalize(prediction, dim=1)).T",
+            "gather(F.normalize(prediction, dim=1)).T",
+        ),
+        (
+            "    return all_reduce_mean(F.cross_entropy(logits, _own(logits)))",
+            "    return F.cross_entropy(logits, _own(logits))",
+        ),
     ],
     "redundancy": [
         ("lambda_: float = 0.0051", "lambda_: float = 0.005"),

@@ -6,7 +6,7 @@ Every objective computes in at least float32 whatever the autocast state, and is
 
 from selfsup.objectives import floors
 from selfsup.objectives.classification import diet, relation_pairs, relational
-from selfsup.objectives.contrastive import moco, moco_v3, nt_xent
+from selfsup.objectives.contrastive import dcl, moco, moco_v3, nnclr, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, msn, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
 from selfsup.objectives.masks import (
@@ -28,6 +28,7 @@ __all__ = [
     "block_masks",
     "blockwise_mask",
     "byol",
+    "dcl",
     "default_context_size",
     "diet",
     "dino",
@@ -41,6 +42,7 @@ __all__ = [
     "moco",
     "moco_v3",
     "msn",
+    "nnclr",
     "nt_xent",
     "patchify",
     "random_mask",

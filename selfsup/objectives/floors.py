@@ -38,6 +38,15 @@ def nt_xent(samples: int) -> float:
     return math.log(2 * samples - 1)
 
 
+def dcl(samples: int) -> float:
+    """All 2 * `samples` embeddings of the global batch are equal: log(2N - 2).
+
+    >>> round(dcl(256), 4)
+    6.2344
+    """
+    return math.log(2 * samples - 2)
+
+
 def moco(queue: int) -> float:
     """All embeddings are equal, those of the queue too: log(K + 1).
 
@@ -54,6 +63,15 @@ def moco_v3(samples: int, temperature: float = 0.2) -> float:
     6.654
     """
     return 2 * temperature * math.log(samples)
+
+
+def nnclr(samples: int) -> float:
+    """All predictions of the global batch are equal: log N.
+
+    >>> round(nnclr(256), 4)
+    5.5452
+    """
+    return math.log(samples)
 
 
 def barlow_twins(dimensions: int) -> float:

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from selfsup.objectives import (
     barlow_twins,
     byol,
+    dcl,
     diet,
     dino,
     floors,
@@ -22,6 +23,7 @@ from selfsup.objectives import (
     moco,
     moco_v3,
     msn,
+    nnclr,
     nt_xent,
     relational,
     sigreg,
@@ -120,6 +122,11 @@ def queued(n: int, generator: torch.Generator) -> Inputs:
 def asked(n: int, generator: torch.Generator) -> Inputs:
     views = two_views(n, generator)
     return {"query": views["z1"], "key": views["z2"]}
+
+
+def neighbouring(n: int, generator: torch.Generator) -> Inputs:
+    inputs = queued(n, generator)
+    return {"prediction": inputs["query"], "projection": inputs["key"], "queue": inputs["queue"]}
 
 
 def small_views(n: int, generator: torch.Generator) -> Inputs:
@@ -335,6 +342,32 @@ OBJECTIVES = {
         peer=_lightly("NTXentLoss", temperature=0.1),
         fewest=2,
     ),
+    "dcl": Declaration(
+        dcl,
+        references.dcl_reference,
+        two_views,
+        **PAIR,
+        settings=({}, {"temperature": 0.5}, {"temperature": 0.01}, {"sigma": 0.5}),
+        trivial={
+            "equal rows": Trivial(_equal("z1", "z2"), floors.dcl(12)),
+            "equal rows, weighted": Trivial(_equal("z1", "z2"), floors.dcl(12), settings={"sigma": 0.5}),
+            "orthonormal pairs": Trivial(
+                {"z1": torch.eye(12).double(), "z2": torch.eye(12).double()}, math.log(22) - 1 / 0.1
+            ),
+        },
+        symmetries={
+            "views exchanged": _exchange,
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+        },
+        golden=(
+            Golden({"z1": Z1, "z2": Z2}, -0.511242943, 1.741355580, -0.093040418, {"temperature": 0.1}),
+            Golden({"z1": Z1, "z2": Z2}, 1.494492126, 0.231323787, -0.026744098, {"temperature": 0.5}),
+            Golden({"z1": Z1, "z2": Z2}, -0.429865815, 1.923757284, -0.095947846, {"sigma": 0.5}),
+        ),
+        peer=_lightly("DCLLoss", temperature=0.1),
+        fewest=2,
+    ),
     "moco": Declaration(
         moco,
         references.moco_reference,
@@ -379,6 +412,42 @@ OBJECTIVES = {
                 1.084098851 - float(references.moco_v3_reference(P1, P2)),
                 0.139136317,
                 -0.011561502,
+            ),
+        ),
+        fewest=2,
+    ),
+    "nnclr": Declaration(
+        nnclr,
+        references.nnclr_reference,
+        neighbouring,
+        learned=("prediction",),
+        sample_axis={"prediction": 0, "projection": 0},
+        settings=({}, {"temperature": 0.5}, {"temperature": 0.01}),
+        trivial={
+            "equal predictions": Trivial(
+                {**_equal("prediction"), "projection": Z1, "queue": QUEUE}, floors.nnclr(12)
+            ),
+            "own earlier embeddings": Trivial(
+                {
+                    "prediction": torch.eye(12).double(),
+                    "projection": 2 * torch.eye(12).double() + 0.1,
+                    "queue": torch.eye(12).double().flip(0),
+                },
+                math.log1p(11 * math.exp(-1 / 0.1)),
+            ),
+        },
+        symmetries={
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "queue permuted": lambda inputs: {**inputs, "queue": inputs["queue"].flip(0)},
+        },
+        # Of the first direction: the published gradient is that of the mean of both.
+        golden=(
+            Golden(
+                {"prediction": P2, "projection": Z1, "queue": QUEUE},
+                2 * 10.894664328 - float(references.nnclr_reference(P1, Z2, QUEUE)),
+                2 * 0.909616501,
+                2 * -0.106944472,
             ),
         ),
         fewest=2,

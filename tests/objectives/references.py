@@ -25,6 +25,19 @@ def nt_xent_reference(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tenso
     return total / (2 * n)
 
 
+def dcl_reference(z1: Tensor, z2: Tensor, temperature: float = 0.1, sigma: float | None = None) -> Tensor:
+    rows = [row / row.norm() for row in [*z1, *z2]]
+    n = len(z1)
+    near = [math.exp(float((rows[i] @ rows[i + n]).detach()) / sigma) if sigma else 1.0 for i in range(n)]
+    total = torch.zeros((), dtype=z1.dtype)
+    for i in range(2 * n):
+        weight = 2 - near[i % n] * n / sum(near)
+        others = torch.stack([rows[i] @ rows[k] / temperature for k in range(2 * n) if k % n != i % n])
+        repulsion = others.max() + (others - others.max()).exp().sum().log()
+        total = total + repulsion - weight * (rows[i] @ rows[(i + n) % (2 * n)]) / temperature
+    return total / (2 * n)
+
+
 def moco_reference(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
     """The positive is the first of K + 1 classes, as in the published pseudocode."""
 
@@ -46,6 +59,20 @@ def moco_v3_reference(query: Tensor, key: Tensor, temperature: float = 0.2) -> T
         logits = torch.stack([q @ k / (q.norm() * k.norm()) for k in key.detach()]) / temperature
         terms.append(logits.max() + (logits - logits.max()).exp().sum().log() - logits[n])
     return 2 * temperature * torch.stack(terms).mean()
+
+
+def nnclr_reference(
+    prediction: Tensor, projection: Tensor, queue: Tensor, temperature: float = 0.1
+) -> Tensor:
+    def similarity(a: Tensor, b: Tensor) -> Tensor:
+        return a @ b / (a.norm() * b.norm())
+
+    terms = []
+    for n, z in enumerate(projection.detach()):
+        nearest = max(queue.detach(), key=lambda row: float(similarity(z, row)))
+        logits = torch.stack([similarity(nearest, p) for p in prediction]) / temperature
+        terms.append(logits.max() + (logits - logits.max()).exp().sum().log() - logits[n])
+    return torch.stack(terms).mean()
 
 
 def barlow_twins_reference(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from selfsup.objectives import moco, moco_v3, nt_xent
+from selfsup.objectives import dcl, moco, moco_v3, nnclr, nt_xent
 
-from .declarations import P1, P2, Z1, Z2, inputs_for
+from .declarations import P1, P2, QUEUE, Z1, Z2, inputs_for
 
 
 def test_orthonormal_pairs() -> None:
@@ -42,6 +42,24 @@ def test_refuses(z1: torch.Tensor, z2: torch.Tensor, temperature: float, message
 
 def test_both_directions_of_moco_v3_are_the_published_number() -> None:
     assert float(moco_v3(Z1, Z2) + moco_v3(P1, P2)) == pytest.approx(1.084098851, abs=1e-9)
+
+
+@pytest.mark.parametrize(("temperature", "published"), [(0.1, 10.894664328), (0.2, 5.923155235)])
+def test_both_directions_of_nnclr_are_the_published_number(temperature: float, published: float) -> None:
+    both = nnclr(P2, Z1, QUEUE, temperature) + nnclr(P1, Z2, QUEUE, temperature)
+    assert float(both) / 2 == pytest.approx(published, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"sigma": 0.0}, "sigma must be above 0, got 0.0"),
+    ],
+)
+def test_dcl_refuses(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dcl(Z1, Z2, **settings)
 
 
 def test_queries_find_their_keys_whatever_repels() -> None:
