@@ -17,7 +17,9 @@ LIKELIEST = {
     "distributed": "processes or collectives",
     "precision": "half or refuses or largest",
     "floors": "trivial or floor or least",
-    "masks": "mask or sampler or targets or context",
+    "masks": "mask or sampler or hidden or groups",
+    "context_masks": "targets or context",
+    "rectangles": "covers or targets",
     "published_masks": "faithful",
 }
 # file -> (text that occurs once, what it becomes)
@@ -309,15 +311,26 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
     ],
     "masks": [
         ("return length * Fraction(str(float(ratio)))", "return length - Fraction(length * (1 - ratio))"),
+        ("low * (high / low) **", "low + (high - low) *"),
+        ("fits = larger.sum(1, keepdim=True) <= length - kept", "fits = larger.sum(1, keepdim=True) >= 0"),
+        ("flatten(1) & ~mask", "flatten(1)"),
+        ("masked_fill(~beside, 2.0)", "clone()"),
+        ("order.topk(min(groups, hidden), dim=1)", "order.topk(min(2 * groups, hidden), dim=1)"),
+        ("torch.arange(side) - side // 2", "torch.arange(side)"),
+        ("(centres // sides[1])", "(centres // sides[0])"),
+        ("rows.unsqueeze(-1) * sides[1]", "rows.unsqueeze(-1) * sides[0]"),
+        ("outside + torch.rand", "0 * outside + torch.rand"),
+    ],
+    "context_masks": [
         ("grid[0] - shape[0] + 1", "grid[0] - shape[0]"),
         ("grid[1] - shape[1] + 1", "grid[1] - shape[1]"),
         ("+ 2 * covered(hidden, sides).float()", ""),
         ("context & ~covered(patches_of(corners, shape, grid), grid)", "context"),
         ("quantile(0.05)", "quantile(0.5)"),
+    ],
+    "rectangles": [
         ("(1 - length, side + length - 1) if over_edge", "(0, side - length + 1) if over_edge"),
         ("else (0, side - length + 1)", "else (0, side - length)"),
-        ("low * (high / low) **", "low + (high - low) *"),
-        ("fits = larger.sum(1, keepdim=True) <= length - kept", "fits = larger.sum(1, keepdim=True) >= 0"),
     ],
     "published_masks": [
         ("(grid[0] - shape[0], grid[1] - shape[1])", "(grid[0] - shape[0] + 1, grid[1] - shape[1] + 1)"),
