@@ -15,6 +15,7 @@ from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, vicreg
 from selfsup.objectives.spread import koleo, lejepa, sigreg
+from selfsup.objectives.tokens import data2vec, data2vec_targets, ibot
 
 __all__ = [
     "MASKS",
@@ -25,6 +26,8 @@ __all__ = [
     "blockwise_mask",
     "byol",
     "connected_mask",
+    "data2vec",
+    "data2vec_targets",
     "dcl",
     "default_context_size",
     "diet",
@@ -32,6 +35,7 @@ __all__ = [
     "dino_center",
     "floors",
     "gather_with_gradient",
+    "ibot",
     "inverse_block_mask",
     "koleo",
     "latent_prediction",
