@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.failures import Bound, Failure
-from selfsup.methods.masking import Masking
+from selfsup.methods.masking import Masking, painting
 from selfsup.methods.requirements import require_full_size, require_heads
-from selfsup.objectives import floors, masked_reconstruction, patchify, unpatchify
+from selfsup.objectives import floors, masked_reconstruction, patchify
 
 
 class MAE(Method):
@@ -96,19 +96,12 @@ class MAE(Method):
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         images, patch = batch.views[0], self.encoder.patch_size
         keep, hidden = self.mask(len(images), batch)
-        hidden = hidden.unsqueeze(-1)
         target = patchify(images, patch)
-        prediction = self.decode(self.encoder.sequence(images, keep), keep)
+        painted = self.decode(self.encoder.sequence(images, keep), keep)
         if self.normalize:
-            prediction = prediction * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(
-                -1, keepdim=True
-            )
+            painted = painted * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(-1, keepdim=True)
         note = ", each patch with its own mean and contrast" if self.normalize else ""
-        return {
-            "The image": images,
-            "What the encoder sees": unpatchify(target.where(~hidden, 0), patch),
-            f"What it paints in{note}": unpatchify(target.where(~hidden, prediction), patch),
-        }
+        return painting(images, target.where(~hidden.unsqueeze(-1), 0), painted, hidden, patch, note)
 
     def marks(self) -> dict[str, float]:
         values = self.predict.out_features
