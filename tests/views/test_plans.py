@@ -19,7 +19,7 @@ SMALL = (
     "backbone.model_args.num_heads=2",
     "backbone.model_args.patch_size=4",
 )
-MASKED = ("mae", "jepa")  # methods that mask views of the encoder's own size
+MASKED = ("data2vec", "gmml", "jepa", "mae", "simmim", "stop")  # views of the encoder's own size
 FEWEST = {"diet": 1}  # views, where not two
 
 
@@ -28,8 +28,15 @@ def kinds(plan: str, *overrides: str) -> dict[str, dict[str, Any]]:
     return load_config("train", [f"views={plan}", *overrides])["views"]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("plan", PLANS)
+# Each method has three plans that are not its own, and over the methods each plan has its turn.
+PAIRS = [
+    (method, PLANS[(number + step * len(PLANS) // 3) % len(PLANS)])
+    for number, method in enumerate(METHODS)
+    for step in range(3)
+]
+
+
+@pytest.mark.parametrize(("method", "plan"), PAIRS)
 def test_any_method_takes_any_plan_or_says_why_not(method: str, plan: str) -> None:
     config = load_config("train", [f"method={method}", f"views={plan}", *SMALL])
     encoder = make_encoder(config)
