@@ -18,7 +18,7 @@ from selfsup.objectives.masks import (
 )
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
-from selfsup.objectives.redundancy import barlow_twins, vicreg
+from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, vicreg
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "latent_prediction",
     "lejepa",
     "masked_reconstruction",
+    "mixed_barlow",
     "moco",
     "moco_v3",
     "msn",

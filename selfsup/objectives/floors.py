@@ -95,6 +95,15 @@ def barlow_twins_least(samples: int, dimensions: int, lambda_: float = 0.0051) -
     return dimensions * excess / (1 + excess)
 
 
+def mixed_barlow() -> float:
+    """All embeddings are equal: 0, which is also the least, so that it does not show a collapse.
+
+    >>> mixed_barlow()
+    0.0
+    """
+    return 0.0
+
+
 def dino(prototypes: int) -> float:
     """All logits are equal: log K. (The other collapse, onto one prototype, has the value 0.)
 

@@ -4,7 +4,14 @@ from torch import Tensor
 
 from selfsup.objectives.correlation import off_diagonal_squares
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, world_size
-from selfsup.objectives.precision import check_not_negative, check_pair, full_precision
+from selfsup.objectives.precision import (
+    check_dimensions,
+    check_floating,
+    check_not_negative,
+    check_pair,
+    check_same_shape,
+    full_precision,
+)
 
 
 @full_precision
@@ -43,6 +50,62 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
     a, b = _standardise(z1) / samples, _standardise(z2)
     diagonal = all_reduce_sum((a * b).sum(0))
     return (diagonal - 1).square().sum() + lambda_ * off_diagonal_squares(a, b)
+
+
+@full_precision
+def mixed_barlow(
+    z1: Tensor, z2: Tensor, partner: Tensor, mixed: Tensor, share: Tensor, eps: float = 1e-5
+) -> Tensor:
+    """Regulariser of Mixed Barlow Twins (Bandara et al. 2023, arXiv:2312.02151, eq. 6 to 9).
+
+    An image that is a mixture of two should correlate with the views as the mixture of their embeddings does.
+    With a, b, p and m the rows of z1, z2, partner and mixed, standardised over the global batch as in
+    `barlow_twins`, and s the shares:
+
+        L = |m^T a / N - (s a + (1 - s) p)^T a / N|^2 + |m^T b / N - (s a + (1 - s) p)^T b / N|^2
+
+    with the squared Frobenius norms of the differences of correlation matrices. All have a gradient, also the
+    mixtures of embeddings. The paper adds it to `barlow_twins`, weighed by `lambda_` and a factor, 2 to 4 in
+    the published runs. Its code for small images standardises by the unbiased deviation without eps, which
+    makes it ((N - 1) / N)^2 times this; its code for ImageNet halves it, and has b for a in the mixture
+    of the second difference.
+
+    Args:
+        z1: (N, D) projections of the first views.
+        z2: (N, D) projections of the second views of the same images.
+        partner: (N, D) rows of z2 in the order in which they were mixed: a permutation of the global batch.
+        mixed: (N, D) projections of the images share * view 1 + (1 - share) * partner's view 2.
+        share: (N) what view 1 has of the mixture, from 0 to 1.
+        eps: added to the variances, at least 0.
+
+    Returns:
+        Scalar, at least float32. 0 where all rows are equal, and where mixed is the mixture of embeddings.
+
+    Raises:
+        ValueError: shapes that do not match, tensors that are not floating or not finite, a negative eps,
+            fewer than two samples in the global batch.
+
+    >>> import torch
+    >>> z = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> round(mixed_barlow(z, z, z, -z, torch.ones(4)).item(), 3)
+    16.0
+    """
+    samples = _check(z1, z2)
+    check_floating(partner=partner, mixed=mixed, share=share)
+    check_same_shape(z1=z1, partner=partner, mixed=mixed)
+    check_dimensions("N", share=share)
+    if len(share) != len(z1):
+        raise ValueError(f"share must hold one number a sample, {len(z1)}, got {len(share)}")
+    check_not_negative(eps=eps)
+    a, b, p, m = (_standardise(z, eps) for z in (z1, z2, partner, mixed))
+    share = share.unsqueeze(1)
+    # Both matrices of a difference have the same second factor, so that one product is enough.
+    apart = (m - share * a - (1 - share) * p) / samples
+    losses = [
+        off_diagonal_squares(apart, view) + all_reduce_sum((apart * view).sum(0)).square().sum()
+        for view in (a, b)
+    ]
+    return losses[0] + losses[1]
 
 
 @full_precision

@@ -20,6 +20,7 @@ from selfsup.objectives import (
     latent_prediction,
     lejepa,
     masked_reconstruction,
+    mixed_barlow,
     moco,
     moco_v3,
     msn,
@@ -127,6 +128,15 @@ def asked(n: int, generator: torch.Generator) -> Inputs:
 def neighbouring(n: int, generator: torch.Generator) -> Inputs:
     inputs = queued(n, generator)
     return {"prediction": inputs["query"], "projection": inputs["key"], "queue": inputs["queue"]}
+
+
+def mixtures(n: int, generator: torch.Generator) -> Inputs:
+    views = two_views(n, generator)
+    noise = torch.randn(n, 6, generator=generator, dtype=torch.float64)
+    share = torch.rand(n, generator=generator, dtype=torch.float64)
+    partner = views["z2"].roll(3, 0)
+    mixed = share[:, None] * views["z1"] + (1 - share[:, None]) * partner + 0.7 * noise
+    return {**views, "partner": partner, "mixed": mixed, "share": share}
 
 
 def small_views(n: int, generator: torch.Generator) -> Inputs:
@@ -467,6 +477,50 @@ OBJECTIVES = {
         },
         golden=(Golden({"z1": Z1, "z2": Z2}, 0.053567770, 0.065867458, -0.014294734),),
         peer=_lightly("BarlowTwinsLoss", lambda_param=0.0051),
+        fewest=2,
+    ),
+    "mixed_barlow": Declaration(
+        mixed_barlow,
+        references.mixed_barlow_reference,
+        mixtures,
+        learned=("z1", "z2", "partner", "mixed"),
+        sample_axis=dict.fromkeys(("z1", "z2", "partner", "mixed", "share"), 0),
+        settings=({}, {"eps": 0.1}),
+        trivial={
+            "equal rows": Trivial(
+                {**_equal("z1", "z2", "partner", "mixed"), "share": wave(0, 12, 1)[:, 0] ** 2},
+                floors.mixed_barlow(),
+            ),
+            "nothing mixed in": Trivial(
+                {"z1": Z1, "z2": Z2, "partner": P1, "mixed": Z1, "share": torch.ones(12).double()}, 0
+            ),
+            "the partner alone": Trivial(
+                {"z1": Z1, "z2": Z2, "partner": P1, "mixed": P1, "share": torch.zeros(12).double()}, 0
+            ),
+        },
+        symmetries={
+            "signs of dimensions": _each(
+                lambda z: z * torch.tensor([1, -1, 1, 1, -1, -1]) if z.ndim == 2 else z
+            ),
+            "dimensions permuted": _each(lambda z: z[:, ORDER] if z.ndim == 2 else z),
+            "moved": lambda inputs: {**inputs, "z1": inputs["z1"] + 3, "mixed": inputs["mixed"] - 1},
+        },
+        # The published code divides by the unbiased deviation, without eps.
+        golden=(
+            Golden(
+                {
+                    "z1": Z1,
+                    "z2": Z2,
+                    "partner": Z2[(5 * torch.arange(12) + 3) % 12],
+                    "mixed": P1,
+                    "share": torch.full((12,), 0.3, dtype=torch.float64),
+                },
+                32.033651911 * (12 / 11) ** 2,
+                4.516344401 * (12 / 11) ** 2,
+                0.059936568 * (12 / 11) ** 2,
+                {"eps": 0.0},
+            ),
+        ),
         fewest=2,
     ),
     "vicreg": Declaration(
@@ -820,10 +874,10 @@ def wide_inputs(name: str) -> Inputs:
     """Twelve samples of 40 dimensions, for objectives whose way depends on which are more."""
     generator = torch.Generator().manual_seed(7)
     mix = torch.randn(6, 40, generator=generator, dtype=torch.float64)
-    return {
-        key: x @ mix + torch.randn(12, 40, generator=generator, dtype=torch.float64)
-        for key, x in inputs_for(name).items()
-    }
+    inputs = inputs_for(name)
+    for key in OBJECTIVES[name].learned:
+        inputs[key] = inputs[key] @ mix + torch.randn(12, 40, generator=generator, dtype=torch.float64)
+    return inputs
 
 
 def balanced_inputs(name: str) -> Inputs:
@@ -851,5 +905,5 @@ def balanced_inputs(name: str) -> Inputs:
 
 # What the processes are given: the last is of another width, and so only for some objectives.
 KINDS = {"uneven": inputs_for, "balanced": balanced_inputs, "wide": wide_inputs}
-WIDE = ("barlow_twins", "vicreg")
+WIDE = ("barlow_twins", "mixed_barlow", "vicreg")
 CASES = [(name, kind) for name in OBJECTIVES for kind in KINDS if kind != "wide" or name in WIDE]

@@ -90,6 +90,28 @@ def barlow_twins_reference(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> T
     return total
 
 
+def mixed_barlow_reference(
+    z1: Tensor, z2: Tensor, partner: Tensor, mixed: Tensor, share: Tensor, eps: float = 1e-5
+) -> Tensor:
+    """With both matrices of each difference formed, element by element."""
+    n, d = z1.shape
+
+    def normalised(column: Tensor) -> Tensor:
+        mean = column.sum() / n
+        return (column - mean) / ((column - mean).square().sum() / n + eps).sqrt()
+
+    total = torch.zeros((), dtype=z1.dtype)
+    for view in (z1, z2):
+        for i in range(d):
+            for j in range(d):
+                other = normalised(view[:, j])
+                found = (normalised(mixed[:, i]) * other).sum() / n
+                first = (share * normalised(z1[:, i]) * other).sum() / n
+                second = ((1 - share) * normalised(partner[:, i]) * other).sum() / n
+                total = total + (found - first - second) ** 2
+    return total
+
+
 def dino_reference(
     student: Tensor,
     teacher: Tensor,
