@@ -7,7 +7,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 # file -> what the names of the tests contain that are to be tried first
 LIKELIEST = {
     "contrastive": "nt_xent or dcl or moco or nnclr",
-    "redundancy": "barlow or vicreg",
+    "redundancy": "barlow or vicreg or tico",
     "prediction": "byol or simsiam",
     "correlation": "barlow or vicreg or dimensions",
     "spread": "koleo or sigreg or lejepa",
@@ -114,6 +114,20 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("(1 - deviation).relu()", "(1 - deviation).abs()"),
         ("/ x.shape[1]", "/ (x.shape[1] - 1)"),
         ("samples = z1.shape[0] * world_size()", "samples = z1.shape[0]"),
+        ("rho: float = 8.0", "rho: float = 20.0"),
+        ("beta: float = 0.9", "beta: float = 0.99"),
+        (
+            "torch.lerp(tico_moment(z1), moment.detach(), beta)",
+            "torch.lerp(moment.detach(), tico_moment(z1), beta)",
+        ),
+        ("torch.lerp(tico_moment(z1), moment.detach(), beta)", "moment.detach()"),
+        ("u, v = F.normalize(z1, dim=1)", "u, v = z1"),
+        ("F.normalize(z2.detach(), dim=1)", "F.normalize(z2, dim=1)"),
+        ("F.normalize(z2.detach(), dim=1)", "z2.detach()"),
+        ("return all_reduce_mean(1 - (u * v)", "return (1 - (u * v)"),
+        ("@torch.no_grad()\n@full_precision\ndef tico_moment", "@full_precision\ndef tico_moment"),
+        ("return all_reduce_mean(u.T @ u / len(u))", "return u.T @ u / len(u)"),
+        ("if not 0 <= beta <= 1", "if False"),
     ],
     "prediction": [
         ("return 2 - 2 * _mean_cosine", "return 4 - 2 * _mean_cosine"),

@@ -18,7 +18,7 @@ from selfsup.objectives.masks import (
 )
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
-from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, vicreg
+from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico_moment, vicreg
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 
 __all__ = [
@@ -54,6 +54,8 @@ __all__ = [
     "sinkhorn",
     "swav",
     "target_shapes",
+    "tico",
+    "tico_moment",
     "unpatchify",
     "vicreg",
 ]

@@ -139,6 +139,23 @@ def vicreg(variance: float = 25.0) -> float:
     return variance * (1 - math.sqrt(1e-4))
 
 
+def tico(rho: float = 8.0) -> float:
+    """All embeddings are equal, those of earlier batches too: rho."""
+    return rho
+
+
+def tico_least(samples: int, dimensions: int, rho: float = 8.0, beta: float = 0.9) -> float:
+    """Views agree, and the batch's second moment is spread where earlier ones were not.
+
+    That is rho (1 - beta) / min(N, D). In the long run earlier batches are spread as this one is, and the
+    least is rho / D.
+
+    >>> round(tico_least(256, 256), 6)
+    0.003125
+    """
+    return rho * (1 - beta) / min(samples, dimensions)
+
+
 def byol() -> float:
     """All embeddings are equal: 0, which is also the least, so that the loss does not show a collapse.
 

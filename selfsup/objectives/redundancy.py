@@ -1,5 +1,7 @@
 """Objectives that decorrelate the dimensions of an embedding."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.objectives.correlation import off_diagonal_squares
@@ -151,6 +153,75 @@ def vicreg(
         loss = loss + variance / 2 * (1 - deviation).relu().mean()
         loss = loss + covariance * off_diagonal_squares(x) / x.shape[1]
     return loss
+
+
+@full_precision
+def tico(z1: Tensor, z2: Tensor, moment: Tensor, rho: float = 8.0, beta: float = 0.9) -> Tensor:
+    """TiCo (Zhu et al. 2022, arXiv:2206.10698, eq. 4 and algorithm 1).
+
+    With u and v the rows of z1 and z2 of all processes divided by their length, and `moment` the running mean
+    of the second moments of earlier batches:
+
+        C = beta * moment + (1 - beta) * mean_n u_n u_n^T
+        L = 1 - mean_n u_n . v_n + rho * mean_n u_n^T C u_n
+
+    C has no gradient, nor has z2, the embeddings of a moving average. Afterwards the second moment of the
+    batch is to be brought into the running mean (see `tico_moment`), which makes it C.
+
+    Args:
+        z1: (N, D) embeddings of the first views.
+        z2: (N, D) the teacher's embeddings of the other views of the same images.
+        moment: (D, D) zeros at first.
+        rho: weight of the second term, at least 0: 8 on ImageNet in the paper, 20 in its pseudocode.
+        beta: from 0 to 1, what is kept of the running mean.
+
+    Returns:
+        Scalar, at least float32. rho where all rows are equal, and were in earlier batches.
+
+    Raises:
+        ValueError: shapes that do not match, tensors that are empty, not floating or not finite, a negative
+            rho, a beta that is not from 0 to 1.
+
+    >>> z = torch.eye(4)
+    >>> round(tico(z, z, torch.zeros(4, 4)).item(), 4)
+    0.2
+    """
+    check_pair(z1, z2)
+    check_floating(moment=moment)
+    if tuple(moment.shape) != (z1.shape[1], z1.shape[1]):
+        raise ValueError(f"moment must have the shape {(z1.shape[1],) * 2}, got {tuple(moment.shape)}")
+    check_not_negative(rho=rho)
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta must be from 0 to 1, got {beta}")
+    running = torch.lerp(tico_moment(z1), moment.detach(), beta)
+    u, v = F.normalize(z1, dim=1), F.normalize(z2.detach(), dim=1)
+    return all_reduce_mean(1 - (u * v).sum(1).mean() + rho * ((u @ running) * u).sum(1).mean())
+
+
+@torch.no_grad()
+@full_precision
+def tico_moment(z: Tensor) -> Tensor:
+    """Second moment of a batch's directions, over all processes, for the running mean that `tico` takes.
+
+    Args:
+        z: (N, D) embeddings.
+
+    Returns:
+        (D, D) mean_n u_n u_n^T of the rows divided by their length, without a gradient. Its trace is 1.
+
+    Raises:
+        ValueError: a tensor that is empty, not (N, D), not floating or not finite.
+
+    >>> tico_moment(torch.tensor([[3.0, 0.0], [0.0, -2.0]]))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.5000]])
+    """
+    check_floating(z=z)
+    check_dimensions("N D", z=z)
+    if not len(z):
+        raise ValueError("z must hold at least one sample, got none")
+    u = F.normalize(z, dim=1)
+    return all_reduce_mean(u.T @ u / len(u))
 
 
 def _check(z1: Tensor, z2: Tensor) -> int:

@@ -30,6 +30,8 @@ from selfsup.objectives import (
     sigreg,
     simsiam,
     swav,
+    tico,
+    tico_moment,
     vicreg,
 )
 
@@ -137,6 +139,11 @@ def mixtures(n: int, generator: torch.Generator) -> Inputs:
     partner = views["z2"].roll(3, 0)
     mixed = share[:, None] * views["z1"] + (1 - share[:, None]) * partner + 0.7 * noise
     return {**views, "partner": partner, "mixed": mixed, "share": share}
+
+
+def covarying(n: int, generator: torch.Generator) -> Inputs:
+    earlier = torch.randn(20, 6, generator=generator, dtype=torch.float64) + 0.5
+    return {**two_views(n, generator), "moment": tico_moment(earlier)}
 
 
 def small_views(n: int, generator: torch.Generator) -> Inputs:
@@ -275,6 +282,14 @@ def _lightly(name: str, **settings: Any) -> Callable[[Inputs], Tensor]:
         return getattr(lightly.loss, name)(**settings)(*inputs.values())
 
     return peer
+
+
+def _lightly_tico(inputs: Inputs) -> Tensor:
+    from lightly.loss import TiCoLoss
+
+    loss = TiCoLoss()
+    loss.C = inputs["moment"]
+    return loss(inputs["z1"], inputs["z2"])
 
 
 def _lightly_moco(inputs: Inputs) -> Tensor:
@@ -542,6 +557,45 @@ OBJECTIVES = {
         golden=(Golden({"z1": Z1, "z2": Z2}, 9.300743190, 1.829005509, -0.256748000),),
         peer=_lightly("VICRegLoss"),
         fewest=2,
+    ),
+    "tico": Declaration(
+        tico,
+        references.tico_reference,
+        covarying,
+        learned=("z1",),
+        sample_axis={"z1": 0, "z2": 0},
+        settings=({}, {"rho": 20.0}, {"beta": 0.3}, {"rho": 0.0, "beta": 1.0}),
+        trivial={
+            "equal rows, as earlier ones": Trivial(
+                {**_equal("z1", "z2"), "moment": torch.ones(6, 6).double() / 6}, floors.tico()
+            ),
+            "spread evenly, without earlier ones": Trivial(
+                {"z1": ROTATION, "z2": 3 * ROTATION, "moment": torch.zeros(6, 6).double()},
+                floors.tico_least(6, 6),
+            ),
+        },
+        symmetries={
+            "rows rescaled": lambda inputs: {
+                "z1": _lengths(inputs["z1"]),
+                "z2": inputs["z2"] * 3,
+                "moment": inputs["moment"],
+            },
+            "rotated": lambda inputs: {
+                "z1": inputs["z1"] @ ROTATION,
+                "z2": inputs["z2"] @ ROTATION,
+                "moment": ROTATION.T @ inputs["moment"] @ ROTATION,
+            },
+        },
+        golden=(
+            Golden(
+                {"z1": Z1, "z2": Z2, "moment": torch.zeros(6, 6).double()},
+                0.588275994,
+                0.107055453,
+                -0.022797908,
+                {"rho": 20.0},
+            ),
+        ),
+        peer=_lightly_tico,
     ),
     "byol": Declaration(
         byol,

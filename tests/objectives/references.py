@@ -200,6 +200,24 @@ def vicreg_reference(
     return loss
 
 
+def tico_reference(z1: Tensor, z2: Tensor, moment: Tensor, rho: float = 8.0, beta: float = 0.9) -> Tensor:
+    n, d = z1.shape
+    rows = [row / row.square().sum().sqrt() for row in z1]
+    targets = [row / row.square().sum().sqrt() for row in z2.detach()]
+    total = torch.ones((), dtype=z1.dtype)
+    c = [[beta * float(moment[i, j]) for j in range(d)] for i in range(d)]
+    for row in rows:
+        for i in range(d):
+            for j in range(d):
+                c[i][j] += (1 - beta) * float(row[i].detach()) * float(row[j].detach()) / n
+    for row, target in zip(rows, targets, strict=True):
+        total = total - row @ target / n
+        for i in range(d):
+            for j in range(d):
+                total = total + rho * row[i] * c[i][j] * row[j] / n
+    return total
+
+
 def byol_reference(prediction: Tensor, target: Tensor) -> Tensor:
     """Of unit vectors that are formed first, as the paper has it."""
     terms = []

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from selfsup.objectives import barlow_twins, floors, mixed_barlow, vicreg
+from selfsup.objectives import barlow_twins, floors, mixed_barlow, tico, tico_moment, vicreg
 
 from .declarations import inputs_for
 from .references import barlow_twins_reference, vicreg_reference
@@ -148,3 +148,25 @@ def test_both_ways_meet_where_they_change(dimensions: int) -> None:
 def test_mixed_barlow_refuses(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mixed_barlow(**{**inputs_for("mixed_barlow"), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"z2": torch.ones(11, 6)}, "z2 must have the shape of z1"),
+        ({"moment": torch.ones(6, 5)}, r"moment must have the shape \(6, 6\), got \(6, 5\)"),
+        ({"z1": torch.ones(0, 6), "z2": torch.ones(0, 6)}, "z must hold at least one sample, got none"),
+        ({"rho": -1.0}, "rho must be at least 0, got -1"),
+        ({"beta": 1.1}, r"beta must be from 0 to 1, got 1\.1"),
+    ],
+)
+def test_tico_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tico(**{**inputs_for("tico"), **change})
+
+
+def test_ticos_targets_and_earlier_batches_have_no_gradient() -> None:
+    inputs = {name: x.requires_grad_() for name, x in inputs_for("tico").items()}
+    tico(**inputs).backward()
+    assert {name for name, x in inputs.items() if x.grad is not None} == {"z1"}
+    assert not tico_moment(inputs["z1"]).requires_grad
