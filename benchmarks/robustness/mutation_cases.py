@@ -7,6 +7,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 # file -> what the names of the tests contain that are to be tried first
 LIKELIEST = {
     "contrastive": "nt_xent or dcl or moco or nnclr",
+    "relations": "ressl",
     "redundancy": "barlow or vicreg or tico",
     "prediction": "byol or simsiam",
     "correlation": "barlow or vicreg or dimensions",
@@ -82,6 +83,24 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
             "    return all_reduce_mean(F.cross_entropy(logits, _own(logits)))",
             "    return F.cross_entropy(logits, _own(logits))",
         ),
+    ],
+    "relations": [
+        ("student_temperature: float = 0.1", "student_temperature: float = 0.2"),
+        ("teacher_temperature: float = 0.04", "teacher_temperature: float = 0.05"),
+        ("rows = F.normalize(queue.detach(), dim=1).T", "rows = queue.detach().T"),
+        ("F.normalize(key.detach(), dim=1) @ rows", "F.normalize(key, dim=1) @ rows"),
+        ("F.normalize(key.detach(), dim=1) @ rows", "key.detach() @ rows"),
+        ("rows / teacher_temperature", "rows / student_temperature"),
+        ("F.normalize(query, dim=1) / student_temperature", "query / student_temperature"),
+        (
+            "return all_reduce_mean(F.cross_entropy(logits, targets))",
+            "return F.cross_entropy(logits, targets)",
+        ),
+        (
+            "F.cross_entropy(logits, targets)",
+            "F.kl_div(logits.log_softmax(1), targets, reduction='batchmean')",
+        ),
+        ("teacher_temperature=teacher_temperature)", "teacher_temperature=student_temperature)"),
     ],
     "redundancy": [
         ("lambda_: float = 0.0051", "lambda_: float = 0.005"),

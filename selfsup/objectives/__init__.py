@@ -19,6 +19,7 @@ from selfsup.objectives.masks import (
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico_moment, vicreg
+from selfsup.objectives.relations import ressl
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "random_mask",
     "relation_pairs",
     "relational",
+    "ressl",
     "sigreg",
     "simsiam",
     "sinkhorn",

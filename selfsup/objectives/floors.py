@@ -74,6 +74,11 @@ def nnclr(samples: int) -> float:
     return math.log(samples)
 
 
+def ressl(queue: int) -> float:
+    """All embeddings are equal, those of the queue too: log K."""
+    return math.log(queue)
+
+
 def barlow_twins(dimensions: int) -> float:
     """All embeddings are equal, so that nothing correlates: D."""
     return float(dimensions)

@@ -27,6 +27,7 @@ from selfsup.objectives import (
     nnclr,
     nt_xent,
     relational,
+    ressl,
     sigreg,
     simsiam,
     swav,
@@ -414,6 +415,30 @@ OBJECTIVES = {
         },
         golden=(Golden({"query": Z1, "key": Z2, "queue": QUEUE}, 0.865397538, 0.450514251, -0.021043656),),
         peer=_lightly_moco,
+    ),
+    "ressl": Declaration(
+        ressl,
+        references.ressl_reference,
+        queued,
+        learned=("query",),
+        sample_axis={"query": 0, "key": 0},
+        settings=({}, {"student_temperature": 0.5}, {"teacher_temperature": 0.01}),
+        trivial={
+            "equal rows": Trivial(
+                {**_equal("query", "key"), **_equal("queue", samples=20)}, floors.ressl(20)
+            ),
+            "the same relations, at one temperature: the entropy": Trivial(
+                {"query": 2 * Z1, "key": Z1, "queue": QUEUE},
+                float(torch.special.entr((normalize(Z1) @ QUEUE.T / 0.3).softmax(1)).sum(1).mean()),
+                settings={"student_temperature": 0.3, "teacher_temperature": 0.3},
+            ),
+        },
+        symmetries={
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "queue permuted": lambda inputs: {**inputs, "queue": inputs["queue"].flip(0)},
+        },
+        golden=(Golden({"query": Z1, "key": Z2, "queue": QUEUE}, 1.843743240, 1.655592943, -0.091541338),),
     ),
     "moco_v3": Declaration(
         moco_v3,

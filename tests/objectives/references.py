@@ -52,6 +52,27 @@ def moco_reference(query: Tensor, key: Tensor, queue: Tensor, temperature: float
     return torch.stack(terms).mean()
 
 
+def ressl_reference(
+    query: Tensor,
+    key: Tensor,
+    queue: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.04,
+) -> Tensor:
+    terms = []
+    for q, k in zip(query, key.detach(), strict=True):
+        seen = (
+            torch.stack([q @ row / (q.norm() * row.norm()) for row in queue.detach()]) / student_temperature
+        )
+        told = (
+            torch.stack([k @ row / (k.norm() * row.norm()) for row in queue.detach()]) / teacher_temperature
+        )
+        p = (told - told.max()).exp() / (told - told.max()).exp().sum()
+        log_q = seen - seen.max() - (seen - seen.max()).exp().sum().log()
+        terms.append(-sum(p[j] * log_q[j] for j in range(len(queue))))
+    return torch.stack(terms).mean()
+
+
 def moco_v3_reference(query: Tensor, key: Tensor, temperature: float = 0.2) -> Tensor:
     """The published pseudocode, with a log-softmax that is written out."""
     terms = []
