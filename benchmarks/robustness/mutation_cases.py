@@ -8,6 +8,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 LIKELIEST = {
     "contrastive": "nt_xent or dcl or moco or nnclr",
     "relations": "ressl",
+    "spectral": "frossl or spectral",
     "redundancy": "barlow or vicreg or tico",
     "prediction": "byol or simsiam",
     "correlation": "barlow or vicreg or dimensions",
@@ -101,6 +102,18 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
             "F.kl_div(logits.log_softmax(1), targets, reduction='batchmean')",
         ),
         ("teacher_temperature=teacher_temperature)", "teacher_temperature=student_temperature)"),
+    ],
+    "spectral": [
+        ("weight: float = 1.0", "weight: float = 1.4"),
+        ("all_reduce_sum(z.square().sum(1, keepdim=True))", "z.square().sum(1, keepdim=True)"),
+        ("z.square().sum(1, keepdim=True)", "z.square().sum(2, keepdim=True)"),
+        ("for view in u]) + dimensions", "for view in u])"),
+        ("(squares / dimensions**2)", "(squares / dimensions)"),
+        ("all_reduce_mean((u - u.mean(0)).square().mean())", "(u - u.mean(0)).square().mean()"),
+        ("(u - u.mean(0))", "(u - u.mean(0).detach())"),
+        ("(u - u.mean(0))", "(u - u[0])"),
+        ("weight * views**2 * dimensions", "weight * views * dimensions"),
+        ("if len(z) < 2:", "if len(z) < 1:"),
     ],
     "redundancy": [
         ("lambda_: float = 0.0051", "lambda_: float = 0.005"),

@@ -20,6 +20,7 @@ from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico_moment, vicreg
 from selfsup.objectives.relations import ressl
+from selfsup.objectives.spectral import frossl
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "dino",
     "dino_center",
     "floors",
+    "frossl",
     "gather_with_gradient",
     "koleo",
     "latent_prediction",

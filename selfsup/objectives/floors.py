@@ -9,6 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from selfsup.objectives.spectral_floors import frossl as frossl
+from selfsup.objectives.spectral_floors import frossl_least as frossl_least
+
 
 def marks(objective: str, known: Mapping[str, Any]) -> dict[str, float]:
     """``trivial`` and ``floor`` of an objective, as far as they are here.

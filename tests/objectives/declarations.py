@@ -16,6 +16,7 @@ from selfsup.objectives import (
     diet,
     dino,
     floors,
+    frossl,
     koleo,
     latent_prediction,
     lejepa,
@@ -99,6 +100,7 @@ def wave(shift: float, *shape: int) -> Tensor:
 Z1 = wave(0.1, 12, 6)
 Z2 = Z1 + 0.4 * wave(2, 12, 6)
 P1, P2 = wave(4, 12, 6), wave(5, 12, 6)
+THREE = torch.stack([Z1, Z2, Z1 + 0.4 * wave(1, 12, 6)])
 QUEUE = normalize(wave(3, 20, 6))
 TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
 FLAT = torch.diag(torch.tensor([1.0, 1, 1, 0, 0, 0])).double()  # onto half of the dimensions
@@ -347,6 +349,7 @@ PREDICTED_SYMMETRIES: dict[str, Callable[[Inputs], Inputs]] = {
     "views exchanged": lambda inputs: {"prediction": inputs["target"], "target": inputs["prediction"]},
 }
 SINGLE: dict[str, Any] = {"learned": ("z",), "sample_axis": {"z": 0}}
+VIEWS: dict[str, Any] = {"learned": ("z",), "sample_axis": {"z": 1}}
 
 OBJECTIVES = {
     "nt_xent": Declaration(
@@ -621,6 +624,34 @@ OBJECTIVES = {
             ),
         ),
         peer=_lightly_tico,
+    ),
+    "frossl": Declaration(
+        frossl,
+        references.frossl_reference,
+        views,
+        **VIEWS,
+        settings=({}, {"weight": 1.4}, {"weight": 0.0}),
+        trivial={
+            "equal rows": Trivial({"z": torch.full((3, 12, 6), 0.3).double()}, floors.frossl()),
+            "orthogonal dimensions": Trivial(
+                {"z": torch.stack([_white(12, 6)] * 3)}, floors.frossl_least(3, 12, 6)
+            ),
+            "orthogonal samples": Trivial(
+                {"z": torch.eye(6).double().repeat(2, 1, 5)}, floors.frossl_least(2, 6, 30)
+            ),
+        },
+        symmetries={
+            "views permuted": _each(lambda z: z[[2, 0, 3, 1]]),
+            "dimensions rescaled": _each(lambda z: z * torch.linspace(0.1, 9, 6, dtype=z.dtype)),
+            "dimensions permuted": _each(lambda z: z[..., ORDER]),
+            "signs of samples": _each(lambda z: z * (1 - 2 * (torch.arange(z.shape[1]) % 2))[:, None]),
+        },
+        golden=(
+            Golden({"z": THREE[:2]}, -2.748052983, 0.165523421, -0.052368169, view=0),
+            Golden({"z": THREE}, -4.067937511, 0.210684591, -0.066915562, {"weight": 1.4}, view=0),
+        ),
+        peer=lambda inputs: _lightly("FroSSLLoss")({"z": list(inputs["z"])}),
+        fewest=2,
     ),
     "byol": Declaration(
         byol,
@@ -984,5 +1015,5 @@ def balanced_inputs(name: str) -> Inputs:
 
 # What the processes are given: the last is of another width, and so only for some objectives.
 KINDS = {"uneven": inputs_for, "balanced": balanced_inputs, "wide": wide_inputs}
-WIDE = ("barlow_twins", "mixed_barlow", "vicreg")
+WIDE = ("barlow_twins", "frossl", "mixed_barlow", "vicreg")
 CASES = [(name, kind) for name in OBJECTIVES for kind in KINDS if kind != "wide" or name in WIDE]

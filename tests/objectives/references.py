@@ -239,6 +239,23 @@ def tico_reference(z1: Tensor, z2: Tensor, moment: Tensor, rho: float = 8.0, bet
     return total
 
 
+def frossl_reference(z: Tensor, weight: float = 1.0) -> Tensor:
+    """With C, its trace and its norm written out."""
+    views, n, d = z.shape
+    unit = []
+    for view in z:
+        columns = [view[:, i] / view[:, i].square().sum().sqrt() for i in range(d)]
+        unit.append(torch.stack(columns, dim=1))
+    mean = sum(unit) / views
+    total = torch.zeros((), dtype=z.dtype)
+    for u in unit:
+        c = torch.stack([torch.stack([(u[:, i] * u[:, j]).sum() for j in range(d)]) for i in range(d)])
+        c = c / sum(c[i, i] for i in range(d))
+        apart = sum(((u[i] - mean[i]) ** 2).sum() for i in range(n)) / (n * d)
+        total = total + (c**2).sum().log() + weight * views * d * apart
+    return total
+
+
 def byol_reference(prediction: Tensor, target: Tensor) -> Tensor:
     """Of unit vectors that are formed first, as the paper has it."""
     terms = []
