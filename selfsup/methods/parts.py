@@ -92,25 +92,25 @@ class Teacher(Part):
 
 
 class Centre(Part):
-    """A running mean of a teacher's outputs.
+    """A running mean of what steps see, such as a teacher's mean output; zeros at first.
 
     Args:
-        width: of an output.
+        shape: of the mean.
         momentum: of the running mean.
 
     Attributes:
-        value: ``(width,)``.
+        value: a tensor of that shape.
     """
 
     value: Tensor
 
-    def __init__(self, width: int, momentum: float) -> None:
+    def __init__(self, shape: int | tuple[int, ...], momentum: float) -> None:
         super().__init__()
         self.momentum, self.means = momentum, StepMeans()
-        self.register_buffer("value", torch.zeros(width))
+        self.register_buffer("value", torch.zeros(shape))
 
     def gather(self, mean: Tensor) -> None:
-        """Take note of a micro-batch's mean output ``(width,)``, over all processes."""
+        """Take note of a micro-batch's mean, over all processes."""
         self.means.add(mean=mean)
 
     def after_step(self, step: int, steps: int) -> None:

@@ -13,7 +13,9 @@ from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gath
 from selfsup.objectives.masks import MASKS, blockwise_mask, connected_mask, inverse_block_mask, random_mask
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
-from selfsup.objectives.redundancy import barlow_twins, vicreg
+from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico_moment, vicreg
+from selfsup.objectives.relations import ressl
+from selfsup.objectives.spectral import frossl
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 from selfsup.objectives.tokens import data2vec, data2vec_targets, ibot
 
@@ -34,6 +36,7 @@ __all__ = [
     "dino",
     "dino_center",
     "floors",
+    "frossl",
     "gather_with_gradient",
     "ibot",
     "inverse_block_mask",
@@ -41,6 +44,7 @@ __all__ = [
     "latent_prediction",
     "lejepa",
     "masked_reconstruction",
+    "mixed_barlow",
     "moco",
     "moco_v3",
     "msn",
@@ -50,11 +54,14 @@ __all__ = [
     "random_mask",
     "relation_pairs",
     "relational",
+    "ressl",
     "sigreg",
     "simsiam",
     "sinkhorn",
     "swav",
     "target_shapes",
+    "tico",
+    "tico_moment",
     "unpatchify",
     "vicreg",
 ]

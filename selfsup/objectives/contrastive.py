@@ -16,6 +16,7 @@ from selfsup.objectives.precision import (
     check_floating,
     check_pair,
     check_positive,
+    check_queue,
     check_same_shape,
     full_precision,
 )
@@ -143,7 +144,7 @@ def moco(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) ->
     >>> round(moco(z, z, -z).item(), 4)
     0.0134
     """
-    _check_queue(queue, query=query, key=key)
+    check_queue(queue, query=query, key=key)
     check_positive(temperature=temperature)
     queries = F.normalize(query, dim=1)
     positive = (queries * F.normalize(key.detach(), dim=1)).sum(1) / temperature
@@ -219,7 +220,7 @@ def nnclr(prediction: Tensor, projection: Tensor, queue: Tensor, temperature: fl
     >>> round(nnclr(z, 5 * z, z, temperature=0.5).item(), 4)
     0.3408
     """
-    _check_queue(queue, prediction=prediction, projection=projection)
+    check_queue(queue, prediction=prediction, projection=projection)
     check_positive(temperature=temperature)
     _check_several(prediction=prediction)
     rows = F.normalize(queue.detach(), dim=1)
@@ -238,18 +239,3 @@ def _check_several(**tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if (samples := len(tensor) * world_size()) < 2:
             raise ValueError(f"{name} must hold at least two samples, to tell them apart, got {samples}")
-
-
-def _check_queue(queue: Tensor, **views: Tensor) -> None:
-    """Raise ValueError unless views are tensors of one shape (N, D), and the queue is one of (K, D)."""
-    check_floating(**views, queue=queue)
-    check_dimensions("N D", **views)
-    check_dimensions("K D", queue=queue)
-    check_same_shape(**views)
-    name, first = next(iter(views.items()))
-    if not len(first):
-        raise ValueError(f"{name} must hold at least one sample, got none")
-    if not len(queue) or queue.shape[1] != first.shape[1]:
-        raise ValueError(
-            f"queue must hold at least one row of {first.shape[1]} values, got {tuple(queue.shape)}"
-        )

@@ -9,6 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from selfsup.objectives.spectral_floors import frossl as frossl
+from selfsup.objectives.spectral_floors import frossl_least as frossl_least
+
 
 def marks(objective: str, known: Mapping[str, Any]) -> dict[str, float]:
     """``trivial`` and ``floor`` of an objective, as far as they are here.
@@ -74,6 +77,11 @@ def nnclr(samples: int) -> float:
     return diet(samples)
 
 
+def ressl(queue: int) -> float:
+    """All embeddings are equal, those of the queue too: log K."""
+    return math.log(queue)
+
+
 def barlow_twins(dimensions: int) -> float:
     """All embeddings are equal, so that nothing correlates: D."""
     return float(dimensions)
@@ -93,6 +101,15 @@ def barlow_twins_least(samples: int, dimensions: int, lambda_: float = 0.0051) -
         return barlow_twins(dimensions)
     excess = lambda_ * max(0.0, dimensions / (samples - 1) - 1)
     return dimensions * excess / (1 + excess)
+
+
+def mixed_barlow() -> float:
+    """All embeddings are equal: 0, which is also the least, so that it does not show a collapse.
+
+    >>> mixed_barlow()
+    0.0
+    """
+    return 0.0
 
 
 def dino(prototypes: int) -> float:
@@ -142,6 +159,23 @@ def vicreg(variance: float = 25.0) -> float:
     24.75
     """
     return variance * (1 - math.sqrt(1e-4))
+
+
+def tico(rho: float = 8.0) -> float:
+    """All embeddings are equal, those of earlier batches too: rho."""
+    return rho
+
+
+def tico_least(samples: int, dimensions: int, rho: float = 8.0, beta: float = 0.9) -> float:
+    """Views agree, and the batch's second moment is spread where earlier ones were not.
+
+    That is rho (1 - beta) / min(N, D). In the long run earlier batches are spread as this one is, and the
+    least is rho / D.
+
+    >>> round(tico_least(256, 256), 6)
+    0.003125
+    """
+    return rho * (1 - beta) / min(samples, dimensions)
 
 
 def byol() -> float:

@@ -149,3 +149,18 @@ def check_not_negative(**numbers: float) -> None:
     for name, number in numbers.items():
         if not number >= 0:
             raise ValueError(f"{name} must be at least 0, got {number}")
+
+
+def check_queue(queue: Tensor, **views: Tensor) -> None:
+    """Raise ValueError unless views are tensors of one shape (N, D), and the queue is one of (K, D)."""
+    check_floating(**views, queue=queue)
+    check_dimensions("N D", **views)
+    check_dimensions("K D", queue=queue)
+    check_same_shape(**views)
+    name, first = next(iter(views.items()))
+    if not len(first):
+        raise ValueError(f"{name} must hold at least one sample, got none")
+    if not len(queue) or queue.shape[1] != first.shape[1]:
+        raise ValueError(
+            f"queue must hold at least one row of {first.shape[1]} values, got {tuple(queue.shape)}"
+        )

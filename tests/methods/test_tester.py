@@ -34,11 +34,14 @@ class Declared:
         settings: to be small, and to have no batch norm where two processes are compared with one.
         steps: in which the loss of one batch falls.
         moved: puts back what makes the loss of one batch rise.
+        draws: whether each process draws at random among its own samples, so that two do not give what one
+            does, though their objective would.
     """
 
     settings: tuple[str, ...] = ()
     steps: int = 12
     moved: Callable[[Any], object] = lambda method: None
+    draws: bool = False
 
 
 def _keys_of_images(method: Any) -> None:
@@ -52,6 +55,8 @@ DECLARED = {
     # Its loss rises while the centre is found.
     "dino": Declared(("method.head.out=64",), moved=lambda method: method.center.value.zero_()),
     "moco": Declared(moved=_keys_of_images),
+    # A process mixes the images that it holds, in a ratio of its own.
+    "mixed_barlow": Declared(draws=True),
 }
 METHODS = options("method")
 
@@ -190,7 +195,10 @@ def _rows(method: Method, batch: Batch, rows: Tensor) -> Batch:
 
 
 ALONE = [
-    name for name in METHODS if "tokens" not in load_config("train", [f"method={name}"])["method"]["requires"]
+    name
+    for name in METHODS
+    if "tokens" not in load_config("train", [f"method={name}"])["method"]["requires"]
+    and not DECLARED.get(name, Declared()).draws
 ]
 
 
@@ -217,7 +225,7 @@ def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ALONE)
 def test_two_processes_give_the_gradient_of_one(name: str, of_two_processes: Path) -> None:
-    """Of methods that need tokens only the objectives are put to this: each process draws its own masks."""
+    """Of methods whose processes draw masks or mixtures each, only the objectives are put to this."""
     found = torch.load(of_two_processes / f"{name}.pt")
     for ours, whole in zip(found, gradients(name, torch.arange(16)), strict=True):
         torch.testing.assert_close(ours, whole, rtol=1e-6, atol=1e-9)

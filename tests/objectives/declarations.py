@@ -18,11 +18,13 @@ from selfsup.objectives import (
     diet,
     dino,
     floors,
+    frossl,
     ibot,
     koleo,
     latent_prediction,
     lejepa,
     masked_reconstruction,
+    mixed_barlow,
     moco,
     moco_v3,
     msn,
@@ -30,9 +32,12 @@ from selfsup.objectives import (
     nt_xent,
     patchify,
     relational,
+    ressl,
     sigreg,
     simsiam,
     swav,
+    tico,
+    tico_moment,
     vicreg,
 )
 
@@ -99,6 +104,7 @@ def wave(shift: float, *shape: int) -> Tensor:
 Z1 = wave(0.1, 12, 6)
 Z2 = Z1 + 0.4 * wave(2, 12, 6)
 P1, P2 = wave(4, 12, 6), wave(5, 12, 6)
+THREE = torch.stack([Z1, Z2, Z1 + 0.4 * wave(1, 12, 6)])
 QUEUE = normalize(wave(3, 20, 6))
 TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
 FLAT = torch.diag(torch.tensor([1.0, 1, 1, 0, 0, 0])).double()  # onto half of the dimensions
@@ -131,6 +137,20 @@ def asked(n: int, generator: torch.Generator) -> Inputs:
 def neighbouring(n: int, generator: torch.Generator) -> Inputs:
     inputs = queued(n, generator)
     return {"prediction": inputs["query"], "projection": inputs["key"], "queue": inputs["queue"]}
+
+
+def mixtures(n: int, generator: torch.Generator) -> Inputs:
+    views = two_views(n, generator)
+    noise = torch.randn(n, 6, generator=generator, dtype=torch.float64)
+    share = torch.rand(n, generator=generator, dtype=torch.float64)
+    partner = views["z2"].roll(3, 0)
+    mixed = share[:, None] * views["z1"] + (1 - share[:, None]) * partner + 0.7 * noise
+    return {**views, "partner": partner, "mixed": mixed, "share": share}
+
+
+def covarying(n: int, generator: torch.Generator) -> Inputs:
+    earlier = torch.randn(20, 6, generator=generator, dtype=torch.float64) + 0.5
+    return {**two_views(n, generator), "moment": tico_moment(earlier)}
 
 
 def small_views(n: int, generator: torch.Generator) -> Inputs:
@@ -318,6 +338,14 @@ def _lightly(name: str, **settings: Any) -> Callable[[Inputs], Tensor]:
     return peer
 
 
+def _lightly_tico(inputs: Inputs) -> Tensor:
+    from lightly.loss import TiCoLoss
+
+    loss = TiCoLoss()
+    loss.C = inputs["moment"]
+    return loss(inputs["z1"], inputs["z2"])
+
+
 def _lightly_moco(inputs: Inputs) -> Tensor:
     from lightly.loss import NTXentLoss
 
@@ -372,6 +400,7 @@ PREDICTED_SYMMETRIES: dict[str, Callable[[Inputs], Inputs]] = {
     "views exchanged": lambda inputs: {"prediction": inputs["target"], "target": inputs["prediction"]},
 }
 SINGLE: dict[str, Any] = {"learned": ("z",), "sample_axis": {"z": 0}}
+VIEWS: dict[str, Any] = {"learned": ("z",), "sample_axis": {"z": 1}}
 
 OBJECTIVES = {
     "nt_xent": Declaration(
@@ -440,6 +469,30 @@ OBJECTIVES = {
         },
         golden=(Golden({"query": Z1, "key": Z2, "queue": QUEUE}, 0.865397538, 0.450514251, -0.021043656),),
         peer=_lightly_moco,
+    ),
+    "ressl": Declaration(
+        ressl,
+        references.ressl_reference,
+        queued,
+        learned=("query",),
+        sample_axis={"query": 0, "key": 0},
+        settings=({}, {"student_temperature": 0.5}, {"teacher_temperature": 0.01}),
+        trivial={
+            "equal rows": Trivial(
+                {**_equal("query", "key"), **_equal("queue", samples=20)}, floors.ressl(20)
+            ),
+            "the same relations, at one temperature: the entropy": Trivial(
+                {"query": 2 * Z1, "key": Z1, "queue": QUEUE},
+                float(torch.special.entr((normalize(Z1) @ QUEUE.T / 0.3).softmax(1)).sum(1).mean()),
+                settings={"student_temperature": 0.3, "teacher_temperature": 0.3},
+            ),
+        },
+        symmetries={
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "queue permuted": lambda inputs: {**inputs, "queue": inputs["queue"].flip(0)},
+        },
+        golden=(Golden({"query": Z1, "key": Z2, "queue": QUEUE}, 1.843743240, 1.655592943, -0.091541338),),
     ),
     "moco_v3": Declaration(
         moco_v3,
@@ -520,6 +573,50 @@ OBJECTIVES = {
         peer=_lightly("BarlowTwinsLoss", lambda_param=0.0051),
         fewest=2,
     ),
+    "mixed_barlow": Declaration(
+        mixed_barlow,
+        references.mixed_barlow_reference,
+        mixtures,
+        learned=("z1", "z2", "partner", "mixed"),
+        sample_axis=dict.fromkeys(("z1", "z2", "partner", "mixed", "share"), 0),
+        settings=({}, {"eps": 0.1}),
+        trivial={
+            "equal rows": Trivial(
+                {**_equal("z1", "z2", "partner", "mixed"), "share": wave(0, 12, 1)[:, 0] ** 2},
+                floors.mixed_barlow(),
+            ),
+            "nothing mixed in": Trivial(
+                {"z1": Z1, "z2": Z2, "partner": P1, "mixed": Z1, "share": torch.ones(12).double()}, 0
+            ),
+            "the partner alone": Trivial(
+                {"z1": Z1, "z2": Z2, "partner": P1, "mixed": P1, "share": torch.zeros(12).double()}, 0
+            ),
+        },
+        symmetries={
+            "signs of dimensions": _each(
+                lambda z: z * torch.tensor([1, -1, 1, 1, -1, -1]) if z.ndim == 2 else z
+            ),
+            "dimensions permuted": _each(lambda z: z[:, ORDER] if z.ndim == 2 else z),
+            "moved": lambda inputs: {**inputs, "z1": inputs["z1"] + 3, "mixed": inputs["mixed"] - 1},
+        },
+        # The published code divides by the unbiased deviation, without eps.
+        golden=(
+            Golden(
+                {
+                    "z1": Z1,
+                    "z2": Z2,
+                    "partner": Z2[(5 * torch.arange(12) + 3) % 12],
+                    "mixed": P1,
+                    "share": torch.full((12,), 0.3, dtype=torch.float64),
+                },
+                32.033651911 * (12 / 11) ** 2,
+                4.516344401 * (12 / 11) ** 2,
+                0.059936568 * (12 / 11) ** 2,
+                {"eps": 0.0},
+            ),
+        ),
+        fewest=2,
+    ),
     "vicreg": Declaration(
         vicreg,
         references.vicreg_reference,
@@ -538,6 +635,73 @@ OBJECTIVES = {
         },
         golden=(Golden({"z1": Z1, "z2": Z2}, 9.300743190, 1.829005509, -0.256748000),),
         peer=_lightly("VICRegLoss"),
+        fewest=2,
+    ),
+    "tico": Declaration(
+        tico,
+        references.tico_reference,
+        covarying,
+        learned=("z1",),
+        sample_axis={"z1": 0, "z2": 0},
+        settings=({}, {"rho": 20.0}, {"beta": 0.3}, {"rho": 0.0, "beta": 1.0}),
+        trivial={
+            "equal rows, as earlier ones": Trivial(
+                {**_equal("z1", "z2"), "moment": torch.ones(6, 6).double() / 6}, floors.tico()
+            ),
+            "spread evenly, without earlier ones": Trivial(
+                {"z1": ROTATION, "z2": 3 * ROTATION, "moment": torch.zeros(6, 6).double()},
+                floors.tico_least(6, 6),
+            ),
+        },
+        symmetries={
+            "rows rescaled": lambda inputs: {
+                "z1": _lengths(inputs["z1"]),
+                "z2": inputs["z2"] * 3,
+                "moment": inputs["moment"],
+            },
+            "rotated": lambda inputs: {
+                "z1": inputs["z1"] @ ROTATION,
+                "z2": inputs["z2"] @ ROTATION,
+                "moment": ROTATION.T @ inputs["moment"] @ ROTATION,
+            },
+        },
+        golden=(
+            Golden(
+                {"z1": Z1, "z2": Z2, "moment": torch.zeros(6, 6).double()},
+                0.588275994,
+                0.107055453,
+                -0.022797908,
+                {"rho": 20.0},
+            ),
+        ),
+        peer=_lightly_tico,
+    ),
+    "frossl": Declaration(
+        frossl,
+        references.frossl_reference,
+        views,
+        **VIEWS,
+        settings=({}, {"weight": 1.4}, {"weight": 0.0}),
+        trivial={
+            "equal rows": Trivial({"z": torch.full((3, 12, 6), 0.3).double()}, floors.frossl()),
+            "orthogonal dimensions": Trivial(
+                {"z": torch.stack([_white(12, 6)] * 3)}, floors.frossl_least(3, 12, 6)
+            ),
+            "orthogonal samples": Trivial(
+                {"z": torch.eye(6).double().repeat(2, 1, 5)}, floors.frossl_least(2, 6, 30)
+            ),
+        },
+        symmetries={
+            "views permuted": _each(lambda z: z[[2, 0, 3, 1]]),
+            "dimensions rescaled": _each(lambda z: z * torch.linspace(0.1, 9, 6, dtype=z.dtype)),
+            "dimensions permuted": _each(lambda z: z[..., ORDER]),
+            "signs of samples": _each(lambda z: z * (1 - 2 * (torch.arange(z.shape[1]) % 2))[:, None]),
+        },
+        golden=(
+            Golden({"z": THREE[:2]}, -2.748052983, 0.165523421, -0.052368169, view=0),
+            Golden({"z": THREE}, -4.067937511, 0.210684591, -0.066915562, {"weight": 1.4}, view=0),
+        ),
+        peer=lambda inputs: _lightly("FroSSLLoss")({"z": list(inputs["z"])}),
         fewest=2,
     ),
     "byol": Declaration(
@@ -940,10 +1104,10 @@ def wide_inputs(name: str) -> Inputs:
     """Twelve samples of 40 dimensions, for objectives whose way depends on which are more."""
     generator = torch.Generator().manual_seed(7)
     mix = torch.randn(6, 40, generator=generator, dtype=torch.float64)
-    return {
-        key: x @ mix + torch.randn(12, 40, generator=generator, dtype=torch.float64)
-        for key, x in inputs_for(name).items()
-    }
+    inputs = inputs_for(name)
+    for key in OBJECTIVES[name].learned:
+        inputs[key] = inputs[key] @ mix + torch.randn(12, 40, generator=generator, dtype=torch.float64)
+    return inputs
 
 
 def balanced_inputs(name: str) -> Inputs:
@@ -971,5 +1135,5 @@ def balanced_inputs(name: str) -> Inputs:
 
 # What the processes are given: the last is of another width, and so only for some objectives.
 KINDS = {"uneven": inputs_for, "balanced": balanced_inputs, "wide": wide_inputs}
-WIDE = ("barlow_twins", "vicreg")
+WIDE = ("barlow_twins", "frossl", "mixed_barlow", "vicreg")
 CASES = [(name, kind) for name in OBJECTIVES for kind in KINDS if kind != "wide" or name in WIDE]

@@ -52,6 +52,27 @@ def moco_reference(query: Tensor, key: Tensor, queue: Tensor, temperature: float
     return torch.stack(terms).mean()
 
 
+def ressl_reference(
+    query: Tensor,
+    key: Tensor,
+    queue: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.04,
+) -> Tensor:
+    terms = []
+    for q, k in zip(query, key.detach(), strict=True):
+        seen = (
+            torch.stack([q @ row / (q.norm() * row.norm()) for row in queue.detach()]) / student_temperature
+        )
+        told = (
+            torch.stack([k @ row / (k.norm() * row.norm()) for row in queue.detach()]) / teacher_temperature
+        )
+        p = (told - told.max()).exp() / (told - told.max()).exp().sum()
+        log_q = seen - seen.max() - (seen - seen.max()).exp().sum().log()
+        terms.append(-sum(p[j] * log_q[j] for j in range(len(queue))))
+    return torch.stack(terms).mean()
+
+
 def moco_v3_reference(query: Tensor, key: Tensor, temperature: float = 0.2) -> Tensor:
     """The published pseudocode, with a log-softmax that is written out."""
     terms = []
@@ -87,6 +108,28 @@ def barlow_twins_reference(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> T
         for j in range(d):
             c = (normalised(z1[:, i]) * normalised(z2[:, j])).sum() / n
             total = total + ((c - 1) ** 2 if i == j else lambda_ * c**2)
+    return total
+
+
+def mixed_barlow_reference(
+    z1: Tensor, z2: Tensor, partner: Tensor, mixed: Tensor, share: Tensor, eps: float = 1e-5
+) -> Tensor:
+    """With both matrices of each difference formed, element by element."""
+    n, d = z1.shape
+
+    def normalised(column: Tensor) -> Tensor:
+        mean = column.sum() / n
+        return (column - mean) / ((column - mean).square().sum() / n + eps).sqrt()
+
+    total = torch.zeros((), dtype=z1.dtype)
+    for view in (z1, z2):
+        for i in range(d):
+            for j in range(d):
+                other = normalised(view[:, j])
+                found = (normalised(mixed[:, i]) * other).sum() / n
+                first = (share * normalised(z1[:, i]) * other).sum() / n
+                second = ((1 - share) * normalised(partner[:, i]) * other).sum() / n
+                total = total + (found - first - second) ** 2
     return total
 
 
@@ -209,6 +252,41 @@ def vicreg_reference(
             loss = loss + variance * hinge / d / 2
             loss = loss + covariance * sum(cov(z, i, j) ** 2 for j in range(d) if j != i) / d
     return loss
+
+
+def tico_reference(z1: Tensor, z2: Tensor, moment: Tensor, rho: float = 8.0, beta: float = 0.9) -> Tensor:
+    n, d = z1.shape
+    rows = [row / row.square().sum().sqrt() for row in z1]
+    targets = [row / row.square().sum().sqrt() for row in z2.detach()]
+    total = torch.ones((), dtype=z1.dtype)
+    c = [[beta * float(moment[i, j]) for j in range(d)] for i in range(d)]
+    for row in rows:
+        for i in range(d):
+            for j in range(d):
+                c[i][j] += (1 - beta) * float(row[i].detach()) * float(row[j].detach()) / n
+    for row, target in zip(rows, targets, strict=True):
+        total = total - row @ target / n
+        for i in range(d):
+            for j in range(d):
+                total = total + rho * row[i] * c[i][j] * row[j] / n
+    return total
+
+
+def frossl_reference(z: Tensor, weight: float = 1.0) -> Tensor:
+    """With C, its trace and its norm written out."""
+    views, n, d = z.shape
+    unit = []
+    for view in z:
+        columns = [view[:, i] / view[:, i].square().sum().sqrt() for i in range(d)]
+        unit.append(torch.stack(columns, dim=1))
+    mean = sum(unit) / views
+    total = torch.zeros((), dtype=z.dtype)
+    for u in unit:
+        c = torch.stack([torch.stack([(u[:, i] * u[:, j]).sum() for j in range(d)]) for i in range(d)])
+        c = c / sum(c[i, i] for i in range(d))
+        apart = sum(((u[i] - mean[i]) ** 2).sum() for i in range(n)) / (n * d)
+        total = total + (c**2).sum().log() + weight * views * d * apart
+    return total
 
 
 def byol_reference(prediction: Tensor, target: Tensor) -> Tensor:

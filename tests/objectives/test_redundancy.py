@@ -1,9 +1,10 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 
-from selfsup.objectives import barlow_twins, floors, vicreg
+from selfsup.objectives import barlow_twins, floors, mixed_barlow, tico, tico_moment, vicreg
 
 from .declarations import inputs_for
 from .references import barlow_twins_reference, vicreg_reference
@@ -132,3 +133,40 @@ def test_both_ways_meet_where_they_change(dimensions: int) -> None:
     z = torch.randn(2, 12, dimensions, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for objective, reference in ((barlow_twins, barlow_twins_reference), (vicreg, vicreg_reference)):
         torch.testing.assert_close(objective(*z), reference(*z), rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mixed": torch.ones(12, 5)}, "mixed must have the shape of z1"),
+        ({"partner": torch.ones(12, 6, dtype=torch.int64)}, "partner must be a floating-point tensor"),
+        ({"share": torch.ones(12, 1)}, r"share must have the shape \(N\), got \(12, 1\)"),
+        ({"share": torch.ones(11)}, "share must hold one number a sample, 12, got 11"),
+        ({"eps": -1.0}, "eps must be at least 0, got -1"),
+    ],
+)
+def test_mixed_barlow_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mixed_barlow(**{**inputs_for("mixed_barlow"), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"z2": torch.ones(11, 6)}, "z2 must have the shape of z1"),
+        ({"moment": torch.ones(6, 5)}, r"moment must have the shape \(6, 6\), got \(6, 5\)"),
+        ({"z1": torch.ones(0, 6), "z2": torch.ones(0, 6)}, "z must hold at least one sample, got none"),
+        ({"rho": -1.0}, "rho must be at least 0, got -1"),
+        ({"beta": 1.1}, r"beta must be from 0 to 1, got 1\.1"),
+    ],
+)
+def test_tico_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tico(**{**inputs_for("tico"), **change})
+
+
+def test_ticos_targets_and_earlier_batches_have_no_gradient() -> None:
+    inputs = {name: x.requires_grad_() for name, x in inputs_for("tico").items()}
+    tico(**inputs).backward()
+    assert {name for name, x in inputs.items() if x.grad is not None} == {"z1"}
+    assert not tico_moment(inputs["z1"]).requires_grad
