@@ -19,7 +19,7 @@ LIKELIEST = {
     "distributed": "processes or collectives",
     "precision": "half or refuses or largest",
     "floors": "trivial or floor or least",
-    "tokens": "ibot or data2vec",
+    "tokens": "ibot or data2vec or order or targets",
     "masks": "mask or sampler or hidden or groups",
     "context_masks": "targets or context",
     "rectangles": "covers or targets",
@@ -380,6 +380,9 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         ("dim=2, correction=0", "dim=3, correction=0"),
         ("correction=0, keepdim=True", "correction=1, keepdim=True"),
         ("F.layer_norm(normed.mean(dim=0), layers.shape[-1:], eps=1e-5)", "normed.mean(dim=0)"),
+        (".argmax(dim=1)", ".argmin(dim=1)"),
+        ("cell // grid[1] - (centre // grid[1])", "cell // grid[0] - (centre // grid[0])"),
+        ("+ 1e-3 * ties", "+ ties"),
     ],
     "masks": [
         ("return length * Fraction(str(float(ratio)))", "return length - Fraction(length * (1 - ratio))"),

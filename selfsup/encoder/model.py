@@ -118,6 +118,21 @@ class Encoder(nn.Module):
             tokens = torch.cat([prefix, take(patches, keep)], dim=1)
         return vit.norm(self._passed(vit.blocks, vit.norm_pre(tokens)))
 
+    def layers(self, images: Tensor, attends: Tensor) -> list[Tensor]:
+        """What each block says of all tokens ``(N, P + L, D)``, where some do not attend to others.
+
+        Args:
+            images: normalised, ``(N, 3, H, W)``.
+            attends: ``(N, P + L, P + L)`` bool, True where the token of a row attends to that of a column.
+        """
+        self.require_tokens()
+        vit, found = self.model, []
+        tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
+        for block in vit.blocks:
+            tokens = block(tokens, attn_mask=attends.unsqueeze(1))
+            found.append(tokens)
+        return found
+
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Patch tokens ``(N, L, D)``, or ``(N, K, D)`` of the patches in ``keep`` ``(N, K)``."""
         return self.sequence(images, keep)[:, self.prefix :]

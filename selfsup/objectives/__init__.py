@@ -17,7 +17,7 @@ from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico
 from selfsup.objectives.relations import ressl
 from selfsup.objectives.spectral import frossl
 from selfsup.objectives.spread import koleo, lejepa, sigreg
-from selfsup.objectives.tokens import data2vec, data2vec_targets, ibot
+from selfsup.objectives.tokens import data2vec, data2vec_targets, ibot, semantic_order
 
 __all__ = [
     "MASKS",
@@ -55,6 +55,7 @@ __all__ = [
     "relation_pairs",
     "relational",
     "ressl",
+    "semantic_order",
     "sigreg",
     "simsiam",
     "sinkhorn",

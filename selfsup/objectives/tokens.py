@@ -1,6 +1,7 @@
 """Objectives in which a student predicts what a teacher says of patches that are hidden from it."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -138,3 +139,43 @@ def data2vec_targets(layers: Tensor) -> Tensor:
     variance, mean = torch.var_mean(layers, dim=2, correction=0, keepdim=True)
     normed = (layers - mean) * (variance + 1e-5).rsqrt()
     return F.layer_norm(normed.mean(dim=0), layers.shape[-1:], eps=1e-5)
+
+
+@torch.no_grad()
+@full_precision
+def semantic_order(class_token: Tensor, patches: Tensor, grid: Sequence[int], ties: Tensor) -> Tensor:
+    """When each patch has its turn, from the one most like the class token outwards (SemAIM).
+
+    Yang et al. 2023, "Semantic-Aware Autoregressive Image Modeling for Visual Representation Learning",
+    arXiv:2312.08457: the distance on the grid to the patch of the largest cosine with the class token, and
+    1e-3 of `ties`.
+
+    Args:
+        class_token: (N, D).
+        patches: (N, L, D) in raster order.
+        grid: (H, W), patches a side.
+        ties: (N, L) in [0, 1), which decides between patches of one distance.
+
+    Returns:
+        (N, L), at least float32; the smaller, the earlier.
+
+    Raises:
+        ValueError: tensors that are not floating or not finite, or shapes that do not match.
+
+    >>> patches = torch.tensor([[[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]])
+    >>> semantic_order(torch.tensor([[0.0, 1.0]]), patches, (1, 3), torch.zeros(1, 3))
+    tensor([[2., 1., 0.]])
+    """
+    check_floating(class_token=class_token, patches=patches, ties=ties)
+    check_dimensions("N L D", patches=patches)
+    n, length, width = patches.shape
+    if class_token.shape != (n, width) or ties.shape != (n, length) or grid[0] * grid[1] != length:
+        raise ValueError(
+            f"class_token, ties and grid must fit patches {tuple(patches.shape)}, got "
+            f"{tuple(class_token.shape)}, {tuple(ties.shape)} and {tuple(grid)}"
+        )
+    centre = F.cosine_similarity(patches, class_token.unsqueeze(1), dim=-1).argmax(dim=1)
+    cell = torch.arange(length, device=patches.device)
+    rows = cell // grid[1] - (centre // grid[1]).unsqueeze(1)
+    columns = cell % grid[1] - (centre % grid[1]).unsqueeze(1)
+    return (rows.square() + columns.square()).to(patches.dtype).sqrt() + 1e-3 * ties
