@@ -15,7 +15,7 @@ from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico_moment, vicreg
 from selfsup.objectives.relations import ressl
-from selfsup.objectives.spectral import frossl
+from selfsup.objectives.spectral import frossl, mmcr
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 from selfsup.objectives.tokens import data2vec, data2vec_targets, ibot, semantic_order
 
@@ -45,6 +45,7 @@ __all__ = [
     "lejepa",
     "masked_reconstruction",
     "mixed_barlow",
+    "mmcr",
     "moco",
     "moco_v3",
     "msn",

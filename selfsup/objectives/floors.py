@@ -11,6 +11,8 @@ from typing import Any
 
 from selfsup.objectives.spectral_floors import frossl as frossl
 from selfsup.objectives.spectral_floors import frossl_least as frossl_least
+from selfsup.objectives.spectral_floors import mmcr as mmcr
+from selfsup.objectives.spectral_floors import mmcr_least as mmcr_least
 
 
 def marks(objective: str, known: Mapping[str, Any]) -> dict[str, float]:

@@ -19,3 +19,21 @@ def frossl_least(views: int, samples: int, dimensions: int) -> float:
     -11.0904
     """
     return -views * math.log(min(samples, dimensions))
+
+
+def mmcr(views: int, samples: int, lambda_: float = 0.0) -> float:
+    """All embeddings are equal: lambda_ sqrt(V) - sqrt(N).
+
+    >>> mmcr(2, 256)
+    -16.0
+    """
+    return lambda_ * math.sqrt(views) - math.sqrt(samples)
+
+
+def mmcr_least(views: int, samples: int, dimensions: int, lambda_: float = 0.0) -> float:
+    """Views agree, and all singular values of their means are equal: lambda_ sqrt(V) - sqrt(N min(N, D)).
+
+    >>> round(mmcr_least(2, 256, 64), 1)
+    -128.0
+    """
+    return lambda_ * math.sqrt(views) - math.sqrt(samples * min(samples, dimensions))

@@ -25,6 +25,7 @@ from selfsup.objectives import (
     lejepa,
     masked_reconstruction,
     mixed_barlow,
+    mmcr,
     moco,
     moco_v3,
     msn,
@@ -336,6 +337,12 @@ def _lightly(name: str, **settings: Any) -> Callable[[Inputs], Tensor]:
         return getattr(lightly.loss, name)(**settings)(*inputs.values())
 
     return peer
+
+
+def _lightly_mmcr(inputs: Inputs) -> Tensor:
+    """Which does not make the rows of length 1."""
+    views = normalize(inputs["z"], dim=2).transpose(0, 1)
+    return _lightly("MMCRLoss", lmda=0.0)({"online": views[:, :2], "momentum": views[:, 2:]})
 
 
 def _lightly_tico(inputs: Inputs) -> Tensor:
@@ -702,6 +709,33 @@ OBJECTIVES = {
             Golden({"z": THREE}, -4.067937511, 0.210684591, -0.066915562, {"weight": 1.4}, view=0),
         ),
         peer=lambda inputs: _lightly("FroSSLLoss")({"z": list(inputs["z"])}),
+        fewest=2,
+    ),
+    "mmcr": Declaration(
+        mmcr,
+        references.mmcr_reference,
+        views,
+        **VIEWS,
+        settings=({}, {"lambda_": 0.005}, {"lambda_": 2.0}),
+        trivial={
+            "equal rows": Trivial({"z": torch.full((3, 12, 6), 0.3).double()}, floors.mmcr(3, 12)),
+            "equal rows, weighed": Trivial(
+                {"z": torch.full((3, 12, 6), 0.3).double()},
+                floors.mmcr(3, 12, 0.5),
+                settings={"lambda_": 0.5},
+            ),
+            "orthogonal, twice": Trivial(
+                {"z": ROTATION.repeat(3, 2, 1)}, floors.mmcr_least(3, 12, 6, 0.5), settings={"lambda_": 0.5}
+            ),
+        },
+        symmetries={
+            "views permuted": _each(lambda z: z[[2, 0, 3, 1]]),
+            "rows rescaled": _each(lambda z: z * torch.linspace(0.1, 9, 12, dtype=z.dtype)[:, None]),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "signs of samples": _each(lambda z: z * (1 - 2 * (torch.arange(z.shape[1]) % 2))[:, None]),
+        },
+        golden=(Golden({"z": THREE}, -7.431185140, 0.258407239, -0.041873988, view=0),),
+        peer=_lightly_mmcr,
         fewest=2,
     ),
     "byol": Declaration(

@@ -289,6 +289,22 @@ def frossl_reference(z: Tensor, weight: float = 1.0) -> Tensor:
     return total
 
 
+def mmcr_reference(z: Tensor, lambda_: float = 0.0) -> Tensor:
+    """The nuclear norm from the eigenvalues of the smaller Gram matrix."""
+    views, n, d = z.shape
+
+    def nuclear(rows: list[Tensor]) -> Tensor:
+        x = torch.stack(rows)
+        gram = x @ x.T if len(x) < d else x.T @ x
+        return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt().sum()
+
+    unit = [[z[v, i] / z[v, i].square().sum().sqrt() for v in range(views)] for i in range(n)]
+    loss = -nuclear([sum(rows, torch.zeros_like(rows[0])) / views for rows in unit])
+    for rows in unit:
+        loss = loss + lambda_ * nuclear(rows) / n
+    return loss
+
+
 def byol_reference(prediction: Tensor, target: Tensor) -> Tensor:
     """Of unit vectors that are formed first, as the paper has it."""
     terms = []

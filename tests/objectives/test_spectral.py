@@ -1,7 +1,10 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from selfsup.objectives import frossl
+from selfsup.objectives import frossl, mmcr
+from selfsup.objectives.precision import finite_or_not
 
 from .declarations import THREE
 
@@ -23,3 +26,23 @@ def test_a_dimension_of_zeros_has_no_gradient() -> None:
     assert z.grad is not None
     assert torch.equal(z.grad[..., 2], torch.zeros(3, 12).double())
     assert z.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("objective", [frossl, mmcr])
+def test_a_diverged_run_has_no_loss_and_no_exception(objective: Callable[..., torch.Tensor]) -> None:
+    """As on an accelerator, where nothing is checked."""
+    for bad in (torch.nan, torch.inf):
+        z = THREE.clone()
+        z[1, 3, 2] = bad
+        with finite_or_not():
+            assert objective(z).isnan()
+
+
+def test_mmcr_refuses_a_negative_weight() -> None:
+    with pytest.raises(ValueError, match="lambda_ must be at least 0, got -1"):
+        mmcr(THREE, lambda_=-1.0)
+
+
+def test_mmcr_with_a_weight_has_the_published_value() -> None:
+    """Its gradient is not unique there: the three views lie in a plane."""
+    assert float(mmcr(THREE, lambda_=0.005)) == pytest.approx(-7.421200893, abs=1e-9)
