@@ -93,20 +93,25 @@ class MAE(Method):
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         images, patch = batch.views[0], self.encoder.patch_size
         keep, hidden = self.mask(len(images), batch.generator, images.device)
-        hidden = hidden.unsqueeze(-1)
-        target = patchify(images, patch)
         prediction = self.decode(self.encoder.sequence(images, keep), keep)
-        if self.normalize:
-            prediction = prediction * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(
-                -1, keepdim=True
-            )
-        note = ", each patch with its own mean and contrast" if self.normalize else ""
-        return {
-            "The image": images,
-            "What the encoder sees": unpatchify(target.where(~hidden, 0), patch),
-            f"What it paints in{note}": unpatchify(target.where(~hidden, prediction), patch),
-        }
+        return painted(images, prediction, hidden, patch, self.normalize)
 
     def marks(self) -> dict[str, float]:
         values = self.predict.out_features
         return {"trivial": floors.masked_reconstruction(values)} if self.normalize else {}
+
+
+def painted(
+    images: Tensor, prediction: Tensor, hidden: Tensor, patch: int, normalize: bool
+) -> dict[str, Tensor]:
+    """Images, what is seen of them, and the same with predicted patches ``(N, L, patch² · 3)``, by title."""
+    hidden, target = hidden.unsqueeze(-1), patchify(images, patch)
+    if normalize:
+        deviation = (target.var(-1, keepdim=True) + 1e-6).sqrt()
+        prediction = prediction * deviation + target.mean(-1, keepdim=True)
+    note = ", each patch with its own mean and contrast" if normalize else ""
+    return {
+        "The image": images,
+        "What the encoder sees": unpatchify(target.where(~hidden, 0), patch),
+        f"What it paints in{note}": unpatchify(target.where(~hidden, prediction), patch),
+    }

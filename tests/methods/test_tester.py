@@ -190,7 +190,9 @@ def _rows(method: Method, batch: Batch, rows: Tensor) -> Batch:
 
 
 ALONE = [
-    name for name in METHODS if "tokens" not in load_config("train", [f"method={name}"])["method"]["requires"]
+    name
+    for name in METHODS
+    if {"tokens", "masking"}.isdisjoint(load_config("train", [f"method={name}"])["method"]["requires"])
 ]
 
 
@@ -217,7 +219,7 @@ def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ALONE)
 def test_two_processes_give_the_gradient_of_one(name: str, of_two_processes: Path) -> None:
-    """Of methods that need tokens only the objectives are put to this: each process draws its own masks."""
+    """Of methods that mask only the objectives are put to this: each process draws its own masks."""
     found = torch.load(of_two_processes / f"{name}.pt")
     for ours, whole in zip(found, gradients(name, torch.arange(16)), strict=True):
         torch.testing.assert_close(ours, whole, rtol=1e-6, atol=1e-9)

@@ -25,6 +25,7 @@ from selfsup.objectives import (
     msn,
     nnclr,
     nt_xent,
+    patchify,
     relational,
     sigreg,
     simsiam,
@@ -254,6 +255,16 @@ def _mae(normalize: bool, value: float, norm: float, first: float) -> Golden:
     mask = ((3 * i + 2 * j) % 3 == 0) & (i != 3)
     inputs = {"prediction": wave(0.6, 4, 5, 12), "target": 0.5 + 0.3 * wave(2.2, 4, 5, 12), "mask": mask}
     return Golden(inputs, value, norm, first, {"normalize": normalize})
+
+
+def _spark(value: float, norm: float, first: float) -> Golden:
+    """Of images that are painted as others, in cells of 4 x 4 pixels."""
+
+    def cells(shift: float) -> Tensor:
+        return patchify(torch.stack([wave(shift + 1.1 * c, 2, 8, 8) for c in range(3)], dim=1), 4)
+
+    mask = torch.tensor([[False, True, True, False], [True, False, True, True]])
+    return Golden({"prediction": cells(1.9), "target": cells(0.2), "mask": mask}, value, norm, first)
 
 
 def _lightly(name: str, **settings: Any) -> Callable[[Inputs], Tensor]:
@@ -751,6 +762,8 @@ OBJECTIVES = {
         golden=(
             _mae(True, 1.458248093, 0.284629203, -0.011848619),
             _mae(False, 0.804414813, 0.211399413, -0.004941846),
+            # The published code adds 1e-8 to the number of hidden patches, which is 5.
+            _spark(1.654293096 * (1 + 1e-8 / 5), 0.166046835, 0),
         ),
     ),
     "latent_prediction": Declaration(

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.robustness import kills
 from selfsup.config import options
+from tests.methods.building import fitting
 
 METHODS = options("method")
 
@@ -23,7 +24,7 @@ def settings(photos: Path, *more: str) -> list[str]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_killed_while_it_trains(method: str, tmp_path: Path, photos: Path) -> None:
-    given = settings(photos, f"method={method}", "evaluate=false")
+    given = fitting(*settings(photos, f"method={method}", "evaluate=false"))
     kills.kill_and_resume(tmp_path, "straight", given, [])
     # Over the methods, each moment has its turn.
     number = METHODS.index(method)
