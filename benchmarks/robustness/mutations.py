@@ -43,8 +43,8 @@ def killer(file: str, old: str, new: str) -> str | None:
         # The test of this very list would notice any change.
         (copy / "tests/objectives/test_page.py").unlink()
         tests = ["tests/objectives", str(FOLDER), "--doctest-modules"]
-        if "masks" in file:
-            tests = ["tests/objectives/test_masks.py", str(FOLDER / "masks.py"), "--doctest-modules"]
+        if "masks" in file or file == "rectangles":
+            tests = ["tests/objectives/test_masks.py", str(path.relative_to(copy)), "--doctest-modules"]
         return _first_failure(copy, [*tests, "-k", LIKELIEST[file]]) or _first_failure(copy, tests)
 
 

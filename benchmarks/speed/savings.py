@@ -115,7 +115,7 @@ def _quarter(name: str, rounds: int) -> dict[str, Any]:
     encoder, half = make_encoder(config).train(), in_16_bits(config["trainer"])
     images = torch.randn(IMAGES, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     rows, columns = encoder.grid
-    some, _ = random_mask(len(images), rows * columns, 0.75, torch.Generator().manual_seed(0))
+    some, _ = random_mask(len(images), (rows, columns), 0.75, torch.Generator().manual_seed(0))
 
     def run(keep: Tensor | None) -> Callable[[], None]:
         def once() -> None:

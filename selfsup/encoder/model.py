@@ -91,17 +91,29 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self._passed(self.model, images)
 
-    def sequence(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+    def sequence(
+        self,
+        images: Tensor,
+        keep: Tensor | None = None,
+        mask: Tensor | None = None,
+        token: Tensor | None = None,
+    ) -> Tensor:
         """Prefix and patch tokens ``(N, P + L, D)``, after the last norm.
 
         Args:
             images: normalised, ``(N, 3, H, W)``.
             keep: indices ``(N, K)`` of the patches to encode. The others are dropped after the
                 position embedding, so that the blocks compute K tokens instead of L.
+            mask: ``(N, L)``, True where ``token`` stands for the patch.
+            token: ``(D,)``, in the place of a patch's embedding, before the position is added.
         """
         self.require_tokens()
         vit = self.model
-        tokens = vit._pos_embed(vit.patch_embed(images))
+        patches = vit.patch_embed(images)
+        if mask is not None and token is not None:
+            hidden = mask.view(patches.shape[:-1]).unsqueeze(-1)
+            patches = torch.where(hidden, token.to(patches.dtype), patches)
+        tokens = vit._pos_embed(patches)
         if keep is not None:
             prefix, patches = tokens[:, : self.prefix], tokens[:, self.prefix :]
             tokens = torch.cat([prefix, take(patches, keep)], dim=1)
@@ -111,9 +123,9 @@ class Encoder(nn.Module):
         """Patch tokens ``(N, L, D)``, or ``(N, K, D)`` of the patches in ``keep`` ``(N, K)``."""
         return self.sequence(images, keep)[:, self.prefix :]
 
-    def pooled(self, images: Tensor, keep: Tensor) -> Tensor:
-        """Pooled features ``(N, D)`` of the patches in ``keep`` ``(N, K)`` alone."""
-        return self.model.forward_head(self.sequence(images, keep), pre_logits=True)
+    def pool(self, sequence: Tensor) -> Tensor:
+        """Pooled features ``(N, D)`` of a :meth:`sequence` ``(N, P + K, D)`` of any patches."""
+        return self.model.forward_head(sequence, pre_logits=True)
 
     def maps(self, images: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Maps ``(N, D, h, w)`` of a convolutional network's stages, from large to small, before pooling.

@@ -174,6 +174,16 @@ ONE_PROTOTYPE = Failure(
     "method.teacher_temperature",
 )
 
+ONE_COLOUR = Failure(
+    "one colour",
+    (Bound("one_colour", above=0.97),),
+    "hidden patches are painted no better than in one colour ({one_colour:.2f} of that error) since step "
+    "{since}",
+    "raise method.optimizer.lr, or hide less",
+    patience=4,
+    from_step=150,
+)
+
 
 def failures_of(own: tuple[Failure, ...] = ()) -> tuple[Failure, ...]:
     """All failures of a method with these of its own, which stand in for common ones of the same name."""

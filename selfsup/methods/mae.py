@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.failures import Bound, Failure
-from selfsup.methods.requirements import require_full_size, require_heads, require_mask
-from selfsup.objectives import floors, masked_reconstruction, patchify, random_mask, unpatchify
+from selfsup.methods.masking import Masking, painting
+from selfsup.methods.requirements import require_full_size, require_heads
+from selfsup.objectives import floors, masked_reconstruction, patchify
 
 
 class MAE(Method):
@@ -23,6 +24,7 @@ class MAE(Method):
 
     Args:
         mask_ratio: share of the patches that are hidden.
+        masking: how they are drawn, a name of :data:`selfsup.objectives.MASKS`.
         normalize: whether each patch of the target is normalised by its own mean and variance.
         decoder: ``width``, ``depth`` and ``heads`` of the decoder.
     """
@@ -47,12 +49,18 @@ class MAE(Method):
     )
 
     def __init__(
-        self, *, mask_ratio: float, normalize: bool, decoder: Mapping[str, int], **common: Any
+        self,
+        *,
+        mask_ratio: float,
+        masking: str,
+        normalize: bool,
+        decoder: Mapping[str, int],
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         require_full_size(self.views, self.encoder, "mae")
-        self.mask_ratio, self.normalize = mask_ratio, normalize
-        require_mask(mask_ratio, self.encoder.grid, "mae")
+        self.mask = Masking(masking, mask_ratio, self.encoder.grid, "mae")
+        self.normalize = normalize
         self.patches = math.prod(self.encoder.grid)
         require_heads("method.decoder", decoder)
         self.embed = nn.Linear(self.encoder.dim, decoder["width"])
@@ -63,18 +71,13 @@ class MAE(Method):
 
     def loss(self, batch: Batch) -> Output:
         images = batch.images
-        keep, hidden = self.mask(len(images), batch.generator, images.device)
+        keep, hidden = self.mask(len(images), batch)
         prediction = self.decode(self.encoder.sequence(images, keep), keep)
         target = patchify(images, self.encoder.patch_size)
         return Output(masked_reconstruction(prediction, target, hidden, normalize=self.normalize))
 
-    def mask(self, n: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Indices of the visible patches ``(n, K)``, and which are hidden ``(n, L)``."""
-        keep, hidden = random_mask(n, self.patches, self.mask_ratio, generator)
-        return keep.to(device), hidden.to(device)
-
     def regions(self, batch: Batch) -> dict[str, Tensor]:
-        return {"hidden": self.mask(len(batch.views) * len(batch), batch.generator, batch.device)[1]}
+        return {"hidden": self.mask(len(batch.views) * len(batch), batch)[1]}
 
     def decode(self, sequence: Tensor, keep: Tensor) -> Tensor:
         """Predicted patches ``(N, L, patch² · 3)`` from the encoder's tokens ``(N, P + K, D)``."""
@@ -87,31 +90,19 @@ class MAE(Method):
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         # Of a quarter of the patches, as in training, at a quarter of the cost.
-        keep, _ = self.mask(len(batch), batch.generator, batch.device)
+        keep, _ = self.mask(len(batch), batch)
         return {"backbone": self.encoder.tokens(batch.views[0], keep).mean(dim=1)}
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         images, patch = batch.views[0], self.encoder.patch_size
-        keep, hidden = self.mask(len(images), batch.generator, images.device)
-        prediction = self.decode(self.encoder.sequence(images, keep), keep)
-        return painted(images, prediction, hidden, patch, self.normalize)
+        keep, hidden = self.mask(len(images), batch)
+        target = patchify(images, patch)
+        painted = self.decode(self.encoder.sequence(images, keep), keep)
+        if self.normalize:
+            painted = painted * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(-1, keepdim=True)
+        note = ", each patch with its own mean and contrast" if self.normalize else ""
+        return painting(images, target.where(~hidden.unsqueeze(-1), 0), painted, hidden, patch, note)
 
     def marks(self) -> dict[str, float]:
         values = self.predict.out_features
         return {"trivial": floors.masked_reconstruction(values)} if self.normalize else {}
-
-
-def painted(
-    images: Tensor, prediction: Tensor, hidden: Tensor, patch: int, normalize: bool
-) -> dict[str, Tensor]:
-    """Images, what is seen of them, and the same with predicted patches ``(N, L, patch² · 3)``, by title."""
-    hidden, target = hidden.unsqueeze(-1), patchify(images, patch)
-    if normalize:
-        deviation = (target.var(-1, keepdim=True) + 1e-6).sqrt()
-        prediction = prediction * deviation + target.mean(-1, keepdim=True)
-    note = ", each patch with its own mean and contrast" if normalize else ""
-    return {
-        "The image": images,
-        "What the encoder sees": unpatchify(target.where(~hidden, 0), patch),
-        f"What it paints in{note}": unpatchify(target.where(~hidden, prediction), patch),
-    }

@@ -15,9 +15,10 @@ from selfsup.encoder import Encoder
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output, by_size
 from selfsup.methods.failures import DIMENSIONS, ONE_PROTOTYPE, SAME_VIEW, TEACHER, TRIVIAL
+from selfsup.methods.masking import Masking
 from selfsup.methods.parts import Prototypes, Teacher
-from selfsup.methods.requirements import large_views, require_mask, require_views
-from selfsup.objectives import floors, msn, random_mask
+from selfsup.methods.requirements import large_views, require_views
+from selfsup.objectives import floors, msn
 from selfsup.optim import linear
 
 
@@ -26,6 +27,7 @@ class MSN(Method):
 
     Args:
         mask_ratio: share of the patches that the student's large views lose.
+        masking: how they are drawn, a name of :data:`selfsup.objectives.MASKS`.
         temperature: of the predictions.
         sharpening: of the targets, as a share of the temperature.
         balancing: rounds of balancing the targets over the prototypes; 0 for none.
@@ -47,6 +49,7 @@ class MSN(Method):
         self,
         *,
         mask_ratio: float,
+        masking: str,
         temperature: float,
         sharpening: float,
         balancing: int,
@@ -60,8 +63,7 @@ class MSN(Method):
         require_views(self.views, 2, "msn")
         self.large = large_views(self.views, "msn")
         side = max(self.views.sizes) // self.encoder.patch_size
-        require_mask(mask_ratio, (side, side), "msn")
-        self.mask_ratio, self.patches = mask_ratio, side**2
+        self.mask = Masking(masking, mask_ratio, (side, side), "msn")
         self.temperature, self.sharpening, self.balancing = temperature, sharpening, balancing
         self.regularization = regularization
         self.projector = MSNProjectionHead(self.encoder.dim, projector["hidden"], projector["out"])
@@ -74,7 +76,7 @@ class MSN(Method):
         features = [self.encoder(views) for views in by_size(small)]
         if masked:
             keep, _ = self.mask(len(masked) * len(batch), batch)
-            features.insert(0, self.encoder.pooled(torch.cat(list(masked)), keep))
+            features.insert(0, self.encoder.pool(self.encoder.sequence(torch.cat(list(masked)), keep)))
         seen = torch.cat(features)
         anchors = self.projector(seen).unflatten(0, (len(batch.views) - 1, -1))
         loss = msn(
@@ -87,11 +89,6 @@ class MSN(Method):
             self.regularization,
         )
         return Output(loss, seen.chunk(len(anchors)))
-
-    def mask(self, n: int, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Indices of the patches that are kept ``(n, K)``, and which are hidden ``(n, L)``."""
-        keep, hidden = random_mask(n, self.patches, self.mask_ratio, batch.generator)
-        return keep.to(batch.device), hidden.to(batch.device)
 
     def regions(self, batch: Batch) -> dict[str, Tensor]:
         if self.large < len(batch.views):

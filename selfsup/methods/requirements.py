@@ -8,7 +8,6 @@ import torch
 from selfsup.backbones.masked import leaks
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
-from selfsup.objectives import random_mask
 from selfsup.views import ViewPlan
 
 
@@ -47,27 +46,6 @@ def require_queue(size: int, rows: int) -> None:
         raise UsageError(
             f"method.queue is {size} and a step adds {rows} embeddings, of which the rest would be lost; "
             f"take method.queue={max(rows, 4096)}, or a smaller batch"
-        )
-
-
-def require_mask(ratio: float, grid: tuple[int, int], method: str) -> None:
-    """Raise a UsageError unless ``method.mask_ratio`` hides some patches of a grid and shows some."""
-    rows, columns = grid
-    patches = rows * columns
-    if patches < 2:
-        raise UsageError(
-            f"{method} hides some patches of an image and shows the others, and there is one patch; "
-            "set a smaller backbone.model_args.patch_size"
-        )
-    try:
-        seen = random_mask(1, patches, ratio, torch.Generator())[0].shape[1]
-    except ValueError:
-        seen = 0
-    if not 0 < seen < patches:
-        least, most = 1 / patches, 1 - 1 / patches
-        raise UsageError(
-            f"method.mask_ratio={ratio} hides {patches - seen} of {rows} x {columns} patches, "
-            f"where some have to be hidden and some seen; take {least:.2g} to {most:.2g}"
         )
 
 

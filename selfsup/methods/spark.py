@@ -7,15 +7,15 @@ arXiv:2301.03580.
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
-from selfsup.methods.mae import MAE, painted
-from selfsup.methods.requirements import require_full_size, require_mask, require_maskable
+from selfsup.methods.mae import MAE
+from selfsup.methods.masking import Masking, painting
+from selfsup.methods.requirements import require_full_size, require_maskable
 from selfsup.methods.unet import UNet
-from selfsup.objectives import floors, masked_reconstruction, patchify, random_mask
+from selfsup.objectives import floors, masked_reconstruction, patchify
 
 
 class SparK(Method):
@@ -25,6 +25,7 @@ class SparK(Method):
 
     Args:
         mask_ratio: share of the cells that are hidden.
+        masking: how they are drawn, a name of :data:`selfsup.objectives.MASKS`.
         normalize: whether each cell of the target is normalised by its own mean and variance.
         decoder: ``width`` of the decoder at the smallest map.
     """
@@ -32,41 +33,46 @@ class SparK(Method):
     failures = MAE.failures
 
     def __init__(
-        self, *, mask_ratio: float, normalize: bool, decoder: Mapping[str, int], **common: Any
+        self,
+        *,
+        mask_ratio: float,
+        masking: str,
+        normalize: bool,
+        decoder: Mapping[str, int],
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         require_full_size(self.views, self.encoder, "spark", "mae")
         stages, size = require_maskable(self.encoder, "spark"), self.encoder.input_size
-        self.side = stages[-1][1]
-        require_mask(mask_ratio, (self.side, self.side), "spark")
-        self.mask_ratio, self.normalize, self.cell = mask_ratio, normalize, size // self.side
+        side = stages[-1][1]
+        self.mask = Masking(masking, mask_ratio, (side, side), "spark")
+        self.normalize, self.cell = normalize, size // side
         self.decoder = UNet(stages, decoder["width"], size)
 
     def loss(self, batch: Batch) -> Output:
         images = batch.images
-        hidden = self.hide(len(images), batch.generator, images.device)
-        prediction = patchify(self.paint(images, hidden), self.cell)
+        _, hidden = self.mask(len(images), batch)
         target = patchify(images, self.cell)
-        return Output(masked_reconstruction(prediction, target, hidden, normalize=self.normalize))
-
-    def hide(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Which cells of the images are hidden ``(n, L)``."""
-        return random_mask(n, self.side**2, self.mask_ratio, generator)[1].to(device)
-
-    def paint(self, images: Tensor, hidden: Tensor) -> Tensor:
-        """Images ``(N, 3, size, size)`` made of what is not hidden of others."""
-        visible = ~hidden.unflatten(1, (self.side, self.side))
-        painting: Tensor = self.decoder(self.encoder.maps(images, visible), visible)
-        return painting
+        return Output(
+            masked_reconstruction(self.paint(images, hidden), target, hidden, normalize=self.normalize)
+        )
 
     def regions(self, batch: Batch) -> dict[str, Tensor]:
-        return {"hidden": self.hide(len(batch.views) * len(batch), batch.generator, batch.device)}
+        return {"hidden": self.mask(len(batch.views) * len(batch), batch)[1]}
+
+    def paint(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Cells ``(N, L, cell² · 3)`` made of those that are not hidden ``(N, L)``."""
+        visible = ~hidden.unflatten(1, self.mask.grid)
+        return patchify(self.decoder(self.encoder.maps(images, visible), visible), self.cell)
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         images = batch.views[0]
-        hidden = self.hide(len(images), batch.generator, images.device)
-        prediction = patchify(self.paint(images, hidden), self.cell)
-        return painted(images, prediction, hidden, self.cell, self.normalize)
+        _, hidden = self.mask(len(images), batch)
+        target, painted = patchify(images, self.cell), self.paint(images, hidden)
+        if self.normalize:
+            painted = painted * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(-1, keepdim=True)
+        note = ", each cell with its own mean and contrast" if self.normalize else ""
+        return painting(images, target.where(~hidden.unsqueeze(-1), 0), painted, hidden, self.cell, note)
 
     def marks(self) -> dict[str, float]:
         return {"trivial": floors.masked_reconstruction(3 * self.cell**2)} if self.normalize else {}

@@ -6,28 +6,28 @@ Every objective computes in at least float32 whatever the autocast state, and is
 
 from selfsup.objectives import floors
 from selfsup.objectives.classification import diet, relation_pairs, relational
+from selfsup.objectives.context_masks import block_masks, default_context_size, target_shapes
 from selfsup.objectives.contrastive import dcl, moco, moco_v3, nnclr, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, msn, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
-from selfsup.objectives.masks import (
-    block_masks,
-    blockwise_mask,
-    default_context_size,
-    random_mask,
-    target_shapes,
-)
+from selfsup.objectives.masks import MASKS, blockwise_mask, connected_mask, inverse_block_mask, random_mask
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, vicreg
 from selfsup.objectives.spread import koleo, lejepa, sigreg
+from selfsup.objectives.tokens import data2vec, data2vec_targets, ibot
 
 __all__ = [
+    "MASKS",
     "all_reduce_mean",
     "all_reduce_sum",
     "barlow_twins",
     "block_masks",
     "blockwise_mask",
     "byol",
+    "connected_mask",
+    "data2vec",
+    "data2vec_targets",
     "dcl",
     "default_context_size",
     "diet",
@@ -35,6 +35,8 @@ __all__ = [
     "dino_center",
     "floors",
     "gather_with_gradient",
+    "ibot",
+    "inverse_block_mask",
     "koleo",
     "latent_prediction",
     "lejepa",

@@ -71,7 +71,7 @@ def nnclr(samples: int) -> float:
     >>> round(nnclr(256), 4)
     5.5452
     """
-    return math.log(samples)
+    return diet(samples)
 
 
 def barlow_twins(dimensions: int) -> float:
@@ -107,6 +107,20 @@ def dino(prototypes: int) -> float:
 def masked_reconstruction(values: int) -> float:
     """Zeros are predicted for normalised patches of P `values`: (P - 1) / P."""
     return (values - 1) / values
+
+
+def ibot(prototypes: int) -> float:
+    """All logits are equal: log K."""
+    return dino(prototypes)
+
+
+def data2vec(width: int) -> float:
+    """Zeros are predicted for layer-normed targets of D values: sqrt(D).
+
+    >>> data2vec(64)
+    8.0
+    """
+    return math.sqrt(width)
 
 
 def latent_prediction() -> float:

@@ -1,44 +1,47 @@
-"""Mask samplers: on the CPU, vectorised, random by the given generator alone."""
+"""Mask samplers: on the CPU, vectorised, random by the given generator alone.
 
-import functools
+All of :data:`MASKS` have one form, ``sampler(n, grid, ratio, generator)``, and hide equally many patches of
+every sample, so that what is kept has one shape.
+"""
+
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from selfsup.objectives.published_masks import published_block_masks
-from selfsup.objectives.rectangles import Grid, Range, between, covered, patches_of, rectangle
+from selfsup.objectives.rectangles import Grid, Range, anywhere
 
 
-def random_mask(n: int, length: int, ratio: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_mask(
+    n: int, grid: Sequence[int], ratio: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Hide a random subset of the patches of each sample, uniformly (MAE, He et al. 2022, arXiv:2111.06377).
 
-    `length * (1 - ratio)` patches are kept, rounded down. (The published `int(length * (1 - ratio))` loses
-    another one to floating point in places: 100 at 0.8 keeps 19.)
+    Of L patches, `L * (1 - ratio)` are kept, rounded down. (The published `int(L * (1 - ratio))` loses one
+    more to floating point in places: 100 at 0.8 keeps 19.)
 
     Args:
         n: samples.
-        length: patches of a sample.
+        grid: (H, W), patches a side.
         ratio: share of hidden patches, at least 0 and below 1.
         generator: CPU generator, the only source of randomness.
 
     Returns:
         keep: (n, kept) int64, ascending indices of the patches that the encoder sees.
-        mask: (n, length) bool, True where hidden.
+        mask: (n, H * W) bool, True where hidden.
 
     Raises:
         ValueError: an argument out of range, or a ratio that keeps nothing.
 
-    >>> keep, mask = random_mask(2, 100, 0.8, torch.Generator().manual_seed(0))
+    >>> keep, mask = random_mask(2, (10, 10), 0.8, torch.Generator().manual_seed(0))
     >>> keep.shape, mask.sum(1)
     (torch.Size([2, 20]), tensor([80, 80]))
     """
-    _check_counts(n=n, length=length)
+    length = _length(n, grid)
     kept = _at_least_one(math.floor(length - _hidden(length, ratio)), length, ratio)
-    keep = _smallest(torch.rand(n, length, generator=generator), kept)
-    return keep, torch.ones(n, length, dtype=torch.bool).scatter_(1, keep, False)
+    return _both(smallest(torch.rand(n, length, generator=generator), kept), length)
 
 
 def blockwise_mask(
@@ -47,14 +50,14 @@ def blockwise_mask(
     ratio: float,
     generator: torch.Generator,
     aspect: Sequence[float] = (0.3, 1 / 0.3),
-    smallest: int = 4,
+    area: int = 4,
     faithful: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Hide rectangles of patches (BEiT, Bao et al. 2022, arXiv:2106.08254, algorithm 1; as in iBOT).
 
-    Sixteen times per sample, a rectangle of an area from `smallest` to what is still to be hidden, of a
+    Sixteen times per sample, a rectangle of a size from `area` to what is still to be hidden, of a
     log-uniform height over width, is put anywhere; it counts unless it would hide too much. What is then left
-    to hide is hidden patch by patch, so that every sample hides exactly `length * ratio` patches, rounded
+    to hide is hidden patch by patch, so that every sample hides exactly `L * ratio` of L patches, rounded
     to the nearest number and halves up. (Samplers published with BEiT and iBOT stop below; DINOv3's
     completes like this.)
 
@@ -68,7 +71,7 @@ def blockwise_mask(
         ratio: share of hidden patches, at least 0 and below 1.
         generator: CPU generator, the only source of randomness.
         aspect: range of a rectangle's height over its width, in patches.
-        smallest: patches of the smallest rectangle.
+        area: patches of the smallest rectangle.
         faithful: keep the rectangles within the grid.
 
     Returns:
@@ -82,194 +85,121 @@ def blockwise_mask(
     >>> keep.shape, mask.sum(1)
     (torch.Size([2, 38]), tensor([26, 26]))
     """
-    _check_counts(n=n, smallest=smallest)
-    sides = _check_grid(grid)
-    low, high = _check_range("aspect", aspect)
-    length = sides[0] * sides[1]
-    kept = _at_least_one(math.ceil(length - _hidden(length, ratio) - Fraction(1, 2)), length, ratio)
+    check_counts(area=area)
+    low, high = check_range("aspect", aspect)
+    length, sides = _length(n, grid), check_grid(grid)
+    kept = _nearest_kept(length, ratio)
     mask = torch.zeros(n, length, dtype=torch.bool)
     for _ in range(16):
         missing = length - kept - mask.sum(1, keepdim=True)
-        area = smallest + torch.rand(n, 1, generator=generator) * (missing - smallest).clamp(min=0)
+        size = area + torch.rand(n, 1, generator=generator) * (missing - area).clamp(min=0)
         height_over_width = low * (high / low) ** torch.rand(n, 1, generator=generator)
-        lengths = [(area * height_over_width).sqrt(), (area / height_over_width).sqrt()]
-        larger = mask | _anywhere(lengths, sides, generator, over_edge=not faithful)
+        lengths = [(size * height_over_width).sqrt(), (size / height_over_width).sqrt()]
+        larger = mask | anywhere(lengths, sides, generator, over_edge=not faithful)
         fits = larger.sum(1, keepdim=True) <= length - kept
         mask = torch.where(fits, larger, mask)
-    keep = _smallest(mask + torch.rand(n, length, generator=generator), kept)
-    return keep, torch.ones(n, length, dtype=torch.bool).scatter_(1, keep, False)
+    return _both(smallest(mask + torch.rand(n, length, generator=generator), kept), length)
 
 
-def block_masks(
-    n: int,
-    grid: Sequence[int],
-    generator: torch.Generator,
-    targets: int = 4,
-    target_scale: Sequence[float] = (0.15, 0.2),
-    target_aspect: Sequence[float] = (0.75, 1.5),
-    context_scale: Sequence[float] = (0.85, 1.0),
-    context_size: int | None = None,
-    faithful: bool = False,
-    min_keep: int = 10,
+def connected_mask(
+    n: int, grid: Sequence[int], ratio: float, generator: torch.Generator, groups: int = 3
 ) -> tuple[Tensor, Tensor]:
-    """Context and target patches of I-JEPA's multi-block masking (Assran et al. 2023, arXiv:2301.08243).
+    """Hide groups of connected patches (GMML, Atito et al. 2022, arXiv:2205.14986), of any outline.
 
-    Per sample, `targets` rectangles (which may overlap) are to be predicted from a large rectangle without
-    them. One size, drawn per call from `target_shapes`, serves all targets of the batch; every position on
-    the grid is equally likely. The context is a random subset of `context_size` patches of what the targets
-    leave of the context rectangle, whose size and position are drawn per sample. A sample whose targets leave
-    fewer is drawn again, up to 16 times; after that, patches outside the rectangle fill up. A target patch is
-    never in the context.
-
-    The published sampler differs, and `faithful=True` reproduces it: one random number sets scale and aspect;
-    the last row and column are never used; the context rectangle is smaller than the grid; contexts are cut
-    to the smallest of the batch in raster order, so that their size falls with the batch size and their lower
-    rows are lost; where at most `min_keep` patches are left after 20 draws, the last target leaks into the
-    context, after 20 more the last two, and so on.
+    Each group grows from a random patch, by half of the patches beside it at a time, until together they hide
+    `L * ratio` of L patches, rounded to the nearest number and halves up. Groups may meet. (The published
+    sampler joins rectangles.)
 
     Args:
         n: samples.
         grid: (H, W), patches a side.
+        ratio: share of hidden patches, at least 0 and below 1.
         generator: CPU generator, the only source of randomness.
-        targets: target rectangles of a sample.
-        target_scale: range of a target's share of the grid.
-        target_aspect: range of a target's height over its width, in patches.
-        context_scale: range of the context rectangle's share of the grid, whose proportions it has.
-        context_size: patches of the context; None takes `default_context_size`. Not with `faithful`.
-        faithful: use the published sampler.
-        min_keep: of the published sampler alone: every rectangle must have more patches than this.
+        groups: places from which the hidden patches grow.
 
     Returns:
-        context: (n, Lc) int64, ascending indices into the H * W patches in raster order.
-        targets: (targets, n, Lt) int64, likewise. Unless `faithful`, all calls have the same Lc, and Lt takes
-            at most six values.
+        keep: (n, kept) int64, ascending indices of the patches that the encoder sees.
+        mask: (n, H * W) bool, True where hidden.
 
     Raises:
-        ValueError: an argument out of range, a context size that the targets can never leave, or a published
-            sampler that may draw rectangles of at most `min_keep` patches (where it searches without an end).
+        ValueError: an argument out of range, or a ratio that keeps nothing.
 
-    >>> context, hidden = block_masks(8, (6, 6), torch.Generator().manual_seed(0))
-    >>> context.shape, hidden.shape
-    (torch.Size([8, 14]), torch.Size([4, 8, 6]))
+    >>> _, mask = connected_mask(1, (4, 6), 0.5, torch.Generator().manual_seed(0), groups=1)
+    >>> for row in mask.view(4, 6).int():
+    ...     print("".join(".#"[hidden] for hidden in row))
+    ..#...
+    ..##..
+    .####.
+    .#####
     """
-    _check_counts(n=n, targets=targets)
-    sides = _check_grid(grid)
-    scale = _check_range("target_scale", target_scale, 1)
-    aspect = _check_range("target_aspect", target_aspect)
-    share = _check_range("context_scale", context_scale, 1)
-    if faithful:
-        if context_size is not None:
-            raise ValueError("context_size must be None with faithful=True, where the batch determines it")
-        return published_block_masks(n, sides, generator, targets, scale, aspect, share, min_keep)
-
-    shapes = target_shapes(sides, scale, aspect)
-    if context_size is None:
-        context_size = default_context_size(sides, targets, scale, aspect, share)
-    most = sides[0] * sides[1] - max(h * w for h, w in shapes)
-    if not 1 <= context_size <= most:
-        raise ValueError(
-            f"context_size must be from 1 to {most}, the patches that a target can leave of a grid of "
-            f"{sides[0]} x {sides[1]}, got {context_size}"
-        )
-
-    shape = shapes[int(torch.randint(len(shapes), (), generator=generator))]
-    corners, available = _draw(n, sides, generator, targets, shape, share)
-    for _ in range(16):
-        short = (available.sum(1) < context_size).nonzero().flatten()
-        if not len(short):
-            break
-        corners[:, short], available[short] = _draw(len(short), sides, generator, targets, shape, share)
-
-    # Targets that leave too little at any position are put on top of each other.
-    crowded = (~covered(patches_of(corners, shape, sides), sides)).sum(1) < context_size
-    corners[:, crowded] = corners[:1, crowded]
-    hidden = patches_of(corners, shape, sides)
-
-    # In random order: first what is left of the context rectangle, then what is outside of it, targets last.
-    preference = (~available).float() + 2 * covered(hidden, sides).float()
-    order = preference + torch.rand(available.shape, generator=generator)
-    return _smallest(order, context_size), hidden
+    check_counts(groups=groups)
+    length, sides = _length(n, grid), check_grid(grid)
+    hidden = length - _nearest_kept(length, ratio)
+    order = torch.rand(n, length, generator=generator)
+    mask = torch.zeros(n, length, dtype=torch.bool)
+    mask.scatter_(1, order.topk(min(groups, hidden), dim=1).indices, True)
+    while (missing := hidden - mask.sum(1, keepdim=True)).any():
+        beside = _beside(mask.view(n, *sides)).flatten(1) & ~mask
+        order = torch.rand(n, length, generator=generator).masked_fill(~beside, 2.0)
+        half = (beside.sum(1, keepdim=True) + 1) // 2
+        mask |= order.argsort(1).argsort(1) < torch.minimum(missing, half)
+    return _both(smallest(mask.float(), length - hidden), length)
 
 
-def target_shapes(
-    grid: Sequence[int], scale: Sequence[float] = (0.15, 0.2), aspect: Sequence[float] = (0.75, 1.5)
-) -> list[Grid]:
-    """The six equally likely sizes (rows, columns) of a target rectangle: two scales times three aspects.
-
-    Scale and aspect are independent and uniform in their ranges, represented by the middles of equal parts: a
-    continuous draw would give a large grid dozens of sequence lengths, each to be compiled by itself. Sizes
-    that rounding makes equal are repeated.
-
-    >>> sorted(set(target_shapes((14, 14))))
-    [(5, 6), (6, 5), (6, 6), (7, 5)]
-    """
-    sides = _check_grid(grid)
-    scales, aspects = _check_range("scale", scale, 1), _check_range("aspect", aspect)
-    areas = [between(scales, (i + 0.5) / 2) * sides[0] * sides[1] for i in range(2)]
-    return [rectangle(area, between(aspects, (j + 0.5) / 3), sides) for area in areas for j in range(3)]
-
-
-@functools.lru_cache(maxsize=64)
-def default_context_size(
-    grid: Grid,
-    targets: int = 4,
-    target_scale: Range = (0.15, 0.2),
-    target_aspect: Range = (0.75, 1.5),
-    context_scale: Range = (0.85, 1.0),
-) -> int:
-    """Patches that the targets leave of the context rectangle in 95 of 100 draws, found by drawing.
-
-    A smaller context would throw away patches that nearly all samples have; with a larger one many samples
-    would be drawn again, which favours targets that overlap each other. (On 14 x 14 the published sampler
-    keeps 83 patches before its truncation and 50 after it, in batches of 128.)
-
-    >>> default_context_size((14, 14))
-    63
-    """
-    generator = torch.Generator().manual_seed(0)
-    shapes = target_shapes(grid, target_scale, target_aspect)
-    left = [_draw(1000, grid, generator, targets, shape, context_scale)[1].sum(1) for shape in shapes]
-    return max(1, int(torch.cat(left).float().quantile(0.05)))
-
-
-def _draw(
-    n: int, grid: Grid, generator: torch.Generator, targets: int, shape: Grid, context_scale: Range
+def inverse_block_mask(
+    n: int, grid: Sequence[int], ratio: float, generator: torch.Generator, side: int = 3
 ) -> tuple[Tensor, Tensor]:
-    """Corners of the targets (targets, n, 2); what they leave of the context rectangle, (n, H * W) bool."""
-    spans = (grid[0] - shape[0] + 1, grid[1] - shape[1] + 1)
-    corners = torch.stack([torch.randint(span, (targets, n), generator=generator) for span in spans], -1)
-    share = torch.empty(n, 1).uniform_(*context_scale, generator=generator).sqrt()
-    context = _anywhere([side * share for side in grid], grid, generator)
-    return corners, context & ~covered(patches_of(corners, shape, grid), grid)
+    """Keep blocks of patches and hide the others (data2vec 2.0, Baevski et al. 2022, arXiv:2212.07525).
+
+    Squares of `side` patches stay, about random centres; what reaches over the edge counts for the patch at
+    the edge. Random patches are then hidden or kept in addition, so that `L * (1 - ratio)` of L patches are
+    kept, rounded down. As in the published code, `L * (1 - ratio + 0.07) / side^2` squares are drawn.
+
+    Args:
+        n: samples.
+        grid: (H, W), patches a side.
+        ratio: share of hidden patches, at least 0 and below 1.
+        generator: CPU generator, the only source of randomness.
+        side: patches a side of a square.
+
+    Returns:
+        keep: (n, kept) int64, ascending indices of the patches that the encoder sees.
+        mask: (n, H * W) bool, True where hidden.
+
+    Raises:
+        ValueError: an argument out of range, or a ratio that keeps nothing.
+
+    >>> keep, mask = inverse_block_mask(2, (14, 14), 0.8, torch.Generator().manual_seed(0))
+    >>> keep.shape, mask.sum(1)
+    (torch.Size([2, 39]), tensor([157, 157]))
+    """
+    check_counts(side=side)
+    length, sides = _length(n, grid), check_grid(grid)
+    kept = _at_least_one(math.floor(length - _hidden(length, ratio)), length, ratio)
+    squares = max(1, int(length * (1 - ratio + 0.07) / side**2))
+    centres = torch.randint(length, (n, squares), generator=generator)
+    offsets = torch.arange(side) - side // 2
+    rows = (centres // sides[1]).unsqueeze(-1).add(offsets).clamp(0, sides[0] - 1)
+    columns = (centres % sides[1]).unsqueeze(-1).add(offsets).clamp(0, sides[1] - 1)
+    patches = rows.unsqueeze(-1) * sides[1] + columns.unsqueeze(-2)
+    outside = torch.ones(n, length).scatter_(1, patches.flatten(1), 0.0)
+    return _both(smallest(outside + torch.rand(n, length, generator=generator), kept), length)
 
 
-def _smallest(order: Tensor, k: int) -> Tensor:
+MaskSampler = Callable[[int, Sequence[int], float, torch.Generator], tuple[Tensor, Tensor]]
+MASKS: dict[str, MaskSampler] = {
+    "random": random_mask,
+    "block": blockwise_mask,
+    "connected": connected_mask,
+    "inverse": inverse_block_mask,
+}
+
+
+def smallest(order: Tensor, k: int) -> Tensor:
     """Ascending positions of the k smallest entries of each row: (n, length) -> (n, k)."""
     chosen = torch.zeros(order.shape, dtype=torch.bool)
     chosen.scatter_(1, order.topk(k, dim=1, largest=False, sorted=False).indices, True)
     return chosen.nonzero()[:, 1].reshape(len(order), k)
-
-
-def _anywhere(
-    lengths: Sequence[Tensor], grid: Grid, generator: torch.Generator, over_edge: bool = False
-) -> Tensor:
-    """A rectangle of about this height and width, each (n, 1), at any position: (n, H * W) bool."""
-    rows, columns = (
-        _interval(length, side, generator, over_edge) for length, side in zip(lengths, grid, strict=True)
-    )
-    return (rows[:, :, None] & columns[:, None, :]).flatten(1)
-
-
-def _interval(length: Tensor, side: int, generator: torch.Generator, over_edge: bool) -> Tensor:
-    """An interval of about this length, (n, 1), anywhere on a line of patches: (n, side) bool.
-
-    Over the edge it may begin before the line or end after it, but covers at least one patch.
-    """
-    length = length.round().clamp(1, side)
-    least, positions = (1 - length, side + length - 1) if over_edge else (0, side - length + 1)
-    start = least + (torch.rand(length.shape, generator=generator) * positions).floor()
-    line = torch.arange(side)
-    return (line >= start) & (line < start + length)
 
 
 def _hidden(length: int, ratio: float) -> Fraction:
@@ -279,25 +209,50 @@ def _hidden(length: int, ratio: float) -> Fraction:
     return length * Fraction(str(float(ratio)))
 
 
+def _nearest_kept(length: int, ratio: float) -> int:
+    """Patches that are kept where the number of hidden ones is rounded to the nearest, halves up."""
+    return _at_least_one(math.ceil(length - _hidden(length, ratio) - Fraction(1, 2)), length, ratio)
+
+
+def _both(keep: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    return keep, torch.ones(len(keep), length, dtype=torch.bool).scatter_(1, keep, False)
+
+
+def _beside(mask: Tensor) -> Tensor:
+    """Which patches have one of ``mask`` (n, H, W) above, below, left or right of them."""
+    padded = torch.nn.functional.pad(mask, (1, 1, 1, 1))
+    rows, columns = padded[:, :, 1:-1], padded[:, 1:-1]
+    return rows[:, :-2] | rows[:, 2:] | columns[:, :, :-2] | columns[:, :, 2:]
+
+
+def _length(n: int, grid: Sequence[int]) -> int:
+    check_counts(n=n)
+    sides = check_grid(grid)
+    return sides[0] * sides[1]
+
+
 def _at_least_one(kept: int, length: int, ratio: float) -> int:
     if kept < 1:
         raise ValueError(f"ratio must leave at least one of {length} patches, but {ratio} hides them all")
     return kept
 
 
-def _check_counts(**counts: int) -> None:
+def check_counts(**counts: int) -> None:
+    """Raise a ValueError unless all are at least 1."""
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
-def _check_grid(grid: Sequence[int]) -> Grid:
+def check_grid(grid: Sequence[int]) -> Grid:
+    """The grid as two whole numbers; raises a ValueError unless it has two patches."""
     if len(grid) != 2 or min(grid) < 1 or grid[0] * grid[1] < 2:
         raise ValueError(f"grid must be (rows, columns) of at least two patches, got {tuple(grid)}")
     return int(grid[0]), int(grid[1])
 
 
-def _check_range(name: str, interval: Sequence[float], most: float = float("inf")) -> Range:
+def check_range(name: str, interval: Sequence[float], most: float = float("inf")) -> Range:
+    """The interval as two numbers; raises a ValueError unless it ascends above 0 up to ``most``."""
     if len(interval) != 2 or not 0 < interval[0] <= interval[1] <= most:
         bound = f" <= {most}" if most < float("inf") else ""
         raise ValueError(f"{name} must be (low, high) with 0 < low <= high{bound}, got {tuple(interval)}")

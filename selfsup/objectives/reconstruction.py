@@ -5,7 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, world_size
-from selfsup.objectives.precision import check_dimensions, check_floating, check_same_shape, full_precision
+from selfsup.objectives.precision import (
+    check_dimensions,
+    check_floating,
+    check_positive,
+    check_same_shape,
+    full_precision,
+)
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:
@@ -54,25 +60,31 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
 
 
 @full_precision
-def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True) -> Tensor:
-    """Mean squared error on hidden patches (MAE, He et al. 2022, arXiv:2111.06377, section 3).
+def masked_reconstruction(
+    prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True, power: float = 2.0
+) -> Tensor:
+    """Error on hidden patches: squared (MAE, He et al. 2022, arXiv:2111.06377, section 3) or absolute.
 
     With y the target patch, less its mean and divided by sqrt(var + 1e-6) over its P values if `normalize`
     (the variance is unbiased, as in the published code):
 
-        L = sum over hidden patches of mean_P (prediction - y)^2 / number of hidden patches
+        L = sum over hidden patches of mean_P |prediction - y|^power / number of hidden patches
 
-    Sum and number are of all processes, which may hide different numbers of patches. No gradient goes to the
-    target.
+    A power of 1, of values that are not normalised, is the loss of SimMIM (Xie et al. 2022, arXiv:2111.09886;
+    its code adds 1e-5 to the number of hidden pixels) and of GMML (Atito et al. 2022, arXiv:2205.14986).
+    SparK's (Tian et al. 2023, arXiv:2301.03580) is MAE's. Sum and number are of all processes, which may hide
+    different numbers of patches. No gradient goes to the target.
 
     Args:
         prediction: (N, L, P) predicted values of the patches.
         target: (N, L, P) true values, as from `patchify`.
         mask: (N, L) bool, True where the patch was hidden from the encoder.
         normalize: whether each target patch is standardised.
+        power: of the error of a value, above 0.
 
     Returns:
-        Scalar, at least float32. (P - 1) / P for a prediction of zeros where normalised patches are not flat.
+        Scalar, at least float32. With a power of 2, (P - 1) / P for a prediction of zeros where normalised
+        patches are not flat.
 
     Raises:
         ValueError: shapes that do not match, tensors that are not floating or not finite, a mask that is not
@@ -84,6 +96,7 @@ def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, norm
     0.75
     """
     check_floating(prediction=prediction, target=target)
+    check_positive(power=power)
     check_dimensions("N L P", prediction=prediction, target=target)
     check_same_shape(prediction=prediction, target=target)
     if mask.dtype != torch.bool or mask.shape != prediction.shape[:2]:
@@ -96,7 +109,7 @@ def masked_reconstruction(prediction: Tensor, target: Tensor, mask: Tensor, norm
     target = target.detach()
     if normalize:
         target = (target - target.mean(-1, keepdim=True)) * (target.var(-1, keepdim=True) + 1e-6).rsqrt()
-    errors = (prediction - target).square().mean(-1)
+    errors = (prediction - target).abs().pow(power).mean(-1)
     hidden = torch.stack([torch.where(mask, errors, 0).sum(), mask.sum().to(errors.dtype)])
     error, count = all_reduce_sum(hidden).unbind()
     return error / count.clamp(min=1)

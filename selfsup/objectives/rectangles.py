@@ -1,5 +1,7 @@
 """Rectangles of patches on a grid, as the block-wise mask samplers draw them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -30,3 +32,25 @@ def covered(patches: Tensor, grid: Grid) -> Tensor:
 def between(interval: Range, share: float) -> float:
     """The point at this share of the way from one end of the interval to the other."""
     return interval[0] + share * (interval[1] - interval[0])
+
+
+def anywhere(
+    lengths: Sequence[Tensor], grid: Grid, generator: torch.Generator, over_edge: bool = False
+) -> Tensor:
+    """A rectangle of about this height and width, each (n, 1), at any position: (n, H * W) bool."""
+    rows, columns = (
+        _interval(length, side, generator, over_edge) for length, side in zip(lengths, grid, strict=True)
+    )
+    return (rows[:, :, None] & columns[:, None, :]).flatten(1)
+
+
+def _interval(length: Tensor, side: int, generator: torch.Generator, over_edge: bool) -> Tensor:
+    """An interval of about this length, (n, 1), anywhere on a line of patches: (n, side) bool.
+
+    Over the edge it may begin before the line or end after it, but covers at least one patch.
+    """
+    length = length.round().clamp(1, side)
+    least, positions = (1 - length, side + length - 1) if over_edge else (0, side - length + 1)
+    start = least + (torch.rand(length.shape, generator=generator) * positions).floor()
+    line = torch.arange(side)
+    return (line >= start) & (line < start + length)

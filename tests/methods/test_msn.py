@@ -31,7 +31,7 @@ def test_its_loss_is_of_the_views_in_their_order() -> None:
     keep, _ = method.mask(8, batch)
     batch.generator.manual_seed(batch.generator.initial_seed())
     with torch.no_grad():
-        features = [method.encoder.pooled(batch.views[1], keep)]
+        features = [method.encoder.pool(method.encoder.sequence(batch.views[1], keep))]
         features += [method.encoder(view) for view in batch.views[2:]]
         anchors = torch.stack([method.projector(each) for each in features])
         expected = msn(anchors, method.teacher(batch.views[0]), method.prototypes.weight)
@@ -44,8 +44,8 @@ def test_pooled_features_of_all_patches_are_those_of_a_call(pool: str) -> None:
     encoder, images = method.encoder, batch_of(method).views[0]
     whole = torch.arange(36).expand(8, -1)
     with torch.no_grad():
-        torch.testing.assert_close(encoder.pooled(images, whole), encoder(images))
-        assert (encoder.pooled(images, whole[:, :9]) - encoder(images)).abs().max() > 1e-3
+        torch.testing.assert_close(encoder.pool(encoder.sequence(images, whole)), encoder(images))
+        assert (encoder.pool(encoder.sequence(images, whole[:, :9])) - encoder(images)).abs().max() > 1e-3
 
 
 def test_the_sheet_shows_what_is_hidden_where_all_views_are_large() -> None:

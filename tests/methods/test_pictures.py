@@ -36,7 +36,7 @@ def test_mae_shows_the_seen_patches_and_its_prediction_of_the_others() -> None:
     shown = list(pictures(method, batch).values())
     whole, seen, painted = (patchify(picture, method.encoder.patch_size) for picture in shown)
     hidden = (seen == 0).all(dim=-1)
-    assert hidden.double().mean() == method.mask_ratio
+    assert hidden.double().mean() == method.mask.ratio
     assert torch.equal(seen[~hidden], whole[~hidden])
     assert torch.equal(painted[~hidden], whole[~hidden])
     assert torch.equal(painted[hidden], torch.full_like(painted[hidden], 0.25))

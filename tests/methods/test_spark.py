@@ -7,22 +7,22 @@ from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.errors import UsageError
 from selfsup.methods.spark import SparK
-from selfsup.objectives import masked_reconstruction, patchify
+from selfsup.objectives import masked_reconstruction, patchify, unpatchify
 from tests.methods.building import batch_of, build
 
 
 def test_the_loss_is_of_hidden_cells_painted_without_seeing_them() -> None:
     method = build("method=spark", "data.image_size=32")
     assert isinstance(method, SparK)
-    assert (method.side, method.cell) == (4, 8)
+    assert (method.mask.grid, method.cell) == ((4, 4), 8)
     batch = batch_of(method)
     images, hidden = batch.images, method.regions(batch)["hidden"]
     assert hidden.sum(1).tolist() == [10] * 8  # 6 of 16 are seen
-    painting = method.paint(images, hidden)
-    assert painting.shape == images.shape
-    cells = (~hidden).view(-1, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    assert torch.equal(method.paint(images.where(cells, 100.0), hidden), painting)
-    expected = masked_reconstruction(patchify(painting, 8), patchify(images, 8), hidden)
+    painted = method.paint(images, hidden)
+    assert painted.shape == (8, 16, 192)
+    seen = patchify(images, 8).where(~hidden.unsqueeze(-1), 100.0)
+    assert torch.equal(method.paint(unpatchify(seen, 8), hidden), painted)
+    expected = masked_reconstruction(painted, patchify(images, 8), hidden)
     batch.generator.manual_seed(batch.generator.initial_seed())
     assert torch.equal(method.loss(batch).loss, expected)
 
@@ -36,7 +36,7 @@ def test_the_decoder_takes_maps_of_all_sizes_and_ends_at_the_images() -> None:
     assert set(method.decoder.maps) == {"2", "4", "8", "16"}
     assert method.decoder.paint.in_channels == 1  # 16, halved five times and not below one
     hidden = torch.tensor([[True, True, True, False]])
-    assert method.paint(torch.randn(1, 3, 64, 64), hidden).shape == (1, 3, 64, 64)
+    assert method.paint(torch.randn(1, 3, 64, 64), hidden).shape == (1, 4, 3 * 32**2)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,13 @@ from torch.nn.functional import normalize
 from selfsup.objectives import (
     barlow_twins,
     byol,
+    data2vec,
+    data2vec_targets,
     dcl,
     diet,
     dino,
     floors,
+    ibot,
     koleo,
     latent_prediction,
     lejepa,
@@ -257,14 +260,51 @@ def _mae(normalize: bool, value: float, norm: float, first: float) -> Golden:
     return Golden(inputs, value, norm, first, {"normalize": normalize})
 
 
-def _spark(value: float, norm: float, first: float) -> Golden:
-    """Of images that are painted as others, in cells of 4 x 4 pixels."""
-
-    def cells(shift: float) -> Tensor:
-        return patchify(torch.stack([wave(shift + 1.1 * c, 2, 8, 8) for c in range(3)], dim=1), 4)
-
+def _image(shift: float) -> tuple[Tensor, Tensor]:
+    """Two images of 8 px: sin(.9 i + 1.7 j + .31 i j + 2.3 b + 1.1 c + shift)."""
+    channels = torch.stack([wave(shift + 1.1 * c, 2, 8, 8) for c in range(3)], dim=1)
     mask = torch.tensor([[False, True, True, False], [True, False, True, True]])
-    return Golden({"prediction": cells(1.9), "target": cells(0.2), "mask": mask}, value, norm, first)
+    return patchify(channels, 4), mask
+
+
+def _pixels(published: float, norm: float, hidden: int, added: float, **settings: Any) -> Golden:
+    """Of an image and its reconstruction, where the published code adds a little to what it divides by."""
+    (target, mask), (prediction, _) = _image(0.2), _image(1.9)
+    inputs = {"prediction": prediction, "target": target, "mask": mask}
+    scale = (hidden + added) / hidden
+    return Golden(inputs, published * scale, norm * scale, 0.0, settings)
+
+
+def hidden_patches(n: int, generator: torch.Generator) -> Inputs:
+    """Of n images, one hidden patch each."""
+    student, teacher = torch.randn(2, n, 10, generator=generator, dtype=torch.float64)
+    weight = torch.rand(n, generator=generator, dtype=torch.float64) / n
+    center = torch.randn(10, generator=generator, dtype=torch.float64) / 5
+    return {"student": student, "teacher": teacher / 5, "weight": weight, "center": center}
+
+
+def _ibot() -> Golden:
+    """Four images of five patches, of which the last hides none."""
+    i, j = torch.arange(4)[:, None], torch.arange(5)
+    mask = ((3 * i + 2 * j) % 3 == 0) & (i != 3)
+    share = (1 / (4 * mask.sum(1, keepdim=True).clamp(min=1).double())).expand(4, 5)
+    inputs = {
+        "student": 2 * wave(0.3, 4, 5, 10)[mask],
+        "teacher": 2 * wave(1.4, 4, 5, 10)[mask],
+        "weight": share[mask],
+        "center": torch.zeros(10, dtype=torch.float64),
+    }
+    return Golden(inputs, 8.868178375, 3.765810475, -1.129289091)
+
+
+def _data2vec() -> Golden:
+    layers = torch.stack(
+        [(1 + k) * torch.stack([wave(0.3 * k + 0.5 + b, 5, 8) for b in range(2)]) for k in range(3)]
+    )
+    prediction = torch.stack([wave(2.1 + b, 5, 8) for b in range(2)])
+    mask = torch.tensor([[True, False, True, True, False], [False, True, True, False, True]])
+    inputs = {"prediction": prediction[mask], "target": data2vec_targets(layers)[mask]}
+    return Golden(inputs, 3.023842911, 0.844231372, 0.021970672)
 
 
 def _lightly(name: str, **settings: Any) -> Callable[[Inputs], Tensor]:
@@ -746,7 +786,7 @@ OBJECTIVES = {
         patches,
         learned=("prediction",),
         sample_axis={"prediction": 0, "target": 0, "mask": 0},
-        settings=({}, {"normalize": False}),
+        settings=({}, {"normalize": False}, {"normalize": False, "power": 1.0}),
         trivial={
             "zeros": Trivial(
                 {
@@ -762,9 +802,76 @@ OBJECTIVES = {
         golden=(
             _mae(True, 1.458248093, 0.284629203, -0.011848619),
             _mae(False, 0.804414813, 0.211399413, -0.004941846),
-            # The published code adds 1e-8 to the number of hidden patches, which is 5.
-            _spark(1.654293096 * (1 + 1e-8 / 5), 0.166046835, 0),
+            # SimMIM counts pixels, SparK patches.
+            _pixels(0.952002034, 0.064549714, 80, 1e-5, normalize=False, power=1.0),
+            _pixels(1.654293096, 0.166046835, 5, 1e-8),
         ),
+    ),
+    "ibot": Declaration(
+        ibot,
+        references.ibot_reference,
+        hidden_patches,
+        learned=("student",),
+        sample_axis={"student": 0, "teacher": 0, "weight": 0},
+        settings=(
+            {},
+            {"student_temperature": 0.2, "teacher_temperature": 0.07},
+            {"center": None, "rounds": 2},
+        ),
+        trivial={
+            "equal logits": Trivial(
+                {
+                    "student": _flat(1)[0],
+                    "teacher": _flat(1)[0],
+                    "weight": torch.full((12,), 1 / 12, dtype=torch.float64),
+                    "center": _flat(1)[0, 0],
+                },
+                floors.ibot(10),
+            )
+        },
+        symmetries={
+            "patches permuted": lambda inputs: {
+                **inputs,
+                **{name: inputs[name].flip(0) for name in ("student", "teacher", "weight")},
+            },
+            "a patch's logits moved": lambda inputs: {
+                **inputs,
+                "student": inputs["student"] + wave(1, 12, 1),
+            },
+            "teacher and centre moved": lambda inputs: {
+                **inputs,
+                **{name: inputs[name] + wave(1, 1, 10)[0] for name in ("teacher", "center")},
+            },
+            "prototypes permuted": lambda inputs: {
+                **inputs,
+                **{name: inputs[name].flip(-1) for name in ("student", "teacher", "center")},
+            },
+        },
+        golden=(_ibot(),),
+    ),
+    "data2vec": Declaration(
+        data2vec,
+        references.data2vec_reference,
+        tokens,
+        learned=("prediction",),
+        sample_axis={"prediction": 0, "target": 0},
+        settings=({},),
+        trivial={
+            "zeros": Trivial(
+                {
+                    "prediction": torch.zeros(4, 16, 64).double(),
+                    "target": data2vec_targets(wave(0.4, 4, 16, 64)[None]),
+                },
+                floors.data2vec(64),
+                within=1e-3,
+            )
+        },
+        symmetries={
+            "tokens permuted": lambda inputs: {name: x[:, [2, 0, 1]] for name, x in inputs.items()},
+            "both moved": lambda inputs: {name: x + 3 for name, x in inputs.items()},
+            "width permuted": _each(lambda x: x[..., ORDER]),
+        },
+        golden=(_data2vec(),),
     ),
     "latent_prediction": Declaration(
         latent_prediction,
@@ -805,7 +912,7 @@ def value_and_gradients(
     """The objective's value, under autocast to a type if given, and its gradients for what is learned."""
     leaves = {name: inputs[name].detach().clone().requires_grad_() for name in learned}
     with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):
-        value = objective(**{**inputs, **leaves}, **settings)
+        value = objective(**{**inputs, **leaves, **settings})
     return value.detach(), list(torch.autograd.grad(value, list(leaves.values())))
 
 

@@ -139,7 +139,7 @@ def swav_reference(
 
 
 def masked_reconstruction_reference(
-    prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True
+    prediction: Tensor, target: Tensor, mask: Tensor, normalize: bool = True, power: float = 2.0
 ) -> Tensor:
     terms = []
     for n, patch in mask.nonzero().tolist():
@@ -147,7 +147,40 @@ def masked_reconstruction_reference(
         if normalize:
             variance = (y - y.mean()).square().sum() / (len(y) - 1)
             y = (y - y.mean()) / (variance + 1e-6).sqrt()
-        terms.append((prediction[n, patch] - y).square().sum() / len(y))
+        terms.append(((prediction[n, patch] - y).abs() ** power).sum() / len(y))
+    return torch.stack(terms).mean()
+
+
+def ibot_reference(
+    student: Tensor,
+    teacher: Tensor,
+    weight: Tensor,
+    center: Tensor | None = None,
+    student_temperature: float = 0.1,
+    teacher_temperature: float = 0.04,
+    rounds: int = 3,
+) -> Tensor:
+    patches, prototypes = student.shape
+    if center is None:
+        q = (teacher / teacher_temperature).exp()
+        for _ in range(rounds):
+            q = torch.stack([q[:, k] / q[:, k].sum() / prototypes for k in range(prototypes)], 1)
+            q = torch.stack([q[m] / q[m].sum() / patches for m in range(patches)])
+        q = q * patches
+    else:
+        e = ((teacher - center) / teacher_temperature).exp()
+        q = torch.stack([e[m] / e[m].sum() for m in range(patches)])
+    loss = torch.zeros((), dtype=student.dtype)
+    for m in range(patches):
+        e = (student[m] / student_temperature).exp()
+        loss = loss - weight[m] * sum(q[m, k] * (e[k] / e.sum()).log() for k in range(prototypes))
+    return loss
+
+
+def data2vec_reference(prediction: Tensor, target: Tensor) -> Tensor:
+    terms = []
+    for p, t in zip(prediction.flatten(0, -2), target.flatten(0, -2), strict=True):
+        terms.append(sum((p[d] - t[d]) ** 2 for d in range(len(p))) / len(p) ** 0.5)
     return torch.stack(terms).mean()
 
 

@@ -5,12 +5,16 @@ import torch
 from torch import Tensor
 
 from selfsup.objectives import (
+    MASKS,
     block_masks,
     blockwise_mask,
+    connected_mask,
     default_context_size,
+    inverse_block_mask,
     random_mask,
     target_shapes,
 )
+from selfsup.objectives.masks import MaskSampler
 
 GRIDS = [(6, 6), (8, 8), (14, 14), (4, 10)]
 
@@ -41,7 +45,7 @@ def draws(grid: tuple[int, int], calls: int = 40, n: int = 100, **settings: obje
     ],
 )
 def test_random_mask_keeps_the_stated_number(length: int, ratio: float, kept: int) -> None:
-    keep, mask = random_mask(33, length, ratio, generator())
+    keep, mask = random_mask(33, (1, length), ratio, generator())
     assert keep.shape == (33, kept)
     assert keep.dtype == torch.int64
     assert (keep.diff(dim=1) > 0).all()
@@ -53,11 +57,11 @@ def test_random_mask_keeps_what_the_published_code_would_without_rounding_errors
         for length in (5, 36, 49, 100, 196):
             kept = length * (100 - percent) // 100
             if kept:
-                assert random_mask(1, length, percent / 100, generator())[0].shape == (1, kept)
+                assert random_mask(1, (1, length), percent / 100, generator())[0].shape == (1, kept)
 
 
 def test_random_mask_hides_every_patch_equally_often() -> None:
-    _, mask = random_mask(20000, 36, 0.75, generator())
+    _, mask = random_mask(20000, (6, 6), 0.75, generator())
     share = mask.double().mean(0)
     deviation = (0.75 * 0.25 / 20000) ** 0.5
     assert (share - 0.75).abs().max() < 4.5 * deviation
@@ -69,16 +73,62 @@ def test_random_mask_hides_every_patch_equally_often() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 10, 0.5), "n must be at least 1"),
-        ((4, 0, 0.5), "length must be at least 1"),
-        ((4, 10, 1.0), "ratio must be at least 0 and below 1"),
-        ((4, 10, -0.1), "ratio must be at least 0 and below 1"),
-        ((4, 10, 0.97), "ratio must leave at least one of 10 patches"),
+        ((0, (2, 5), 0.5), "n must be at least 1"),
+        ((4, (0, 5), 0.5), r"grid must be \(rows, columns\) of at least two patches"),
+        ((4, (2, 5), 1.0), "ratio must be at least 0 and below 1"),
+        ((4, (2, 5), -0.1), "ratio must be at least 0 and below 1"),
+        ((4, (2, 5), 0.97), "ratio must leave at least one of 10 patches"),
     ],
 )
-def test_random_mask_refuses(arguments: tuple[int, int, float], message: str) -> None:
+@pytest.mark.parametrize("sampler", MASKS.values())
+def test_mask_samplers_refuse(
+    sampler: MaskSampler, arguments: tuple[int, tuple[int, int], float], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        random_mask(*arguments, generator())
+        sampler(*arguments, generator())
+
+
+@pytest.mark.parametrize("sampler", MASKS.values())
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.6, 0.9])
+def test_what_is_kept_is_what_is_not_hidden(
+    sampler: MaskSampler, grid: tuple[int, int], ratio: float
+) -> None:
+    keep, mask = sampler(30, grid, ratio, generator())
+    assert keep.dtype == torch.int64
+    assert (keep.diff(dim=1) > 0).all()
+    assert torch.equal(covered(keep, grid[0] * grid[1]), ~mask)
+    assert abs(mask.sum(1) - ratio * grid[0] * grid[1]).max() < 1
+
+
+def components(mask: Tensor) -> int:
+    """Connected groups of True cells of (H, W), each by its neighbours above, below, left and right."""
+    left = {tuple(cell) for cell in mask.nonzero().tolist()}
+    found = 0
+    while left:
+        found, edge = found + 1, [left.pop()]
+        while edge:
+            row, column = edge.pop()
+            near = {(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)} & left
+            left -= near
+            edge += near
+    return found
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_connected_mask_hides_connected_groups(groups: int) -> None:
+    _, mask = connected_mask(200, (8, 6), 0.4, generator(), groups=groups)
+    found = torch.tensor([components(each.view(8, 6)) for each in mask])
+    assert found.max() == groups
+    assert mask.double().mean(0).min() > 0.1  # anywhere
+
+
+def test_inverse_block_mask_keeps_squares_about_their_centres() -> None:
+    # One square is drawn of L = 9 x 9 where 9 are kept; what is inside the grid stays whole.
+    _, mask = inverse_block_mask(500, (9, 9), 1 - 9 / 81, generator())
+    whole = torch.nn.functional.unfold((~mask).view(-1, 1, 9, 9).float(), 3).amin(1).amax(1)
+    inside = (1 - 2 / 9) ** 2  # of centres, squares that do not reach over the edge
+    assert abs(whole.mean() - inside) < 4.5 * (inside * (1 - inside) / 500) ** 0.5
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -119,7 +169,7 @@ def test_blockwise_mask_hides_neighbours_together() -> None:
         return float((image[:, :, 1:] & image[:, :, :-1]).double().mean())
 
     blocks = blockwise_mask(500, (14, 14), 0.4, generator())[1]
-    alone = random_mask(500, 196, 0.4, generator())[1]
+    alone = random_mask(500, (14, 14), 0.4, generator())[1]
     assert hidden_with_its_neighbour(alone) == pytest.approx(0.16, abs=0.01)
     assert hidden_with_its_neighbour(blocks) > 0.28
 
@@ -128,7 +178,7 @@ def test_blockwise_mask_hides_neighbours_together() -> None:
     ("settings", "message"),
     [
         ({"n": 0}, "n must be at least 1"),
-        ({"smallest": 0}, "smallest must be at least 1"),
+        ({"area": 0}, "area must be at least 1"),
         ({"grid": (1, 1)}, "grid must be"),
         ({"ratio": 1.0}, "ratio must be at least 0 and below 1"),
         ({"ratio": 0.99}, "ratio must leave at least one of 36 patches"),
@@ -266,8 +316,8 @@ def test_the_generator_is_all_that_decides(faithful: bool) -> None:
     other = block_masks(9, (14, 14), generator(4), faithful=faithful)
     assert all(torch.equal(x, y) for x, y in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
-    for sampler, length in ((random_mask, 9), (blockwise_mask, (5, 9))):
-        assert torch.equal(*(sampler(5, length, 0.5, generator(3))[0] for _ in range(2)))  # type: ignore[operator]
+    for sampler in MASKS.values():
+        assert torch.equal(*(sampler(5, (5, 9), 0.5, generator(3))[0] for _ in range(2)))
 
 
 def test_faithful_never_reaches_the_last_row_and_column() -> None:

@@ -28,6 +28,8 @@ SIGNALS = {
     "teacher_lag": "distance of the teacher's weights from the student's, in steps of the student",
     "target_std": "std over images of the teacher's tokens, before the objective normalises them",
     "context_gain": "how much the loss rises when each image's context is another image's, as a share of it",
+    "input_norm": "norm of the predictor's input layer, which also scales the noise of positions (StoP)",
+    "one_colour": "error of what is painted in, as a share of that of the batch's median everywhere",
     "views_difference": "mean squared difference of an image's two views, as a share of that of two images",
     "loss": "mean loss since the guard last looked",
     "loss_trivial": "that loss as a share of what it is worth where nothing is learned",

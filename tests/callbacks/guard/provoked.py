@@ -49,7 +49,7 @@ class VisiblePatches(MAE):
 
     def loss(self, batch: Batch) -> Output:
         images = batch.images
-        keep, hidden = self.mask(len(images), batch.generator, images.device)
+        keep, hidden = self.mask(len(images), batch)
         prediction = self.decode(self.encoder.sequence(images, keep), keep)
         return Output(masked_reconstruction(prediction, patchify(images, self.encoder.patch_size), ~hidden))
 
@@ -59,7 +59,7 @@ class Unmasked(MAE):
 
     def loss(self, batch: Batch) -> Output:
         images = batch.images
-        _, hidden = self.mask(len(images), batch.generator, images.device)
+        _, hidden = self.mask(len(images), batch)
         keep = torch.arange(self.patches).expand(len(images), -1)
         prediction = self.decode(self.encoder.sequence(images, keep), keep)
         return Output(masked_reconstruction(prediction, patchify(images, self.encoder.patch_size), hidden))
