@@ -186,7 +186,7 @@ def healthy() -> str:
     return "\n".join(lines)
 
 
-NEEDS = {"tokens": "a vision transformer", "labels": "labels", "masking": "a backbone that can be masked"}
+NEEDS = {"tokens": "a vision transformer", "labels": "labels", "masking": "a convolutional network"}
 
 
 def _needs(method: str) -> str:

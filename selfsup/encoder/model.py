@@ -10,6 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from selfsup.backbones import small_stem  # noqa: F401  (registers its models with timm)
+from selfsup.backbones.masked import feature_maps
 from selfsup.encoder.creation import create, named_now, ways_to_take
 from selfsup.encoder.positions import fix_positions
 from selfsup.encoder.resizing import Resizing
@@ -140,6 +141,17 @@ class Encoder(nn.Module):
     def pool(self, sequence: Tensor) -> Tensor:
         """Pooled features ``(N, D)`` of a :meth:`sequence` ``(N, P + K, D)`` of any patches."""
         return self.model.forward_head(sequence, pre_logits=True)
+
+    def maps(self, images: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+        """Maps ``(N, D, h, w)`` of a convolutional network's stages, from large to small, before pooling.
+
+        Args:
+            images: normalised, ``(N, 3, H, W)``.
+            visible: the cells to see ``(N, rows, columns)`` bool, each as large as a place of the last map.
+                All others are left out of every operation (:class:`~selfsup.backbones.masked.Masked`), and
+                are 0 in the maps.
+        """
+        return feature_maps(self.model, images, visible)
 
     def compile_training(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Speed up the passes of training mode by :func:`torch.compile`.

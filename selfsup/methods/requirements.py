@@ -1,7 +1,11 @@
 """What a method needs of its views, encoder and settings, refused in a sentence where it is not there."""
 
+import math
 from collections.abc import Mapping
 
+import torch
+
+from selfsup.backbones.masked import leaks
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
@@ -27,12 +31,12 @@ def large_views(plan: ViewPlan, method: str) -> int:
     return large
 
 
-def require_full_size(plan: ViewPlan, encoder: Encoder, method: str) -> None:
+def require_full_size(plan: ViewPlan, encoder: Encoder, method: str, views: str | None = None) -> None:
     """Raise a UsageError unless every view has the encoder's input size."""
     if set(plan.sizes) != {encoder.input_size}:
         raise UsageError(
             f"{method} masks views of {encoder.input_size} px and the plan has {sorted(set(plan.sizes))}; "
-            f"take views={method}"
+            f"take views={views or method}"
         )
 
 
@@ -43,6 +47,37 @@ def require_queue(size: int, rows: int) -> None:
             f"method.queue is {size} and a step adds {rows} embeddings, of which the rest would be lost; "
             f"take method.queue={max(rows, 4096)}, or a smaller batch"
         )
+
+
+def require_maskable(encoder: Encoder, method: str) -> list[tuple[int, int]]:
+    """Width and side of each of a convolutional network's maps, from large to small, at the input's size.
+
+    Raises a UsageError unless the network can leave hidden cells out of every operation, which is tried.
+    """
+    name, size = encoder.recipe["name"], encoder.input_size
+    ways = "take a convolutional network, such as backbone=resnet10, resnet18 or convnext_tiny"
+    if encoder.has_tokens or not hasattr(encoder.model, "forward_intermediates"):
+        raise UsageError(f"{method} masks maps of a convolutional network, which '{name}' is not; {ways}")
+    was_training = encoder.training
+    with torch.no_grad():
+        maps = encoder.eval().maps(torch.zeros(1, 3, size, size))
+    encoder.train(was_training)
+    if any(x.ndim != 4 or x.shape[2] != x.shape[3] for x in maps):
+        raise UsageError(f"{method} masks square maps, and those of '{name}' are not; {ways}")
+    sides = [x.shape[3] for x in maps]
+    stride = 2 ** round(math.log2(size / sides[-1]))
+    if sides[-1] < 2 or stride * sides[-1] != size:
+        fitting = max(2, round(size / stride)) * stride
+        raise UsageError(
+            f"{method} hides cells of {stride} px, each a place of the last map of '{name}', and images of "
+            f"{size} px are not made of two or more a side; take data.image_size={fitting}"
+        )
+    if leaks(encoder.model, size, (sides[-1], sides[-1])):
+        raise UsageError(
+            f"{method} hides parts of images, and operations of '{name}' see them all the same, "
+            f"as a trial shows; {ways}"
+        )
+    return [(x.shape[1], x.shape[3]) for x in maps]
 
 
 def require_heads(where: str, settings: Mapping[str, int]) -> None:

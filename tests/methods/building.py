@@ -12,13 +12,22 @@ from selfsup.methods.batch import Batch
 from selfsup.methods.failures import Failure, failures_of
 
 SMALL = ("backbone.model_args.depth=2", "backbone.model_args.embed_dim=32", "backbone.model_args.num_heads=2")
+OF_TRANSFORMERS = tuple(
+    f"backbone.model_args.{key}=" for key in ("depth", "embed_dim", "num_heads", "patch_size")
+)
 
 
 def build(*overrides: str) -> Method:
     """A method of a small vision transformer, or of the backbone that is asked for."""
     small = () if any(each.startswith("backbone=") for each in overrides) else SMALL
-    config = load_config("train", [*small, *overrides])
+    config = load_config("train", fitting(*small, *overrides))
     return make_method(config, make_encoder(config), devices=1)
+
+
+def fitting(*settings: str) -> list[str]:
+    """Settings without a vision transformer's, where the method's own backbone is a convolutional network."""
+    others = [each for each in settings if not each.startswith(OF_TRANSFORMERS)]
+    return list(settings) if "depth" in load_config("train", others)["backbone"]["model_args"] else others
 
 
 def images(n: int = 8, side: int = 8, seed: int = 0) -> torch.Tensor:

@@ -13,7 +13,7 @@ from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.parts import Part
 from selfsup.methods.step import StepMeans
-from tests.methods.building import SMALL, batch_of, build, images
+from tests.methods.building import SMALL, batch_of, build, fitting, images
 
 # Not batch norms, whose statistics are of a micro-batch; and weights that stay where they are.
 DINO = ("method=dino", "method.head.batch_norm=false", "method.head.out=64", "method.optimizer.lr=1e-12")
@@ -118,7 +118,7 @@ SETTINGS += [("method=dino", "method.centering=sinkhorn")]  # type: ignore[list-
 def test_a_loss_that_compares_samples_says_so_and_is_not_accumulated(settings: tuple[str, ...]) -> None:
     """Where the loss is a mean over samples, no sample's gradient depends on another's pixels."""
     method = build(*settings).eval()  # batch norms take running statistics
-    config = load_config("train", [*SMALL, *settings, "trainer.accumulate_grad_batches=2"])
+    config = load_config("train", fitting(*SMALL, *settings, "trainer.accumulate_grad_batches=2"))
 
     def gradient_of_the_second(first: float) -> torch.Tensor:
         batch = batch_of(method)

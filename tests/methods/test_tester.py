@@ -197,7 +197,7 @@ def _rows(method: Method, batch: Batch, rows: Tensor) -> Batch:
 ALONE = [
     name
     for name in METHODS
-    if "tokens" not in load_config("train", [f"method={name}"])["method"]["requires"]
+    if {"tokens", "masking"}.isdisjoint(load_config("train", [f"method={name}"])["method"]["requires"])
     and not DECLARED.get(name, Declared()).draws
 ]
 

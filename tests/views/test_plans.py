@@ -9,6 +9,7 @@ import torch
 from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config, options
 from selfsup.errors import UsageError
+from tests.methods.building import fitting
 
 METHODS, PLANS = options("method"), options("views")
 SMALL = (
@@ -19,7 +20,8 @@ SMALL = (
     "backbone.model_args.num_heads=2",
     "backbone.model_args.patch_size=4",
 )
-MASKED = ("data2vec", "gmml", "jepa", "mae", "simmim", "stop")  # views of the encoder's own size
+# Methods that mask views of the encoder's own size.
+MASKED = ("data2vec", "gmml", "jepa", "mae", "semaim", "simmim", "spark", "stop")
 FEWEST = {"diet": 1}  # views, where not two
 
 
@@ -38,7 +40,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("method", "plan"), PAIRS)
 def test_any_method_takes_any_plan_or_says_why_not(method: str, plan: str) -> None:
-    config = load_config("train", [f"method={method}", f"views={plan}", *SMALL])
+    config = load_config("train", fitting(f"method={method}", f"views={plan}", *SMALL))
     encoder = make_encoder(config)
     views = sum(kind["count"] for kind in config["views"].values())
     one_size = len({kind["size"] for kind in config["views"].values()}) == 1

@@ -23,6 +23,7 @@ from selfsup.errors import RunStopped
 from selfsup.methods.base import Method
 from selfsup.methods.failures import Bound, Failure
 from selfsup.methods.rehearsal import noise_batch
+from tests.methods.building import fitting
 
 TINY = (
     "backbone.model_args.depth=1",
@@ -62,7 +63,7 @@ def _always_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(name: str, *overrides: str) -> Method:
-    config = load_config("train", [*TINY, f"method={name}", *overrides])
+    config = load_config("train", fitting(*TINY, f"method={name}", *overrides))
     return make_method(config, make_encoder(config), devices=1)
 
 
@@ -74,7 +75,7 @@ def observed(method: Method, raw: dict[str, torch.Tensor]) -> dict[str, torch.Te
 @pytest.mark.parametrize("name", METHODS)
 def test_looking_leaves_no_trace_in_the_method_or_the_random_generator(name: str) -> None:
     method = build(name, "backbone.model_args.drop_path_rate=0.5").train()
-    method.encoder.model.norm.eval()  # whatever a part's mode is, it is kept
+    next(method.encoder.model.children()).eval()  # whatever a part's mode is, it is kept
     raw = {"image": torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(16)}
     before = {key: value.clone() for key, value in method.state_dict().items()}
     modes = [part.training for part in method.modules()]
