@@ -14,7 +14,7 @@ from selfsup.objectives import koleo
 
 
 class KoLeo(nn.Module):
-    """The mean of :func:`~selfsup.objectives.koleo` over the features of the first ``views`` views.
+    """The sum of :func:`~selfsup.objectives.koleo` over the features of the first ``views`` views.
 
     Args:
         dim: of the features.
@@ -26,4 +26,4 @@ class KoLeo(nn.Module):
         self.views = views
 
     def forward(self, batch: Batch, features: Sequence[Tensor]) -> Tensor:
-        return torch.stack([koleo(each) for each in features[: self.views]]).mean()
+        return torch.stack([koleo(each) for each in features[: self.views]]).sum()

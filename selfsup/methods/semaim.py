@@ -18,6 +18,7 @@ from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.failures import TEACHER, Bound, Failure
 from selfsup.methods.parts import Teacher
+from selfsup.methods.queries import QueryBlock
 from selfsup.methods.requirements import require_full_size, require_heads
 from selfsup.objectives import byol, semantic_order
 from selfsup.optim import linear
@@ -109,36 +110,3 @@ class SemAIM(Method):
             "The image": images,
             "When each patch has its turn: blue first, yellow last": order / order.amax((1, 2), keepdim=True),
         }
-
-
-class QueryBlock(nn.Module):
-    """A transformer's block whose queries attend to other tokens.
-
-    Args:
-        width: of queries and tokens.
-        heads: of the attention.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm, self.norm_said, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
-        self.query, self.key_value, self.project = (
-            nn.Linear(width, width),
-            nn.Linear(width, 2 * width),
-            nn.Linear(width, width),
-        )
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, queries: Tensor, said: Tensor, attends: Tensor) -> Tensor:
-        """Queries ``(N, L, D)`` that have read tokens ``(N, S, D)`` where ``attends`` ``(N, L, S)``."""
-        q, k, v = (
-            each.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for each in (
-                self.query(self.norm(queries)),
-                *self.key_value(self.norm_said(said)).chunk(2, dim=-1),
-            )
-        )
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=attends.unsqueeze(1))
-        queries = queries + self.project(read.transpose(1, 2).flatten(2))
-        return queries + self.mlp(self.norm_mlp(queries))

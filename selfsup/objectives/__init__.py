@@ -10,14 +10,21 @@ from selfsup.objectives.context_masks import block_masks, default_context_size, 
 from selfsup.objectives.contrastive import dcl, moco, moco_v3, nnclr, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, msn, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
-from selfsup.objectives.masks import MASKS, blockwise_mask, connected_mask, inverse_block_mask, random_mask
+from selfsup.objectives.masks import (
+    MASKS,
+    blockwise_mask,
+    connected_mask,
+    inverse_block_mask,
+    random_mask,
+    window_mask,
+)
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico_moment, vicreg
 from selfsup.objectives.relations import ressl
 from selfsup.objectives.spectral import frossl, mmcr
 from selfsup.objectives.spread import koleo, lejepa, sigreg
-from selfsup.objectives.tokens import data2vec, data2vec_targets, ibot, semantic_order
+from selfsup.objectives.tokens import capi, data2vec, data2vec_targets, ibot, semantic_order
 
 __all__ = [
     "MASKS",
@@ -27,6 +34,7 @@ __all__ = [
     "block_masks",
     "blockwise_mask",
     "byol",
+    "capi",
     "connected_mask",
     "data2vec",
     "data2vec_targets",
@@ -66,4 +74,5 @@ __all__ = [
     "tico_moment",
     "unpatchify",
     "vicreg",
+    "window_mask",
 ]

@@ -6,9 +6,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from selfsup.objectives.masks import check_counts, check_grid, check_range, smallest
+from selfsup.objectives.masks import smallest
 from selfsup.objectives.published_masks import published_block_masks
-from selfsup.objectives.rectangles import Grid, Range, anywhere, between, covered, patches_of, rectangle
+from selfsup.objectives.rectangles import (
+    Grid,
+    Range,
+    anywhere,
+    between,
+    check_counts,
+    check_grid,
+    check_range,
+    covered,
+    patches_of,
+    rectangle,
+)
 
 
 def block_masks(

@@ -133,6 +133,11 @@ def ibot(prototypes: int) -> float:
     return dino(prototypes)
 
 
+def capi(prototypes: int) -> float:
+    """All logits are equal: log K."""
+    return dino(prototypes)
+
+
 def data2vec(width: int) -> float:
     """Zeros are predicted for layer-normed targets of D values: sqrt(D).
 

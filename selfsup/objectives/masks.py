@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from selfsup.objectives.rectangles import Grid, Range, anywhere
+from selfsup.objectives.rectangles import anywhere, check_counts, check_grid, check_range
 
 
 def random_mask(
@@ -186,12 +186,56 @@ def inverse_block_mask(
     return _both(smallest(outside + torch.rand(n, length, generator=generator), kept), length)
 
 
+def window_mask(
+    n: int,
+    grid: Sequence[int],
+    ratio: float,
+    generator: torch.Generator,
+    aspect: Sequence[float] = (0.5, 2.0),
+) -> tuple[Tensor, Tensor]:
+    """Keep one rectangle of patches, which may go over the edge and come in opposite (CAPI).
+
+    Darcet et al. 2025, "Cluster and Predict Latent Patches for Improved Masked Image Modeling",
+    arXiv:2502.08769: the rectangle has a log-uniform height over width and `L * (1 - ratio)` of L patches,
+    rounded down; its last row is cut to that. As the grid is rolled, every patch is hidden equally often.
+
+    Args:
+        n: samples.
+        grid: (H, W), patches a side.
+        ratio: share of hidden patches, at least 0 and below 1.
+        generator: CPU generator, the only source of randomness.
+        aspect: range of the rectangle's height over its width, in patches.
+
+    Returns:
+        keep: (n, kept) int64, ascending indices of the patches that the encoder sees.
+        mask: (n, H * W) bool, True where hidden.
+
+    Raises:
+        ValueError: an argument out of range, or a ratio that keeps nothing.
+
+    >>> keep, mask = window_mask(2, (16, 16), 0.65, torch.Generator().manual_seed(0))
+    >>> keep.shape, mask.sum(1)
+    (torch.Size([2, 89]), tensor([167, 167]))
+    """
+    length, (rows, columns) = _length(n, grid), check_grid(grid)
+    low, high = check_range("aspect", aspect)
+    kept = _at_least_one(math.floor(length - _hidden(length, ratio)), length, ratio)
+    height_over_width = low * (high / low) ** torch.rand(n, generator=generator)
+    least = -(-kept // rows)  # narrower, it would be higher than the grid
+    width = (kept / height_over_width).sqrt().round().clamp(least, columns).long().unsqueeze(1)
+    place = torch.arange(kept)  # in the rectangle, in raster order
+    row, column = (torch.randint(side, (n, 1), generator=generator) for side in (rows, columns))
+    patches = (row + place // width) % rows * columns + (column + place % width) % columns
+    return _both(patches.sort(dim=1).values, length)
+
+
 MaskSampler = Callable[[int, Sequence[int], float, torch.Generator], tuple[Tensor, Tensor]]
 MASKS: dict[str, MaskSampler] = {
     "random": random_mask,
     "block": blockwise_mask,
     "connected": connected_mask,
     "inverse": inverse_block_mask,
+    "window": window_mask,
 }
 
 
@@ -235,25 +279,3 @@ def _at_least_one(kept: int, length: int, ratio: float) -> int:
     if kept < 1:
         raise ValueError(f"ratio must leave at least one of {length} patches, but {ratio} hides them all")
     return kept
-
-
-def check_counts(**counts: int) -> None:
-    """Raise a ValueError unless all are at least 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
-
-
-def check_grid(grid: Sequence[int]) -> Grid:
-    """The grid as two whole numbers; raises a ValueError unless it has two patches."""
-    if len(grid) != 2 or min(grid) < 1 or grid[0] * grid[1] < 2:
-        raise ValueError(f"grid must be (rows, columns) of at least two patches, got {tuple(grid)}")
-    return int(grid[0]), int(grid[1])
-
-
-def check_range(name: str, interval: Sequence[float], most: float = float("inf")) -> Range:
-    """The interval as two numbers; raises a ValueError unless it ascends above 0 up to ``most``."""
-    if len(interval) != 2 or not 0 < interval[0] <= interval[1] <= most:
-        bound = f" <= {most}" if most < float("inf") else ""
-        raise ValueError(f"{name} must be (low, high) with 0 < low <= high{bound}, got {tuple(interval)}")
-    return float(interval[0]), float(interval[1])

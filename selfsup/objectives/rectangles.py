@@ -54,3 +54,25 @@ def _interval(length: Tensor, side: int, generator: torch.Generator, over_edge: 
     start = least + (torch.rand(length.shape, generator=generator) * positions).floor()
     line = torch.arange(side)
     return (line >= start) & (line < start + length)
+
+
+def check_counts(**counts: int) -> None:
+    """Raise a ValueError unless all are at least 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+
+
+def check_grid(grid: Sequence[int]) -> Grid:
+    """The grid as two whole numbers; raises a ValueError unless it has two patches."""
+    if len(grid) != 2 or min(grid) < 1 or grid[0] * grid[1] < 2:
+        raise ValueError(f"grid must be (rows, columns) of at least two patches, got {tuple(grid)}")
+    return int(grid[0]), int(grid[1])
+
+
+def check_range(name: str, interval: Sequence[float], most: float = float("inf")) -> Range:
+    """The interval as two numbers; raises a ValueError unless it ascends above 0 up to ``most``."""
+    if len(interval) != 2 or not 0 < interval[0] <= interval[1] <= most:
+        bound = f" <= {most}" if most < float("inf") else ""
+        raise ValueError(f"{name} must be (low, high) with 0 < low <= high{bound}, got {tuple(interval)}")
+    return float(interval[0]), float(interval[1])

@@ -141,6 +141,41 @@ def data2vec_targets(layers: Tensor) -> Tensor:
     return F.layer_norm(normed.mean(dim=0), layers.shape[-1:], eps=1e-5)
 
 
+@full_precision
+def capi(logits: Tensor, assignments: Tensor, temperature: float = 0.12) -> Tensor:
+    """Cross-entropy with assignments to clusters (CAPI, Darcet et al. 2025, arXiv:2502.08769, section 3).
+
+        L = mean over patches of -sum_k q_k log softmax(logits / temperature)_k
+
+    The assignments q are `sinkhorn` of the clustering's logits at a temperature of 0.06, balanced over the
+    images at each position by itself: over all positions together, a position could decide the cluster. The
+    predictor and the clustering have this loss each. No gradient goes to the assignments. Processes are
+    assumed to hold equally many patches.
+
+    Args:
+        logits: (..., K).
+        assignments: (..., K) probabilities.
+        temperature: dimensionless, above 0.
+
+    Returns:
+        Scalar, at least float32. log K where all logits are equal.
+
+    Raises:
+        ValueError: shapes that differ, tensors that are empty, not floating or not finite, or a temperature
+            that is not above 0.
+
+    >>> round(capi(torch.zeros(5, 8), torch.full((5, 8), 1 / 8)).exp().item(), 3)
+    8.0
+    """
+    check_floating(logits=logits, assignments=assignments)
+    check_same_shape(logits=logits, assignments=assignments)
+    check_positive(temperature=temperature)
+    if logits.ndim < 1 or not logits.numel():
+        raise ValueError(f"logits must hold at least one patch, got {tuple(logits.shape)}")
+    log_probabilities = torch.log_softmax(logits / temperature, dim=-1)
+    return all_reduce_mean(-(assignments.detach() * log_probabilities).sum(dim=-1).mean())
+
+
 @torch.no_grad()
 @full_precision
 def semantic_order(class_token: Tensor, patches: Tensor, grid: Sequence[int], ties: Tensor) -> Tensor:

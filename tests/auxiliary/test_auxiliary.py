@@ -20,7 +20,7 @@ def test_koleo_adds_its_weighted_value_of_the_features() -> None:
     method = build("method=barlow", "auxiliary=[koleo]", "auxiliary.koleo.weight=0.5").eval()
     batch = batch_of(method)
     alone, together = method.loss(batch), method(batch)
-    expected = torch.stack([koleo(method.encoder(view)) for view in batch.views]).mean()
+    expected = torch.stack([koleo(method.encoder(view)) for view in batch.views]).sum()
     torch.testing.assert_close(together.loss, alone.loss + 0.5 * expected, rtol=1e-5, atol=1e-5)
     assert float(together.scalars["objective"]) == pytest.approx(alone.loss.item(), rel=1e-6)
     assert float(together.scalars["koleo"]) == pytest.approx(expected.item(), rel=1e-4)

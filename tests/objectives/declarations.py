@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from selfsup.objectives import (
     barlow_twins,
     byol,
+    capi,
     data2vec,
     data2vec_targets,
     dcl,
@@ -316,6 +317,22 @@ def _ibot() -> Golden:
         "center": torch.zeros(10, dtype=torch.float64),
     }
     return Golden(inputs, 8.868178375, 3.765810475, -1.129289091)
+
+
+def assigned(n: int, generator: torch.Generator) -> Inputs:
+    logits, assignments = torch.randn(2, n, 3, 5, generator=generator, dtype=torch.float64)
+    return {"logits": logits, "assignments": assignments.softmax(-1)}
+
+
+def _capi() -> Golden:
+    """Six images of four patches and five clusters, balanced at each position."""
+    teacher = torch.stack([2 * wave(0.3 + b, 4, 5) for b in range(6)]) / 0.06
+    q = (teacher - teacher.amax(0)).exp()
+    for _ in range(3):  # `sinkhorn` but for the 1e-8 of the published code
+        q = q / (q.sum(0, keepdim=True) + 1e-8)
+        q = q / (q.sum(2, keepdim=True) + 1e-8)
+    logits = torch.stack([2 * wave(1.1 + 0.5 * b, 4, 5) for b in range(6)])
+    return Golden({"logits": logits, "assignments": q}, 6.706168445, 1.732561560, 0.049440871)
 
 
 def _data2vec() -> Golden:
@@ -1046,6 +1063,28 @@ OBJECTIVES = {
             },
         },
         golden=(_ibot(),),
+    ),
+    "capi": Declaration(
+        capi,
+        references.capi_reference,
+        assigned,
+        learned=("logits",),
+        sample_axis={"logits": 0, "assignments": 0},
+        settings=({}, {"temperature": 0.3}),
+        trivial={
+            "equal logits": Trivial(
+                {"logits": _flat(3), "assignments": wave(1, 3, 12, 10).softmax(-1)}, floors.capi(10)
+            )
+        },
+        symmetries={
+            "a patch's logits moved": lambda inputs: {
+                **inputs,
+                "logits": inputs["logits"] + wave(1, *inputs["logits"].shape[:-1], 1),
+            },
+            "clusters permuted": _each(lambda x: x.flip(-1)),
+            "patches permuted": _each(lambda x: x.flip(1)),
+        },
+        golden=(_capi(),),
     ),
     "data2vec": Declaration(
         data2vec,

@@ -220,6 +220,14 @@ def ibot_reference(
     return loss
 
 
+def capi_reference(logits: Tensor, assignments: Tensor, temperature: float = 0.12) -> Tensor:
+    terms = []
+    for row, q in zip(logits.flatten(0, -2), assignments.flatten(0, -2), strict=True):
+        e = (row / temperature).exp()
+        terms.append(-sum(q[k] * (e[k] / e.sum()).log() for k in range(len(q))))
+    return torch.stack(terms).mean()
+
+
 def data2vec_reference(prediction: Tensor, target: Tensor) -> Tensor:
     terms = []
     for p, t in zip(prediction.flatten(0, -2), target.flatten(0, -2), strict=True):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfsup.objectives import byol, data2vec, data2vec_targets, semantic_order
+from selfsup.objectives import byol, data2vec, data2vec_targets, semantic_order, sinkhorn
 
 from .declarations import wave
 
@@ -47,6 +47,15 @@ def test_targets_are_the_published_ones() -> None:
     # That of the class token is the mean over patches; the published code adds up the images.
     of_class = 0.01 * 2 * data2vec(wave(0.9, 2, 8), target.mean(dim=1))
     assert float(of_class) == pytest.approx(0.027029515, abs=1e-9)
+
+
+def test_assignments_are_balanced_at_each_position() -> None:
+    teacher = torch.stack([2 * wave(0.3 + b, 4, 5) for b in range(6)])
+    assignments = sinkhorn(teacher.transpose(0, 1), 0.06).transpose(0, 1)
+    expected = torch.tensor([0, 0.995387, 0, 0, 0.004613], dtype=torch.float64)
+    torch.testing.assert_close(assignments[0, 0], expected, rtol=0, atol=1e-6)
+    mass = torch.tensor([0.5124, 1.7911, 1.2042, 1.9865, 0.5057], dtype=torch.float64)
+    torch.testing.assert_close(assignments[:, 0].sum(0), mass, rtol=0, atol=1e-4)
 
 
 def test_targets_have_no_gradient() -> None:
