@@ -129,7 +129,7 @@ def test_two_layers_give_the_published_codes_numbers() -> None:
 
 
 def test_norms_and_means_are_of_the_visible_places_alone() -> None:
-    images, shown = pixels(0.3, 2, 4), enlarged(VISIBLE, 4)
+    images, shown = pixels(0.3, 2, 4) - 3, enlarged(VISIBLE, 4)  # all below 0, which hidden places are not
     norm, group = nn.BatchNorm2d(4).double(), nn.GroupNorm(2, 4).double()
     for each in (norm, group):
         nn.init.uniform_(each.weight)
@@ -151,6 +151,14 @@ def test_norms_and_means_are_of_the_visible_places_alone() -> None:
         torch.testing.assert_close(most[k], values.amax(1))
         torch.testing.assert_close(length[k], values.norm(dim=1))
         torch.testing.assert_close(total[k], values.sum(1))
+
+
+def test_a_padded_map_is_not_taken_for_one_of_its_size() -> None:
+    """The place that is seen is moved to where a map of that size has a hidden one."""
+    with Masked(nn.Identity(), cells(1, (0, 0, 0)), 4):
+        padded = nn.functional.pad(torch.ones(1, 1, 2, 2), (2, 0, 2, 0))
+        found = nn.functional.conv2d(padded, torch.ones(1, 1, 3, 3))
+    assert found.flatten().tolist() == [1, 1, 1, 1]
 
 
 def test_gradients_are_those_of_a_list_of_visible_places() -> None:
