@@ -45,6 +45,8 @@ class CAPI(Method):
 
     failures = (TEACHER, UNIFORM_TEACHER, replace(ONE_PROTOTYPE, remedy="lower method.optimizer.lr"))
 
+    places: Tensor
+
     def __init__(
         self,
         *,

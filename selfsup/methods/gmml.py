@@ -47,6 +47,11 @@ class GMML(Method):
             raise UsageError(
                 "method.corruptions corrupt nothing; give one a share, such as method.corruptions.noise=0.5"
             )
+        if sum(used.values()) >= 1:
+            raise UsageError(
+                f"method.corruptions add up to {sum(used.values()):.2g} and could leave nothing as it is; "
+                "together take less than 1"
+            )
         self.masks = {
             name: Masking(masking, ratio, self.encoder.grid, "gmml", setting=f"corruptions.{name}")
             for name, ratio in used.items()

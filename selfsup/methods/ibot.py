@@ -102,7 +102,7 @@ class IBOT(Method):
         large = torch.cat(list(batch.views[: self.large]))
         hidden, index, weight = self.hide(len(large), batch)
         with torch.no_grad():
-            encoder, head, patch_head = self.teacher.module
+            encoder, head, patch_head = self.learned()
             sequence = encoder.sequence(large)
             teacher = head(encoder.pool(sequence)).unflatten(0, (self.large, -1))
             patch_teacher = patch_head(self.patches(sequence, index))
@@ -122,8 +122,13 @@ class IBOT(Method):
             self.patch_center.gather(dino_center(patch_teacher.unsqueeze(0)))
             images = dino(student, teacher, self.center.value, *temperatures)
             patches = ibot(patch_student, patch_teacher, weight, self.patch_center.value, *temperatures)
-        scalars = {"images": images.detach(), "patches": patches.detach(), "teacher_temperature": temperature}
-        return Output(images + self.patch_weight * patches, features.chunk(len(batch.views)), scalars)
+        seen = {"images": images.detach(), "patches": patches.detach()}
+        total = images + self.patch_weight * patches
+        return Output(total, features.chunk(len(batch.views)), {**seen, "teacher_temperature": temperature})
+
+    def learned(self) -> Any:
+        """The teacher's encoder and its heads of images and of patches."""
+        return self.teacher.module
 
     def hide(self, n: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """What is hidden of n large views ``(n, L)``, the indices of these patches ``(M,)`` among all of
@@ -160,7 +165,7 @@ class IBOT(Method):
         return encoder
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
-        encoder, head, _ = self.teacher.module
+        encoder, head, _ = self.learned()
         features = encoder(batch.views[0])
         teacher = head(features).float() - self.center.value
         student = self.head(self.encoder(batch.views[0])).float()

@@ -34,7 +34,7 @@ class JEPA(Method):
         momentum: of the teacher: ``start`` and ``end``, along a line.
     """
 
-    failures = (
+    failures: tuple[Failure, ...] = (
         TEACHER,
         Failure(
             "collapsed targets",

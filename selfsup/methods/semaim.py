@@ -46,6 +46,8 @@ class SemAIM(Method):
         ),
     )
 
+    places: Tensor
+
     def __init__(self, *, predictor: Mapping[str, int], momentum: Mapping[str, float], **common: Any) -> None:
         super().__init__(**common)
         require_full_size(self.views, self.encoder, "semaim")
@@ -89,7 +91,7 @@ class SemAIM(Method):
         attends = F.pad(others <= turn, (prefix, 0, prefix, 0))
         attends[:, :, :prefix] = True
         earlier = F.pad(others < turn, (prefix, 0), value=True)
-        queries = self.places.expand(len(images), -1, -1)
+        queries: Tensor = self.places.expand(len(images), -1, -1)
         for block, said in zip(self.blocks, self.encoder.layers(images, attends), strict=True):
             queries = block(queries, said, earlier)
         return self.head(queries)

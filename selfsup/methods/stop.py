@@ -25,7 +25,7 @@ class StoP(JEPA):
         noise: standard deviation of e.
     """
 
-    failures = (
+    failures: tuple[Failure, ...] = (
         *JEPA.failures,
         Failure(
             "noise turned off",

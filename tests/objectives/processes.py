@@ -14,6 +14,7 @@ from selfsup.objectives import (
     all_reduce_sum,
     dino_center,
     gather_with_gradient,
+    mmcr,
     relation_pairs,
     relational,
     sinkhorn,
@@ -89,6 +90,8 @@ def _results(world: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
     weight = layer_for("lejepa", inputs_for("lejepa")).requires_grad_()
     value = related(inputs_for("lejepa")["z"].chunk(world, 1)[rank] @ weight)
     results["relation_pairs"] = (value.detach(), _averaged(value, weight))
+    value = mmcr(inputs_for("lejepa")["z"].chunk(world, 1)[rank] @ weight, lambda_=0.5)
+    results["mmcr, weighed"] = (value.detach(), _averaged(value, weight))
     return results
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfsup.objectives import dino_center, sinkhorn
+from selfsup.objectives import dino_center, mmcr, sinkhorn
 from selfsup.objectives.precision import NotFiniteError
 
 from . import processes
@@ -279,6 +279,18 @@ def test_pairs_are_of_all_processes(world: int, worlds: Worlds) -> None:
     for found in worlds[world]:
         torch.testing.assert_close(found["relation_pairs"][0], value.detach(), rtol=1e-12, atol=0)
         torch.testing.assert_close(found["relation_pairs"][1], gradient, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("world", processes.WORLDS)
+def test_mmcrs_spread_is_that_of_all_processes(world: int, worlds: Worlds) -> None:
+    """By default it has no weight."""
+    inputs = inputs_for("lejepa")
+    weight = layer_for("lejepa", inputs).requires_grad_()
+    value = mmcr(inputs["z"] @ weight, lambda_=0.5)
+    (gradient,) = torch.autograd.grad(value, weight)
+    for found in worlds[world]:
+        torch.testing.assert_close(found["mmcr, weighed"][0], value.detach(), rtol=1e-11, atol=0)
+        torch.testing.assert_close(found["mmcr, weighed"][1], gradient, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("world", processes.WORLDS)
