@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from selfsup.config import load_config
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["selfsup.run.train", "selfsup.commands.train", __name__])
 
@@ -44,6 +46,16 @@ SMALL = (
     "online.bank=16",
     "online.queries=8",
 )
+
+
+def small(method: str) -> list[str]:
+    """Settings of a small run, without a vision transformer's if the method's backbone is another."""
+    others = [f"method={method}", *(each for each in SMALL if "model_args" not in each)]
+    needed = ["data.root=."]
+    of_transformer = "depth" in load_config("train", [*others, *needed])["backbone"]["model_args"]
+    return [f"method={method}", *SMALL] if of_transformer else others
+
+
 STEPS = 6  # an epoch has 4
 TIMES = ("seconds", "images_per_second", "waiting", "memory_gib")
 

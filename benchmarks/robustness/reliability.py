@@ -31,7 +31,7 @@ TESTS += ("tests/callbacks/test_checkpoints.py",)
 def kill(method: str, out: Path, seed: int) -> dict[str, Any]:
     """One run of a method without a kill, and one with eleven."""
     draw = random.Random(seed)
-    settings = [f"data.root={out / 'photos'}", *kills.SMALL, f"method={method}"]
+    settings = [f"data.root={out / 'photos'}", *kills.small(method)]
     settings += [f"trainer.max_steps={STEPS}", f"trainer.checkpoint_steps={EVERY}"]
     training = [*kills.WHILE_TRAINING, kills.at_any_time, kills.at_any_time]
     draw.shuffle(training)

@@ -1,10 +1,10 @@
 """Our training against lightly's published form: one network, data set, batch and number of steps.
 
-    python -m benchmarks.speed.peers --data ../shared/data                     # all five methods
+    python -m benchmarks.speed.peers --data ../shared/data                     # all that have a form
     python -m benchmarks.speed.peers --methods barlow --minutes 2 --rounds 1
 
 Ours is `selfsup train` as shipped, with its guard, checkpoints and metrics, except for I-JEPA's masks; theirs
-is `benchmarks/speed/lightly_forms.py` under a plain Lightning trainer with as many loading processes as
+is `benchmarks/speed/forms` under a plain Lightning trainer with as many loading processes as
 cores. They run in turn, each in a process of its own, and the faster of the rounds counts: neighbours on a
 shared machine only ever slow a run down. Speed is that of the steps after the tenth; memory is the largest
 proportional set size of the process and its children. With ``--minutes`` both then train for as many steps as
@@ -23,10 +23,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from selfsup.config import options
 from selfsup.runtime import prepare_process
 
 WARM = 10  # steps before the clock starts
 BANK, QUERIES = 10_000, 2_000
+# Methods that `benchmarks/speed/forms` has; that folder is imported by lightly's side alone.
+WITH_FORMS = ("simclr", "barlow", "dino", "mae", "jepa", "vicreg", "byol", "moco", "swav", "simmim")
 # lightly has the published sampler of masks alone; our own keeps a third more patches.
 SAME = {
     "jepa": [
@@ -39,8 +42,9 @@ SAME = {
 
 def settings(method: str, data: str, steps: int, out: Path) -> list[str]:
     """Our side's command; the other takes network, batch and widths from the same settings."""
+    short = f"cifar10_short_{method}"
     return [
-        f"experiment=cifar10_short_{method}",
+        f"experiment={short if short in options('experiment') else f'cifar10_cpu_{method}'}",
         *SAME.get(method, []),
         "data=parquet",
         f"data.train={data}/cifar10-train.parquet[:{BANK}]",
@@ -74,9 +78,9 @@ def ours(method: str, data: str, steps: int, out: Path) -> dict[str, float]:
 def theirs(method: str, data: str, steps: int, out: Path) -> dict[str, float]:
     import pytorch_lightning as pl
     import torch
-    from lightly_forms import FORMS
     from PIL import Image
 
+    from benchmarks.speed.forms import FORMS
     from selfsup.build import make_encoder
     from selfsup.config import load_config
     from selfsup.data import load_data
@@ -215,12 +219,12 @@ def main() -> None:
     """Compare the methods that the command line asks for."""
     if sys.argv[1:3] == ["--side", "ours"]:
         prepare_process()  # as every command does, before torch is imported
-    from benchmarks.rows import METHODS, keep
+    from benchmarks.rows import keep
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--methods", nargs="+", choices=WITH_FORMS, default=WITH_FORMS)
     parser.add_argument("--data", default="../shared/data", help="folder of the CIFAR-10 parquet files")
     parser.add_argument("--steps", type=int, default=40, help="of a run whose speed is measured")
     parser.add_argument("--rounds", type=int, default=2)
