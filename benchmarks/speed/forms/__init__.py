@@ -1,6 +1,7 @@
-"""Methods as in lightly's published examples: its losses, heads and transforms in plain Lightning modules, and
-a DataLoader that makes views image by image. Backbone and widths are ours, so that both sides compute the same
-network.
+"""Methods as in lightly's published examples.
+
+Its losses, heads and transforms in plain Lightning modules, and a DataLoader that makes views image by image.
+Backbone and widths are ours, so that both sides compute the same network.
 """
 
 from lightly.data.ijepa_collate import IJEPAMaskCollator
