@@ -192,7 +192,7 @@ def moco_v3(query: Tensor, key: Tensor, temperature: float = 0.2) -> Tensor:
 
 @full_precision
 def nnclr(prediction: Tensor, projection: Tensor, queue: Tensor, temperature: float = 0.1) -> Tensor:
-    """InfoNCE of nearest neighbours (NNCLR, Dwibedi et al. 2021, arXiv:2104.14548, eq. 3 and algorithm 1).
+    """InfoNCE of nearest neighbours (NNCLR, Dwibedi et al. 2021, arXiv:2104.14548, algorithm 1).
 
     With p the rows of prediction, of all processes, divided by their length, and m_n the unit row of the
     queue that is nearest to row n of projection:

@@ -58,7 +58,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
 def mixed_barlow(
     z1: Tensor, z2: Tensor, partner: Tensor, mixed: Tensor, share: Tensor, eps: float = 1e-5
 ) -> Tensor:
-    """Regulariser of Mixed Barlow Twins (Bandara et al. 2023, arXiv:2312.02151, eq. 6 to 9).
+    """Regulariser of Mixed Barlow Twins (Bandara et al. 2023, arXiv:2312.02151).
 
     An image that is a mixture of two should correlate with the views as the mixture of their embeddings does.
     With a, b, p and m the rows of z1, z2, partner and mixed, standardised over the global batch as in
@@ -157,7 +157,7 @@ def vicreg(
 
 @full_precision
 def tico(z1: Tensor, z2: Tensor, moment: Tensor, rho: float = 8.0, beta: float = 0.9) -> Tensor:
-    """TiCo (Zhu et al. 2022, arXiv:2206.10698, eq. 4 and algorithm 1).
+    """TiCo (Zhu et al. 2022, arXiv:2206.10698).
 
     With u and v the rows of z1 and z2 of all processes divided by their length, and `moment` the running mean
     of the second moments of earlier batches:

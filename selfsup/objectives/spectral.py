@@ -16,7 +16,7 @@ from selfsup.objectives.precision import check_dimensions, check_floating, check
 
 @full_precision
 def frossl(z: Tensor, weight: float = 1.0) -> Tensor:
-    """FroSSL (Skean et al. 2024, arXiv:2310.02903, eq. 4 and algorithm 1).
+    """FroSSL (Skean et al. 2024, arXiv:2310.02903).
 
     With U_v the embeddings of view v, each dimension divided by its length over the global batch, C_v =
     U_v^T U_v / D, of trace 1, and U the mean of the views:
@@ -54,7 +54,7 @@ def frossl(z: Tensor, weight: float = 1.0) -> Tensor:
 
 @full_precision
 def mmcr(z: Tensor, lambda_: float = 0.0) -> Tensor:
-    """Maximum manifold capacity (MMCR, Yerxa et al. 2023, arXiv:2303.03307, eq. 2 and algorithm 1).
+    """Maximum manifold capacity (MMCR, Yerxa et al. 2023, arXiv:2303.03307).
 
     With U_n the (V, D) views of sample n, of rows of length 1, c_n their mean, and C the (N, D) means of all
     processes:

@@ -28,7 +28,7 @@ def ibot(
     teacher_temperature: float = 0.04,
     rounds: int = 3,
 ) -> Tensor:
-    """Self-distillation of hidden patches (iBOT, Zhou et al. 2022, arXiv:2111.07832, eq. 2).
+    """Self-distillation of hidden patches (iBOT, Zhou et al. 2022, arXiv:2111.07832).
 
     With p = softmax(student / student_temperature) and the teacher's distribution q of the same patch:
 
@@ -143,7 +143,7 @@ def data2vec_targets(layers: Tensor) -> Tensor:
 
 @full_precision
 def capi(logits: Tensor, assignments: Tensor, temperature: float = 0.12) -> Tensor:
-    """Cross-entropy with assignments to clusters (CAPI, Darcet et al. 2025, arXiv:2502.08769, section 3).
+    """Cross-entropy with assignments to clusters (CAPI, Darcet et al. 2025, arXiv:2502.08769).
 
         L = mean over patches of -sum_k q_k log softmax(logits / temperature)_k
 
