@@ -1,6 +1,6 @@
 """The time of a training step, stage by stage, next to its lower bound.
 
-    python -m benchmarks.speed.stages --data ../shared/data               # the five methods at CIFAR-10
+    python -m benchmarks.speed.stages --data ../shared/data               # all of cifar10_short
     python -m benchmarks.speed.stages --data ../shared/data --methods dino --steps 30
 
 It is the run that `selfsup train experiment=cifar10_short_METHOD` makes, with its guard, metrics and
@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.rows import METHODS, keep, of_this_device
 from selfsup.build import count_devices, make_encoder, make_method
 from selfsup.callbacks.signals import StopSignals
-from selfsup.config import load_config
+from selfsup.config import load_config, options
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.methods.base import Method
@@ -265,7 +265,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS)
+    short = [name for name in METHODS if f"cifar10_short_{name}" in options("experiment")]
+    parser.add_argument("--methods", nargs="*", choices=short, default=short)
     parser.add_argument("--data", default="../shared/data", help="folder of the CIFAR-10 parquet files")
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
