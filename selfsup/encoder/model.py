@@ -120,7 +120,7 @@ class Encoder(nn.Module):
         return vit.norm(self._passed(vit.blocks, vit.norm_pre(tokens)))
 
     def layers(self, images: Tensor, attends: Tensor) -> list[Tensor]:
-        """What each block says of all tokens ``(N, P + L, D)``, where some do not attend to others.
+        """What each block says of all tokens ``(N, P + L, D)``, the last one after the last norm.
 
         Args:
             images: normalised, ``(N, 3, H, W)``.
@@ -132,7 +132,7 @@ class Encoder(nn.Module):
         for block in vit.blocks:
             tokens = block(tokens, attn_mask=attends.unsqueeze(1))
             found.append(tokens)
-        return found
+        return [*found[:-1], vit.norm(found[-1])]
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Patch tokens ``(N, L, D)``, or ``(N, K, D)`` of the patches in ``keep`` ``(N, K)``."""

@@ -1,5 +1,6 @@
 """What a step is given and what it gives: the contract between a method and whoever trains it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfsup.views import ViewPlan
+from selfsup.views.draws import uniform
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ class Batch:
     def images(self) -> Tensor:
         """All views behind one another, ``(V N, 3, size, size)``; they have to be of one size."""
         return torch.cat(list(self.views))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Numbers from a unit Gaussian, where the views are: the same on every kind of device."""
+        seed = int(torch.randint(2**32, (), generator=self.generator))
+        count = math.prod(shape)
+        place = torch.arange(-(-count // 2**10), device=self.device)  # rows of so many numbers
+        one, other = (uniform(seed, 0, place, view, 2**10) for view in (0, 1))
+        normal = (-2 * (1 - one).log()).sqrt() * (2 * math.pi * other).cos()  # Box and Muller's
+        return normal.flatten()[:count].view(shape)
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on a device."""

@@ -91,7 +91,8 @@ class Data2Vec(Method):
         repeated = images.repeat(self.masks, 1, 1, 1)
         sequence = self.encoder.sequence(repeated, keep)
         target = target.repeat(self.masks, 1, 1)
-        prediction = take(self.decoder(sequence[:, self.encoder.prefix :], keep), places)
+        noise = 0.01 * batch.normal(*target.shape)
+        prediction = take(self.decoder(sequence[:, self.encoder.prefix :], keep, noise), places)
         loss = data2vec(prediction, take(target, places))
         if self.predict_class is not None:
             loss = loss + self.class_weight * data2vec(self.predict_class(sequence[:, 0]), target.mean(dim=1))
@@ -155,11 +156,8 @@ class Decoder(nn.Module):
         self.norm = nn.GroupNorm(1, width, affine=False)
         self.project = nn.Linear(width, dim)
 
-    def forward(self, visible: Tensor, keep: Tensor) -> Tensor:
-        """Tokens ``(N, L, D)`` from visible ones ``(N, K, D)`` at ``keep`` ``(N, K)``."""
-        rows, columns = self.grid
-        # From the device's own generator, which every step seeds.
-        noise = 0.01 * torch.randn(len(visible), rows * columns, visible.shape[-1], device=visible.device)
+    def forward(self, visible: Tensor, keep: Tensor, noise: Tensor) -> Tensor:
+        """Tokens ``(N, L, D)`` from visible ones ``(N, K, D)`` at ``keep`` ``(N, K)`` and noise elsewhere."""
         tokens = noise.to(visible.dtype).scatter(1, keep.unsqueeze(-1).expand_as(visible), visible)
         x = tokens.transpose(1, 2).unflatten(2, self.grid)
         for number, convolution in enumerate(self.convolutions):

@@ -18,11 +18,11 @@ from selfsup.methods.requirements import require_full_size
 from selfsup.objectives import masked_reconstruction, patchify, unpatchify
 
 # What takes the place of patches (N, L, P) of normalised images.
-CORRUPTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "noise": torch.randn_like,
-    "alien": lambda patches: patches.roll(1, 0),  # the same place of another image of the batch
-    "grey": torch.zeros_like,
-    "flat": lambda patches: patches.mean(1, keepdim=True).expand_as(patches),  # the image's mean patch
+CORRUPTIONS: dict[str, Callable[[Tensor, Batch], Tensor]] = {
+    "noise": lambda patches, batch: batch.normal(*patches.shape).to(patches),
+    "alien": lambda patches, batch: patches.roll(1, 0),  # the same place of another image of the batch
+    "grey": lambda patches, batch: torch.zeros_like(patches),
+    "flat": lambda patches, batch: patches.mean(1, keepdim=True).expand_as(patches),  # the mean patch
 }
 
 
@@ -68,12 +68,11 @@ class GMML(Method):
 
     def corrupt(self, patches: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Patches ``(N, L, P)`` of which some are corrupted, and which these are ``(N, L)``."""
-        corrupted, touched = patches, torch.zeros_like(patches[..., 0], dtype=torch.bool)
-        for name, mask in self.masks.items():
-            _, hidden = mask(len(patches), batch)
-            corrupted = torch.where(hidden.unsqueeze(-1), CORRUPTIONS[name](patches), corrupted)
-            touched = touched | hidden
-        return corrupted, touched
+        hidden = {name: mask(len(patches), batch)[1] for name, mask in self.masks.items()}
+        corrupted = patches
+        for name, where in hidden.items():
+            corrupted = torch.where(where.unsqueeze(-1), CORRUPTIONS[name](patches, batch), corrupted)
+        return corrupted, torch.stack(list(hidden.values())).any(dim=0)
 
     def paint(self, corrupted: Tensor) -> Tensor:
         """Restored patches of corrupted ones, both ``(N, L, P)``."""

@@ -64,7 +64,7 @@ class JEPA(Method):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        require_full_size(self.views, self.encoder, "jepa")
+        require_full_size(self.views, self.encoder, "jepa", "jepa")
         self.masks = masks
         rows, columns = self.encoder.grid
         try:
@@ -88,11 +88,11 @@ class JEPA(Method):
         teacher = self.answer(images)
         target = torch.cat([take(teacher, block) for block in targets])
         visible = self.encoder.tokens(images, keep=context)
-        prediction = self.predict(visible, context, targets)
+        prediction = self.predict(visible, context, targets, batch)
         spread = teacher.std(dim=0).mean()
         return Output(latent_prediction(prediction, target), scalars={"target_std": spread})
 
-    def predict(self, visible: Tensor, context: Tensor, targets: Tensor) -> Tensor:
+    def predict(self, visible: Tensor, context: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """Predicted tokens ``(T N, K', D)`` of target blocks ``(T, N, K')`` from those of the context."""
         return self.predictor(visible, [context], list(targets))
 
@@ -127,7 +127,7 @@ class JEPA(Method):
         context, block = (each.expand(len(images), -1) for each in (context, targets[0]))
         target, visible = take(teacher[: len(images)], block), self.encoder.tokens(images, keep=context)
         own, another = (
-            latent_prediction(self.predict(tokens, context, block.unsqueeze(0)), target)
+            latent_prediction(self.predict(tokens, context, block.unsqueeze(0), batch), target)
             for tokens in (visible, visible.roll(1, 0))
         )
         return {
@@ -140,7 +140,7 @@ class JEPA(Method):
         images, (rows, columns) = batch.views[0], self.encoder.grid
         context, targets = self.blocks(len(images), batch.generator, images.device)
         teacher = self.answer(images)
-        prediction = self.predict(self.encoder.tokens(images, keep=context), context, targets)
+        prediction = self.predict(self.encoder.tokens(images, keep=context), context, targets, batch)
         seen = images.new_zeros(len(images), rows * columns).scatter(1, context, 1.0)
         alike = images.new_full((len(images), rows * columns), torch.nan)
         for block, predicted in zip(targets, prediction.float().chunk(len(targets)), strict=True):

@@ -31,12 +31,16 @@ def large_views(plan: ViewPlan, method: str) -> int:
     return large
 
 
-def require_full_size(plan: ViewPlan, encoder: Encoder, method: str, views: str | None = None) -> None:
-    """Raise a UsageError unless every view has the encoder's input size."""
+def require_full_size(plan: ViewPlan, encoder: Encoder, method: str, views: str = "mae") -> None:
+    """Raise a UsageError unless every view has the encoder's input size.
+
+    Args:
+        views: a plan whose views have.
+    """
     if set(plan.sizes) != {encoder.input_size}:
         raise UsageError(
             f"{method} masks views of {encoder.input_size} px and the plan has {sorted(set(plan.sizes))}; "
-            f"take views={views or method}"
+            f"take views={views}"
         )
 
 

@@ -42,7 +42,7 @@ class SparK(Method):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        require_full_size(self.views, self.encoder, "spark", "mae")
+        require_full_size(self.views, self.encoder, "spark")
         stages, size = require_maskable(self.encoder, "spark"), self.encoder.input_size
         side = stages[-1][1]
         self.mask = Masking(masking, mask_ratio, (side, side), "spark")

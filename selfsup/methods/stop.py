@@ -10,6 +10,7 @@ from lightly.models import utils
 from lightly.models.modules.ijepa_timm import IJEPAPredictorTIMM
 from torch import Tensor
 
+from selfsup.methods.batch import Batch
 from selfsup.methods.failures import Bound, Failure
 from selfsup.methods.jepa import JEPA
 
@@ -41,17 +42,16 @@ class StoP(JEPA):
         self.noise = noise
         self.predictor.decoder.mask_token.requires_grad_(False)  # the input layer's bias takes its place
 
-    def predict(self, visible: Tensor, context: Tensor, targets: Tensor) -> Tensor:
+    def predict(self, visible: Tensor, context: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         predictor = self.predictor
         assert isinstance(predictor, IJEPAPredictorTIMM)
         positions = predictor.decoder.pos_embed.expand(len(context), -1, -1)
         seen = predictor.predictor_embed(visible) + utils.apply_masks(positions, [context])
         asked = utils.apply_masks(positions, list(targets))
-        # From the device's own generator, which every step seeds.
-        noise = self.noise * torch.randn(*asked.shape[:2], visible.shape[-1], device=visible.device)
+        noise = self.noise * batch.normal(*asked.shape[:2], visible.shape[-1])
         asked = asked + predictor.predictor_embed(noise)
         tokens = torch.cat([seen.repeat(len(targets), 1, 1), asked], dim=1)
         return predictor.predictor_proj(predictor.decoder.decode(tokens)[:, seen.shape[1] :])
 
-    def observe(self, batch: Any) -> dict[str, Tensor]:
+    def observe(self, batch: Batch) -> dict[str, Tensor]:
         return super().observe(batch) | {"input_norm": self.predictor.predictor_embed.weight.norm()}

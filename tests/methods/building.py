@@ -1,5 +1,6 @@
 """Small methods and batches for tests, made as a run makes them."""
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -20,14 +21,24 @@ OF_TRANSFORMERS = tuple(
 def build(*overrides: str) -> Method:
     """A method of a small vision transformer, or of the backbone that is asked for."""
     small = () if any(each.startswith("backbone=") for each in overrides) else SMALL
-    config = load_config("train", fitting(*small, *overrides))
+    config = composed(*fitting(*small, *overrides))
     return make_method(config, make_encoder(config), devices=1)
 
 
 def fitting(*settings: str) -> list[str]:
     """Settings without a vision transformer's, where the method's own backbone is a convolutional network."""
     others = [each for each in settings if not each.startswith(OF_TRANSFORMERS)]
-    return list(settings) if "depth" in load_config("train", others)["backbone"]["model_args"] else others
+    return list(settings) if "depth" in composed(*others)["backbone"]["model_args"] else others
+
+
+def composed(*settings: str) -> dict[str, Any]:
+    """The configuration of a training run; tests ask for the same ones again and again."""
+    return deepcopy(_composed(settings))
+
+
+@cache
+def _composed(settings: tuple[str, ...]) -> dict[str, Any]:
+    return load_config("train", settings)
 
 
 def images(n: int = 8, side: int = 8, seed: int = 0) -> torch.Tensor:

@@ -14,7 +14,7 @@ from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
-from tests.methods.building import SMALL, batch_of, fitting
+from tests.methods.building import SMALL, batch_of, composed, fitting
 
 
 def setting(**model_args: Any) -> list[str]:
@@ -24,7 +24,7 @@ def setting(**model_args: Any) -> list[str]:
 def built(name: str, *overrides: str, encoder: Encoder | None = None) -> Method:
     given = [f"method={name}", *SMALL, *overrides]
     given = [each.removeprefix("++") for each in given]
-    config = load_config("train", fitting(*given))
+    config = composed(*fitting(*given))
     return make_method(config, encoder or make_encoder(config), devices=1)
 
 
@@ -60,7 +60,8 @@ def test_whatever_is_trained_gets_a_gradient(name: str, args: dict[str, Any]) ->
 @pytest.mark.parametrize("name", options("method"))
 def test_nothing_of_a_default_method_is_frozen(name: str) -> None:
     method = built(name)
-    teachers = ("teacher", "decoder.pos_embed", "predictor.decoder.pos_embed", "head.last_layer.weight_g")
+    teachers = ("teacher", "decoder.pos_embed", "predictor.decoder.", "head.last_layer.weight_g")
+    teachers += ("patch_head.last_layer.weight_g",)
     frozen = [k for k, p in method.named_parameters() if not p.requires_grad and not k.startswith(teachers)]
     assert frozen == (["encoder.model.pos_embed"] if method.encoder.has_tokens else [])  # sine and cosine
     assert method.untrained == []

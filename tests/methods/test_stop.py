@@ -28,7 +28,7 @@ def asked(method: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def predict(noise: float, own: bool = True) -> Tensor:
         monkeypatch.setattr(method, "noise", noise)
         if own:
-            return method.predict(visible, context, targets)
+            return method.predict(visible, context, targets, batch)
         return method.predictor(visible, [context], list(targets))
 
     predict.targets = targets  # type: ignore[attr-defined]

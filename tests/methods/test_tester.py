@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from selfsup.callbacks.guard.signals import measure
 from selfsup.callbacks.guard.undisturbed import undisturbed
-from selfsup.config import load_config, options
+from selfsup.config import options
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.parts import Teacher
-from tests.methods.building import batch_of, build, failures, images
+from tests.methods.building import batch_of, build, composed, failures, images
 from tests.methods.pretended_gpu import PretendedGPU
 
 COLOURED = ("data.colour=0.8", "data.blur=0.5", "data.solarize=0.2", "data.mirror=0.5")
@@ -197,7 +197,7 @@ def _rows(method: Method, batch: Batch, rows: Tensor) -> Batch:
 ALONE = [
     name
     for name in METHODS
-    if {"tokens", "masking"}.isdisjoint(load_config("train", [f"method={name}"])["method"]["requires"])
+    if {"tokens", "masking"}.isdisjoint(composed(f"method={name}")["method"]["requires"])
     and not DECLARED.get(name, Declared()).draws
 ]
 

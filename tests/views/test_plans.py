@@ -9,7 +9,7 @@ import torch
 from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config, options
 from selfsup.errors import UsageError
-from tests.methods.building import fitting
+from tests.methods.building import composed, fitting
 
 METHODS, PLANS = options("method"), options("views")
 SMALL = (
@@ -21,7 +21,7 @@ SMALL = (
     "backbone.model_args.patch_size=4",
 )
 # Methods that mask views of the encoder's own size.
-MASKED = ("data2vec", "gmml", "jepa", "mae", "semaim", "simmim", "spark", "stop")
+MASKED = ("capi", "data2vec", "gmml", "jepa", "mae", "semaim", "simmim", "spark", "stop")
 FEWEST = {"diet": 1}  # views, where not two
 
 
@@ -40,7 +40,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("method", "plan"), PAIRS)
 def test_any_method_takes_any_plan_or_says_why_not(method: str, plan: str) -> None:
-    config = load_config("train", fitting(f"method={method}", f"views={plan}", *SMALL))
+    config = composed(*fitting(f"method={method}", f"views={plan}", *SMALL))
     encoder = make_encoder(config)
     views = sum(kind["count"] for kind in config["views"].values())
     one_size = len({kind["size"] for kind in config["views"].values()}) == 1

@@ -23,7 +23,7 @@ from selfsup.errors import RunStopped
 from selfsup.methods.base import Method
 from selfsup.methods.failures import Bound, Failure
 from selfsup.methods.rehearsal import noise_batch
-from tests.methods.building import fitting
+from tests.methods.building import composed, fitting
 
 TINY = (
     "backbone.model_args.depth=1",
@@ -63,7 +63,7 @@ def _always_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(name: str, *overrides: str) -> Method:
-    config = load_config("train", fitting(*TINY, f"method={name}", *overrides))
+    config = composed(*fitting(*TINY, f"method={name}", *overrides))
     return make_method(config, make_encoder(config), devices=1)
 
 
@@ -130,7 +130,7 @@ def test_metrics_hold_the_newest_look(tmp_path: Path) -> None:
     found = rows(tmp_path / "one" / "metrics.csv")
     assert [int(row["step"]) for row in found] == [1, 2, 3, 4, 5]
     columns = {key.removeprefix("guard/") for key in found[0] if key.startswith("guard/")}
-    assert columns == set(SIGNALS) - {"target_std", "context_gain", "loss_floor"}
+    assert columns == set(SIGNALS) - {"target_std", "context_gain", "loss_floor", "one_colour", "input_norm"}
     losses = [float(row["loss"]) for row in found]
     for row, mean in zip(found, [losses[0], losses[1], losses[1], sum(losses[2:4]) / 2], strict=False):
         assert float(row["guard/loss"]) == pytest.approx(mean, rel=1e-5)
