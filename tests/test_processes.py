@@ -45,9 +45,9 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("centering", ["mean", "sinkhorn"])
-def test_two_processes_give_the_weights_of_one(centering: str, tmp_path: Path) -> None:
-    settings = (f"method.centering={centering}",)
+def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
+    """With balanced targets, which all processes make together; of other losses the methods' tester does it."""
+    settings = ("method.centering=sinkhorn",)
     one = run(tmp_path, "one", "trainer.devices=1", "batch_size=64", *settings)
     two = run(tmp_path, "two", "trainer.devices=2", "batch_size=32", *settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]
