@@ -46,7 +46,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
-    """With balanced targets, which all processes make together; of other losses the methods' tester does it."""
+    """With balanced targets, which all processes make together; the methods' tester has other losses."""
     settings = ("method.centering=sinkhorn",)
     one = run(tmp_path, "one", "trainer.devices=1", "batch_size=64", *settings)
     two = run(tmp_path, "two", "trainer.devices=2", "batch_size=32", *settings)
