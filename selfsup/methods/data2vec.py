@@ -36,7 +36,7 @@ class Data2Vec(Method):
         class_weight: of the class token's loss; the paper's .01 counts a sum over a batch of 4,096 masked
             images beside the mean of the patches.
         decoder: ``width``, ``depth``, ``kernel`` and ``groups`` of its convolutions.
-        momentum: of the teacher: ``start`` and ``end``, along a line.
+        momentum: of the teacher: ``start``, ``end`` and ``lag``, along a line.
     """
 
     failures = (

@@ -42,7 +42,7 @@ class IBOT(Method):
         patch_weight: of the loss of patches beside that of images.
         student_temperature: of the student's softmax.
         teacher_temperature: of the teacher's: ``start``, ``end``, and ``warmup``, a share of the run.
-        momentum: of the teacher: ``start`` and ``end``, along a cosine.
+        momentum: of the teacher: ``start``, ``end`` and ``lag``, along a cosine.
         centering: ``mean``, a running mean taken off the teacher's outputs, or ``sinkhorn``.
         center_momentum: of the running means.
         freeze_last_layer: share of the run in which the last layers are not updated.

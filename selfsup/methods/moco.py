@@ -29,7 +29,7 @@ class MoCo(Method):
     Args:
         temperature: of the similarities.
         projector: ``hidden`` and ``out`` widths; without batch norm.
-        momentum: of the teacher: ``start`` and ``end``, along a cosine.
+        momentum: of the teacher: ``start``, ``end`` and ``lag``, along a cosine.
         queue: number of earlier keys to be told from.
     """
 

@@ -29,7 +29,7 @@ class MoCoV3(Method):
         temperature: of the similarities.
         projector: ``hidden``, ``out`` (widths) and ``layers`` of the projector.
         predictor: ``hidden`` width of the predictor.
-        momentum: of the teacher: ``start`` and ``end``, along a cosine.
+        momentum: of the teacher: ``start``, ``end`` and ``lag``, along a cosine.
         freeze_patches: whether a transformer's projection of patches stays as it began.
     """
 

@@ -34,7 +34,7 @@ class MSN(Method):
         regularization: weight of the term that keeps all prototypes in use.
         prototypes: their number.
         projector: ``hidden`` and ``out`` widths.
-        momentum: of the teacher: ``start`` and ``end``, along a line.
+        momentum: of the teacher: ``start``, ``end`` and ``lag``, along a line.
     """
 
     failures = (

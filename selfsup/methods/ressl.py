@@ -27,7 +27,7 @@ class ReSSL(Method):
         student_temperature: of the student's similarities.
         teacher_temperature: of the teacher's, below the student's.
         projector: ``hidden`` and ``out`` widths; without batch norm.
-        momentum: of the teacher: ``start`` and ``end``, along a cosine.
+        momentum: of the teacher: ``start``, ``end`` and ``lag``, along a cosine.
         queue: number of earlier embeddings.
     """
 

@@ -33,7 +33,7 @@ class SemAIM(Method):
 
     Args:
         predictor: ``heads`` of the blocks of the queries, of which there is one for each of the encoder's.
-        momentum: of the teacher: ``start`` and ``end``, along a line.
+        momentum: of the teacher: ``start``, ``end`` and ``lag``, along a line.
     """
 
     failures = (
