@@ -5,7 +5,7 @@ import torch
 
 from selfsup.objectives import byol, data2vec, data2vec_targets, semantic_order, sinkhorn
 
-from .declarations import wave
+from .declarations import OBJECTIVES, inputs_for, wave
 
 TOKENS = torch.stack([wave(0.4 + b, 10, 6) for b in range(2)])  # the class token, then 3 x 3 patches
 RASTER = (torch.arange(9) / 9).double().expand(2, 9)
@@ -61,6 +61,16 @@ def test_assignments_are_balanced_at_each_position() -> None:
 def test_targets_have_no_gradient() -> None:
     layers = torch.randn(2, 3, 4, 5, requires_grad=True)
     assert not data2vec_targets(layers).requires_grad
+
+
+@pytest.mark.parametrize("name", ["ibot", "capi", "data2vec"])
+def test_gradients_go_to_what_is_predicted_alone(name: str) -> None:
+    inputs = {
+        key: value.clone().requires_grad_(value.is_floating_point())
+        for key, value in inputs_for(name).items()
+    }
+    OBJECTIVES[name].objective(**inputs).backward()
+    assert {key for key, value in inputs.items() if value.grad is not None} == set(OBJECTIVES[name].learned)
 
 
 @pytest.mark.parametrize(
