@@ -103,7 +103,7 @@ def score_or_reason(score, *arguments):
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    return on_worlds(tmp_path_factory.mktemp("worlds"), results)
+    return on_worlds(tmp_path_factory, "metrics", results)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,9 +1,12 @@
 """Worlds of 4, 2 and 1 gloo processes; every declared objective is run on them, once for all tests."""
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -25,15 +28,38 @@ from .declarations import CASES, KINDS, OBJECTIVES, Inputs, inputs_for, layer_fo
 WORLDS = (4, 2, 1)
 
 
-def run(folder: Path) -> dict[int, list[dict[str, tuple[Tensor, Tensor]]]]:
+def run(factory: pytest.TempPathFactory) -> dict[int, list[dict[str, tuple[Tensor, Tensor]]]]:
     """For each world size, what each rank found: case -> (value, gradient averaged over the processes)."""
-    return on_worlds(folder, _results)
+    return on_worlds(factory, "objectives", _results)
 
 
-def on_worlds(folder: Path, results: Callable[[int, int], Any]) -> dict[int, list[Any]]:
+def on_worlds(
+    factory: pytest.TempPathFactory, name: str, results: Callable[[int, int], Any]
+) -> dict[int, list[Any]]:
     """For each world size, what ``results(world, rank)``, a function of a module, gives on each rank."""
-    spawn(_work, args=(folder, results), nprocs=max(WORLDS))
+    folder = once(factory, name, lambda folder: spawn(_work, args=(folder, results), nprocs=max(WORLDS)))
     return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in WORLDS}
+
+
+def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:
+    """A folder that one of pytest's workers fills, while those that need it too wait."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    full, failed = folder.with_suffix(".full"), folder.with_suffix(".failed")
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not full.exists():
+            assert not failed.exists(), f"another worker could not fill {folder}"
+            time.sleep(0.2)
+        return folder
+    try:
+        fill(folder)
+    except BaseException:
+        failed.touch()
+        raise
+    full.touch()
+    return folder
 
 
 def share(name: str, inputs: Inputs, world: int, rank: int) -> Inputs:

@@ -4,8 +4,6 @@ Its formula, its golden numbers and its peer; any number of processes; half prec
 is worth where nothing is learned; one graph when compiled; and a sentence for bad arguments.
 """
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -200,8 +198,7 @@ Worlds = dict[int, list[dict[str, tuple[Tensor, Tensor]]]]
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
-    folder: Path = tmp_path_factory.mktemp("worlds")
-    return processes.run(folder)
+    return processes.run(tmp_path_factory)
 
 
 def alone(name: str, inputs: Inputs) -> tuple[Tensor, Tensor]:

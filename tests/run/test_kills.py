@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.robustness import kills
 
-# One without state of its own, and those of each kind of it: a teacher and a centre, a queue, masks. That all
-# methods go on from their state is for the methods' tester, without processes.
-METHODS = ("barlow", "dino", "moco", "jepa")
+# One without state of its own, one with a teacher and a centre, one with a queue. That all methods go on from
+# their state is for the methods' tester, without processes.
+METHODS = ("barlow", "dino", "moco")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def test_a_run_killed_while_it_trains(method: str, tmp_path: Path, photos: Path)
     kills.kill_and_resume(tmp_path, "straight", given, [])
     # Over the methods, each moment has its turn.
     number = METHODS.index(method)
-    moments = kills.WHILE_TRAINING[number :: len(METHODS)]
+    moments = list(kills.WHILE_TRAINING[number :: len(METHODS)])
+    # First, as a run that is nearly over has all its images already.
+    moments.sort(key=lambda moment: moment is not kills.in_a_worker)
     for moment, told in zip(
         moments, kills.kill_and_resume(tmp_path, "killed", given, moments, seed=number), strict=True
     ):

@@ -30,11 +30,11 @@ def kinds(plan: str, *overrides: str) -> dict[str, dict[str, Any]]:
     return load_config("train", [f"views={plan}", *overrides])["views"]
 
 
-# Each method has three plans that are not its own, and over the methods each plan has its turn.
+# Each method has two plans that are not its own, and over the methods each plan has its turn.
 PAIRS = [
-    (method, PLANS[(number + step * len(PLANS) // 3) % len(PLANS)])
+    (method, PLANS[(number + step * len(PLANS) // 2) % len(PLANS)])
     for number, method in enumerate(METHODS)
-    for step in range(3)
+    for step in range(2)
 ]
 
 
