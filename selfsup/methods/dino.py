@@ -56,12 +56,21 @@ class DINO(Method):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        require_views(self.views, 2, "dino")
-        self.large = large_views(self.views, "dino")
+        name = type(self).__name__.lower()
+        require_views(self.views, 2, name, "dino")
+        self.large = large_views(self.views, name)
         if centering not in ("mean", "sinkhorn"):
             raise UsageError(f"method.centering is mean or sinkhorn, got '{centering}'")
         self.centering = centering
-        self.head = DINOProjectionHead(
+        self.head = self.make_head(head)
+        self.teacher = Teacher(nn.Sequential(self.encoder, self.head), momentum)
+        self.center = Centre(head["out"], center_momentum)
+        self.held = FrozenAtFirst(self.head.last_layer, freeze_last_layer)
+        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
+
+    def make_head(self, head: Mapping[str, Any]) -> DINOProjectionHead:
+        """A head with these settings."""
+        return DINOProjectionHead(
             self.encoder.dim,
             head["hidden"],
             head["bottleneck"],
@@ -69,10 +78,6 @@ class DINO(Method):
             batch_norm=head["batch_norm"],
             norm_last_layer=head["norm_last_layer"],
         )
-        self.teacher = Teacher(nn.Sequential(self.encoder, self.head), momentum)
-        self.center = Centre(head["out"], center_momentum)
-        self.held = FrozenAtFirst(self.head.last_layer, freeze_last_layer)
-        self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
 
     def loss(self, batch: Batch) -> Output:
         teacher = self.teacher(torch.cat(list(batch.views[: self.large]))).unflatten(0, (self.large, -1))

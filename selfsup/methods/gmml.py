@@ -92,4 +92,4 @@ class GMML(Method):
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         images, patch = batch.views[0], self.encoder.patch_size
         corrupted, hidden = self.corrupt(patchify(images, patch), batch)
-        return painting(images, corrupted, self.paint(corrupted), hidden, patch)
+        return painting(images, self.paint(corrupted), hidden, patch, seen=corrupted)

@@ -64,7 +64,7 @@ class JEPA(Method):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        require_full_size(self.views, self.encoder, "jepa", "jepa")
+        require_full_size(self.views, self.encoder, type(self).__name__.lower(), "jepa")
         self.masks = masks
         rows, columns = self.encoder.grid
         try:

@@ -94,14 +94,10 @@ class MAE(Method):
         return {"backbone": self.encoder.tokens(batch.views[0], keep).mean(dim=1)}
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        images, patch = batch.views[0], self.encoder.patch_size
+        images = batch.views[0]
         keep, hidden = self.mask(len(images), batch)
-        target = patchify(images, patch)
         painted = self.decode(self.encoder.sequence(images, keep), keep)
-        if self.normalize:
-            painted = painted * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(-1, keepdim=True)
-        note = ", each patch with its own mean and contrast" if self.normalize else ""
-        return painting(images, target.where(~hidden.unsqueeze(-1), 0), painted, hidden, patch, note)
+        return painting(images, painted, hidden, self.encoder.patch_size, self.normalize)
 
     def marks(self) -> dict[str, float]:
         values = self.predict.out_features

@@ -76,21 +76,31 @@ class Masking:
 
 
 def painting(
-    images: Tensor, seen: Tensor, painted: Tensor, hidden: Tensor, patch: int, note: str = ""
+    images: Tensor,
+    painted: Tensor,
+    hidden: Tensor,
+    patch: int,
+    normalize: bool = False,
+    seen: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Pictures of a method that paints what is hidden: the image, what the encoder sees, what it paints.
 
     Args:
         images: ``(N, 3, H, W)``.
-        seen: patches ``(N, L, P)`` of what the encoder sees.
-        painted: patches of the prediction, of which the hidden ones are shown.
+        painted: patches ``(N, L, P)`` of the prediction, of which the hidden ones are shown.
         hidden: ``(N, L)``.
+        patch: pixels a side.
+        normalize: whether what is painted is a patch less its mean, divided by its standard deviation.
+        seen: patches that the encoder sees; by default all but the hidden ones.
     """
-    target = patchify(images, patch)
+    hidden, target = hidden.unsqueeze(-1), patchify(images, patch)
+    if normalize:
+        painted = painted * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(-1, keepdim=True)
+    note = ", each patch with its own mean and contrast" if normalize else ""
     return {
         "The image": images,
-        "What the encoder sees": unpatchify(seen, patch),
-        f"What it paints in{note}": unpatchify(target.where(~hidden.unsqueeze(-1), painted), patch),
+        "What the encoder sees": unpatchify(target.where(~hidden, 0) if seen is None else seen, patch),
+        f"What it paints in{note}": unpatchify(target.where(~hidden, painted), patch),
     }
 
 

@@ -61,7 +61,6 @@ class SimMIM(Method):
         return {"backbone": self.encoder(images), "one_colour": share}
 
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        images, patch = batch.views[0], self.encoder.patch_size
+        images = batch.views[0]
         _, hidden = self.mask(len(images), batch)
-        seen = patchify(images, patch).where(~hidden.unsqueeze(-1), 0)
-        return painting(images, seen, self.paint(images, hidden), hidden, patch)
+        return painting(images, self.paint(images, hidden), hidden, self.encoder.patch_size)

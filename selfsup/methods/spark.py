@@ -68,11 +68,7 @@ class SparK(Method):
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         images = batch.views[0]
         _, hidden = self.mask(len(images), batch)
-        target, painted = patchify(images, self.cell), self.paint(images, hidden)
-        if self.normalize:
-            painted = painted * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(-1, keepdim=True)
-        note = ", each cell with its own mean and contrast" if self.normalize else ""
-        return painting(images, target.where(~hidden.unsqueeze(-1), 0), painted, hidden, self.cell, note)
+        return painting(images, self.paint(images, hidden), hidden, self.cell, self.normalize)
 
     def marks(self) -> dict[str, float]:
         return {"trivial": floors.masked_reconstruction(3 * self.cell**2)} if self.normalize else {}

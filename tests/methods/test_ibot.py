@@ -26,6 +26,12 @@ def separate() -> Any:
     return build("method=dinov2", "method.patch_weight=0").eval()
 
 
+def teachers(made: Any) -> tuple[Any, Any, Any]:
+    """The teacher's encoder and its heads of images and of patches."""
+    encoder, head = made.teacher.module
+    return encoder, head, head if made.patch_teacher is None else made.patch_teacher.module
+
+
 def again(batch: Any) -> Any:
     """The batch, from whose generator the same is drawn once more."""
     batch.generator.manual_seed(batch.generator.initial_seed())
@@ -83,7 +89,7 @@ def test_its_loss_is_dinos_of_images_and_the_mean_over_images_of_their_hidden_pa
     output = method.loss(batch)
     hidden, _, _ = method.hide(16, again(batch))
     large = torch.cat(list(batch.views[:2]))
-    encoder, head, patch_head = method.teacher.module
+    encoder, head, patch_head = teachers(method)
     sequence = method.encoder.sequence(large, mask=hidden, token=method.token)
     small = [method.head(method.encoder(view)) for view in batch.views[2:]]
     student = torch.stack([*method.head(sequence.mean(1)).chunk(2), *small])
@@ -106,12 +112,12 @@ def test_its_loss_is_dinos_of_images_and_the_mean_over_images_of_their_hidden_pa
 
 def test_a_shared_head_is_one_in_the_teacher_too(method: Any, separate: Any) -> None:
     for made, shared in ((method, True), (separate, False)):
-        encoder, head, patch_head = made.teacher.module
+        encoder, head, patch_head = teachers(made)
         assert (made.head is made.patch_head) is shared
         assert (head is patch_head) is shared
         assert encoder is made.learned_encoder()
-    separate.teacher.momentum = {"start": 0.5, "end": 0.5}
-    student, teacher = separate.patch_head.layers[0].weight, separate.teacher.module[2].layers[0].weight
+    separate.patch_teacher.momentum = {"start": 0.5, "end": 0.5}
+    student, teacher = separate.patch_head.layers[0].weight, separate.patch_teacher.module.layers[0].weight
     with torch.no_grad():
         student.add_(1.0)
     expected = (student + teacher).detach() / 2
@@ -128,7 +134,7 @@ def test_dinov2_balances_the_targets_of_images_and_of_patches(separate: Any) -> 
     sequence = separate.encoder.sequence(large, mask=hidden, token=separate.token)
     small = [separate.encoder(view) for view in batch.views[2:]]
     student = torch.stack([separate.head(each) for each in (*sequence.mean(1).chunk(2), *small)])
-    encoder, head, patch_head = separate.teacher.module
+    encoder, head, patch_head = teachers(separate)
     images = swav(student, torch.stack(head(encoder(large)).chunk(2)), 0.1, 0.04)
     ours, theirs = (tokens.flatten(0, 1)[index] for tokens in (sequence, encoder.tokens(large)))
     patches = ibot(separate.patch_head(ours), patch_head(theirs), weight, None, 0.1, 0.04)
