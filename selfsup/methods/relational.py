@@ -46,7 +46,7 @@ class Relational(Method):
         alike, unlike = self.head(pairs.flatten(0, 2)).chunk(2)
         right = torch.cat([alike > 0, unlike < 0]).float().mean()
         return Output(
-            relational(alike, unlike, self.gamma), features.chunk(len(batch.views)), {"told_apart": right}
+            relational(alike, unlike, self.gamma), features.chunk(len(batch.views)), {"accuracy": right}
         )
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:

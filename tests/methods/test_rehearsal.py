@@ -57,7 +57,7 @@ def test_whatever_is_trained_gets_a_gradient(name: str, args: dict[str, Any]) ->
 def test_nothing_of_a_default_method_is_frozen(name: str) -> None:
     method = built(name)
     teachers = ("teacher", "decoder.pos_embed", "predictor.decoder.", "head.last_layer.weight_g")
-    teachers += ("patch_head.last_layer.weight_g",)
+    teachers += ("patch_teacher", "patch_head.last_layer.weight_g")
     frozen = [k for k, p in method.named_parameters() if not p.requires_grad and not k.startswith(teachers)]
     assert frozen == (["encoder.model.pos_embed"] if method.encoder.has_tokens else [])  # sine and cosine
     assert method.untrained == []

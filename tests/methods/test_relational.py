@@ -22,12 +22,12 @@ def test_the_head_is_asked_about_every_two_views_and_as_often_about_two_images()
     torch.testing.assert_close(pairs[88:], torch.cat([views[2], views[3].roll(6, 0)], dim=1))
 
 
-def test_its_loss_and_the_share_told_apart_are_of_the_heads_scores() -> None:
+def test_its_loss_and_the_share_accuracy_are_of_the_heads_scores() -> None:
     method: Any = build("method=relational", "method.gamma=0")
     answers = torch.linspace(-1, 1, 96)[:, None]
     method.head.register_forward_hook(lambda *_: answers)
     output = method.loss(batch_of(method))
     torch.testing.assert_close(output.loss, relational(answers[:48], answers[48:], gamma=0.0))
-    assert float(output.scalars["told_apart"]) == 0
+    assert float(output.scalars["accuracy"]) == 0
     answers.neg_()
-    assert float(method.loss(batch_of(method)).scalars["told_apart"]) == 1
+    assert float(method.loss(batch_of(method)).scalars["accuracy"]) == 1
