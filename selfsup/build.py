@@ -1,7 +1,8 @@
 """From a configuration to an encoder and a method."""
 
 from collections.abc import Mapping
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from typing import Any
 
 import torch
@@ -92,9 +93,22 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
 
 
 def count_samples(config: Mapping[str, Any], samples: int) -> None:
-    """Write into a method's settings how many training samples there are, if it requires that."""
-    if "samples" in config["method"]["requires"]:
-        config["method"]["samples"] = samples
+    """Write into a method's settings how many training samples there are, if it requires that.
+
+    Raises:
+        UsageError: there are fewer samples than the method needs, such as one a prototype.
+    """
+    for need in config["method"]["requires"]:
+        if need == "samples":
+            config["method"]["samples"] = samples
+        elif need.startswith("samples >= "):
+            setting = need.removeprefix("samples >= ")
+            if samples < (least := reduce(getitem, setting.split("."), config["method"])):
+                name = config["method"]["name"]
+                raise UsageError(
+                    f"{name} shares {samples:,} training images out among {least:,} prototypes, which have to "
+                    f"be fewer than images; take method.{setting}={max(2, samples // 4)} or fewer"
+                )
 
 
 def _bound(value: Any, setting: str) -> Any:

@@ -159,6 +159,7 @@ class Tiny:
         by_lightning(self.method, self.loader, self.steps, ended)
 
     def whole(self, ended: Ended) -> None:
+        (self.out / "config.yaml").touch()  # without it the trainer takes the run's folder for deleted
         trainer = make_trainer(self.config, 1, self.out, self.source, Console(quiet=True), StopSignals())
         trainer.callbacks.append(StepEnd(ended))
         trainer.fit(self.method, self.loader)

@@ -27,7 +27,7 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.rows import METHODS, keep, of_this_device
-from selfsup.build import count_devices, make_encoder, make_method
+from selfsup.build import count_devices, count_samples, make_encoder, make_method
 from selfsup.callbacks.signals import StopSignals
 from selfsup.config import load_config, options
 from selfsup.data import load_data
@@ -142,10 +142,12 @@ class Begin(pl.Callback):
 def spent(settings: list[str], steps: int, warm: int, reading: Callable[[], float]) -> dict[str, Any]:
     """The growth of ``reading`` in each stage, a step, and the basis of the floor."""
     with tempfile.TemporaryDirectory() as out:
+        Path(out, "config.yaml").touch()  # without it the trainer takes the run's folder for deleted
         config = load_config("train", [*settings, f"trainer.max_steps={warm + steps}", f"out={out}"])
         choose_attention(config["trainer"])
         source, _ = load_data(config["data"])
         devices = count_devices(config["trainer"], ON_GPU)
+        count_samples(config, len(source))
         method = make_method(config, make_encoder(config), devices)
         trainer = make_trainer(config, devices, Path(out), source, Console(quiet=True), StopSignals())
         order = make_order(source, config["batch_size"], config["seed"])
