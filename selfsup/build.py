@@ -106,8 +106,8 @@ def count_samples(config: Mapping[str, Any], samples: int) -> None:
             if samples < (least := reduce(getitem, setting.split("."), config["method"])):
                 name = config["method"]["name"]
                 raise UsageError(
-                    f"{name} shares {samples:,} training images out among {least:,} prototypes, which have to "
-                    f"be fewer than images; take method.{setting}={max(2, samples // 4)} or fewer"
+                    f"{name} shares {samples:,} training images out among {least:,} prototypes, which may be "
+                    f"no more than the images; take method.{setting}={max(2, samples // 4)} or fewer"
                 )
 
 
