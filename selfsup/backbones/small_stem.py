@@ -17,9 +17,10 @@ class SmallStemResNet(ResNet):
 
     Args:
         stem_stride: 1, as in the paper, or 2 for a quarter of the computation.
+        stem_padding: 1, or 2 for weights of solo-learn.
     """
 
-    def __init__(self, *args: Any, stem_stride: int = 1, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, stem_stride: int = 1, stem_padding: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         usual: Any = self.conv1
         stem = nn.Conv2d(
@@ -27,7 +28,7 @@ class SmallStemResNet(ResNet):
             usual.out_channels,
             kernel_size=3,
             stride=stem_stride,
-            padding=1,
+            padding=stem_padding,
             bias=False,
         )
         nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")

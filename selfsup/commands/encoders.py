@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from selfsup.backbone_names import require_timm_name, timm_names
-from selfsup.encoder.files import CONFIG, WEIGHTS, require_files
+from selfsup.encoder.files import CONFIG, WEIGHTS, foreign_file, require_files
 from selfsup.errors import UsageError
 from selfsup.processes import launched
 
 
 def find_encoder(name: str) -> str:
-    """The encoder's folder, or ``timm:NAME``; for a run's folder the encoder in it, which is printed.
+    """The encoder's folder or file, or ``timm:NAME``; for a run's folder the encoder in it, which is printed.
 
     Raises:
         UsageError: there is no such encoder; the sentence suggests one.
@@ -26,6 +26,8 @@ def find_encoder(name: str) -> str:
         return str(folder / "encoder")
     if meant := _meant(name, folder):
         raise UsageError(meant)
+    if foreign_file(folder):
+        return str(folder)
     require_files(folder)
     return str(folder)
 
@@ -39,7 +41,7 @@ def _meant(name: str, folder: Path) -> str | None:
     if folder.is_file():
         run = next((each for each in folder.parents if _is_encoder(each / "encoder")), None)
         whole = folder.parent if _is_encoder(folder.parent) else run / "encoder" if run else None
-        return f"'{name}' is a file; an encoder is a folder" + (f": encoder={whole}" if whole else "")
+        return f"'{name}' is a file of a run or an encoder: take encoder={whole}" if whole else None
     if not folder.is_dir():
         if name.partition(".")[0] in timm_names():
             return f"there is no folder '{name}'; timm's model of that name is encoder=timm:{name}"

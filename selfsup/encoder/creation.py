@@ -9,7 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from selfsup.backbone_names import current_name, require_timm_name
-from selfsup.backbones import small_stem  # noqa: F401  (registers its models with timm)
+from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.encoder.limits import check_arguments
 from selfsup.errors import UsageError
 

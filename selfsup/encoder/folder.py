@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from selfsup.encoder.creation import named_now
 from selfsup.encoder.described import describe
-from selfsup.encoder.files import CARD, CONFIG, read_card, read_config, weights_file
+from selfsup.encoder.files import CARD, CONFIG, foreign_file, of_run, read_card, read_config, weights_file
+from selfsup.encoder.foreign import load_foreign, load_transformers
 from selfsup.encoder.limits import Bounded
 from selfsup.encoder.model import Encoder, build_encoder
 from selfsup.encoder.resizing import OURS
@@ -120,8 +121,8 @@ def add_to_card(folder: str | Path, content: dict[str, Any]) -> None:
     _write_json(Path(folder) / CARD, {**read_card(Path(folder)), **content})
 
 
-def load_encoder(path: str | Path) -> Encoder:
-    """An encoder from its directory, or ``"timm:NAME"`` for a timm model.
+def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
+    """An encoder from its directory, a run's, another framework's file, or ``"timm:NAME"`` for a timm model.
 
     A directory that timm wrote is read like one of ours: ``timm.models.save_for_hf``, with or without a
     classifier, which is left out, as safetensors or as ``pytorch_model.bin``. Its features are those of
@@ -129,8 +130,18 @@ def load_encoder(path: str | Path) -> Encoder:
     configuration says (:attr:`Encoder.resizing`). Nothing in it is run; links are followed as far as
     :mod:`selfsup.encoder.files` says.
 
+    A state dictionary or checkpoint of DINO, DINOv2, iBOT, MSN, MAE, I-JEPA, MoCo, SimSiam, Barlow Twins,
+    VICReg, SwAV, lightly, solo-learn, stable-pretraining, torchvision, OpenCLIP or mmpretrain, as a file, and
+    a folder of transformers' ViT, DINOv2 or ResNet, are read by :mod:`selfsup.encoder.layouts`: the shapes
+    say which architecture it is, and what was assumed and left out is logged.
+
     A timm name with a tag (``timm:resnet18.a1_in1k``) brings its published weights; a bare one
     (``timm:resnet18``) has random weights.
+
+    Args:
+        path: of the directory or file. Of another framework's file that has several encoders, ``FILE#PREFIX``
+            takes the one whose names begin so, such as ``"last.ckpt#student_backbone"``.
+        heads: of attention, in such a file whose width does not say.
 
     Raises:
         UsageError: the folder or a file is missing, damaged, or belongs to another architecture.
@@ -141,8 +152,13 @@ def load_encoder(path: str | Path) -> Encoder:
     """
     if str(path).startswith("timm:"):
         return _timm_encoder(str(path).removeprefix("timm:"))
-    folder = Path(path)
-    config, card, weights = read_config(folder), read_card(folder), weights_file(folder)
+    if found := foreign_file(path):
+        return load_foreign(*found, heads)
+    folder = of_run(Path(path))
+    config = read_config(folder)
+    if "model_type" in config and "architecture" not in config:
+        return load_transformers(folder, config)
+    card, weights = read_card(folder), weights_file(folder)
     recipe = card.get("recipe")
     ours = isinstance(recipe, dict)
     if ours and "pretrained_cfg" not in config:

@@ -9,7 +9,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from selfsup.backbones import small_stem  # noqa: F401  (registers its models with timm)
+from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.backbones.masked import feature_maps
 from selfsup.encoder.creation import create, named_now, ways_to_take
 from selfsup.encoder.positions import fix_positions

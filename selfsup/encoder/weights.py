@@ -1,11 +1,13 @@
 """An encoder's weights: read from the files that timm writes, without running code, and fitted strictly."""
 
+import argparse
 import logging
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
@@ -18,6 +20,15 @@ from selfsup.errors import UsageError
 from selfsup.text import as_text
 
 _logger = logging.getLogger(__name__)
+
+# What checkpoints hold beside tensors: a command's arguments, and numpy's numbers by their old and new names.
+_PLAIN: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64")),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+]
 
 # Where timm looks in a checkpoint, in its order; and the prefixes of data parallelism and compilation.
 _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -33,23 +44,35 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     Raises:
         UsageError: it is damaged, or holds more than tensors and plain values.
     """
+    state = read_content(file)
+    if file.suffix != ".safetensors":
+        state = _unwrapped(state)
+    if not state or not all(_is_weight(name, value) for name, value in state.items()):
+        raise UsageError(f"'{file}' holds no tensors by name; save the model's state_dict() alone")
+    return state
+
+
+def read_content(file: Path) -> Any:
+    """What :func:`torch.save` or safetensors wrote: tensors by name, perhaps among other values.
+
+    Raises:
+        UsageError: the file is damaged, or holds more than tensors, plain values and a command's arguments.
+    """
     if file.suffix == ".safetensors":
         try:
             # safetensors opens only paths that are UTF-8.
             return load_file(file) if as_text(file) == str(file) else load(file.read_bytes())
         except (SafetensorError, OSError) as error:
             raise UsageError(f"'{file}' is damaged ({error}); copy it again") from error
-    state = _unwrapped(_unpickled(file))
-    if not state or not all(_is_weight(name, value) for name, value in state.items()):
-        raise UsageError(f"'{file}' holds no tensors by name; save the model's state_dict() alone")
-    return state
+    return _unpickled(file)
 
 
 def _unpickled(file: Path) -> Any:
     reason = _unlike_torch(file)
     try:
         if reason is None:
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            with torch.serialization.safe_globals(_PLAIN):
+                return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"'{file}' holds more than tensors: reading it would run code in it, so it was not "
