@@ -39,7 +39,8 @@ def _is_encoder(folder: Path) -> bool:
 def _meant(name: str, folder: Path) -> str | None:
     """A suggestion, if it neither is an encoder nor looks like a damaged one."""
     if folder.is_file():
-        run = next((each for each in folder.parents if _is_encoder(each / "encoder")), None)
+        above = [each for each in folder.parents if (each / "config.yaml").is_file()]
+        run = next((each for each in above if _is_encoder(each / "encoder")), None)
         whole = folder.parent if _is_encoder(folder.parent) else run / "encoder" if run else None
         return f"'{name}' is a file of a run or an encoder: take encoder={whole}" if whole else None
     if not folder.is_dir():

@@ -90,13 +90,16 @@ def _built(
     encoder.resizing = Resizing(size)
     kinds = Counter(each.removeprefix(found.prefix).partition(".")[0] for each in found.left_out)
     _logger.warning(
-        "'%s' has %s%s: read as timm's %s of %d px with %s; %d tensors loaded, left out: %s",
+        "'%s' has the names of %s%s: read as timm's %s of %d px with %s, %s and mean %s, std %s; "
+        "%d tensors loaded, left out: %s",
         file,
         found.layout.framework,
         f" under '{found.prefix}'" if found.prefix else "",
         name,
         size,
-        f"{args['num_heads']} heads" if "num_heads" in args else "its usual heads and strides",
+        f"{args['num_heads']} heads" if "num_heads" in args else "its usual strides",
+        "the class token" if args.get("global_pool") == "token" else "averaged pooling",
+        *(" ".join(f"{value:.3g}" for value in values) for values in (encoder.mean, encoder.std)),
         len(found.state),
         ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items())) or "none",
     )

@@ -147,7 +147,7 @@ LAYOUTS = (
         ),
     ),
     Layout(  # DINO, iBOT, MSN, MAE, I-JEPA, MoCo v3, DINOv2, lightly, solo-learn, stable-pretraining
-        "timm's names",
+        "timm",
         "patch_embed.proj.weight",
         "vit",
         (
@@ -156,16 +156,16 @@ LAYOUTS = (
             (r"\.mlp\.w12\.", ".mlp.fc1."),
             (r"\.mlp\.w3\.", ".mlp.fc2."),
         ),
-        r"(head|fc|decoder|predictor|prototypes|projector|pred)\b|decoder_|masked?_(token|embed)$",
+        r"(head|fc|decoder|predictor|prototypes|projector|pred)\b|decoder_|mask(ed)?_(token|embed)$",
     ),
     Layout(  # torchvision, MoCo, SimSiam, Barlow Twins, VICReg, SwAV, lightly, solo-learn
-        "torchvision's names",
+        "torchvision",
         "layer1.0.conv1.weight",
         "resnet",
         left_out=r"fc\b|projection_head\.|prototypes|head\.",
     ),
     Layout(
-        "layers by their number, as lightly's",
+        "lightly",
         "4.0.conv1.weight",
         "resnet",
         ((r"^0\.", "conv1."), (r"^1\.", "bn1."), *((rf"^{n + 3}\.", f"layer{n}.") for n in (1, 2, 3, 4))),

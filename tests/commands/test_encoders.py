@@ -58,8 +58,14 @@ def test_a_run_stands_for_the_encoder_it_left(runs: Path, capsys: pytest.Capture
         ("runs", "'runs' holds runs; name one of them, such as encoder=runs/whole/encoder"),
         ("runs/cut", "left no encoder yet; take encoder=runs/cut/encoder-best"),
         ("runs/begun", "left no encoder yet; finish it with train resume=runs/begun"),
-        ("runs/whole/encoder/model.safetensors", "an encoder is a folder: encoder=runs/whole/encoder"),
-        ("runs/whole/checkpoints/step-3.ckpt", "an encoder is a folder: encoder=runs/whole/encoder"),
+        (
+            "runs/whole/encoder/model.safetensors",
+            "a file of a run or an encoder: take encoder=runs/whole",
+        ),
+        (
+            "runs/whole/checkpoints/step-3.ckpt",
+            "a file of a run or an encoder: take encoder=runs/whole",
+        ),
         ("runs/whole/checkpoints", "is not an encoder: it has no config.json"),
     ],
 )
