@@ -1,6 +1,7 @@
 """Encoders from files of other frameworks: state dictionaries, checkpoints, and folders of transformers."""
 
 import logging
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,12 @@ from selfsup.encoder.shapes import architecture
 from selfsup.encoder.weights import read_content
 from selfsup.errors import UsageError
 from selfsup.files import NotPlain, read_json
+from selfsup.text import shown
 
 _logger = logging.getLogger(__name__)
 _ACTIVATIONS = ("gelu", "relu")  # of transformers' vision transformers and ResNets, as timm's are
 _PREPROCESSING = "preprocessor_config.json"
-_SOLO, _SOLO_HEAD = (
-    "backbone.",
-    "classifier.weight",
-)  # of solo-learn: an encoder, and the classifier beside it
+_SOLO, _SOLO_HEAD = "backbone.", "classifier.weight"  # of solo-learn: the encoder, the classifier beside it
 
 
 def load_foreign(file: Path, branch: str | None = None, heads: int | None = None) -> Encoder:
@@ -71,19 +70,14 @@ def _built(
 ) -> Encoder:
     found = find(read_content(file), str(file), branch)
     eps = 1e-5 if found.layout.framework == "OpenCLIP" else config.get("layer_norm_eps", 1e-6)
+    mean, std = (_of_three_colours(prepared, key) for key in ("image_mean", "image_std"))
     try:
         heads = heads or config.get("num_attention_heads") or _usual_heads(found)
         name, size, args = architecture(found.layout.family, found.state, heads, eps)
         if found.prefix == _SOLO and name.endswith("_small") and _SOLO_HEAD in found.left_out:
             args["stem_padding"] = 2
         with Bounded(file.stat().st_size, len(found.state)):
-            encoder = build_encoder(
-                name,
-                size,
-                args,
-                mean=prepared.get("image_mean", IMAGENET_MEAN),
-                std=prepared.get("image_std", IMAGENET_STD),
-            )
+            encoder = build_encoder(name, size, args, mean=mean, std=std)
     except UsageError as error:
         raise UsageError(f"'{file}' cannot be read: {error}") from error
     _fill(encoder, found.state, file)
@@ -104,6 +98,19 @@ def _built(
         ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items())) or "none",
     )
     return encoder
+
+
+def _of_three_colours(prepared: dict[str, Any], key: str) -> tuple[float, ...]:
+    usual = IMAGENET_MEAN if key == "image_mean" else IMAGENET_STD
+    values = prepared.get(key, usual)
+    numbers = (
+        isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)
+    )
+    if not numbers or not all(map(math.isfinite, values)) or (key == "image_std" and min(values) <= 0):
+        raise UsageError(
+            f"{_PREPROCESSING} has the {key} {shown(str(values), 60)}, not that of three colours"
+        )
+    return tuple(float(value) for value in values)
 
 
 def _usual_heads(found: Found) -> int | None:

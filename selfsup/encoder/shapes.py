@@ -20,11 +20,12 @@ _RESNETS: dict[tuple[tuple[int, ...], bool], str] = {
     ((3, 8, 36, 3), True): "resnet152",
 }
 _WIDER = {(1, 128): "wide_{}_2", (32, 128): "{}_32x4d", (32, 256): "{}_32x8d"}
+_EPS = 1e-6
 _NORMS = {1e-5: "vit_base_patch16_clip_224", 1e-12: "vit_base_eps12"}  # models by what their norms add
 
 
 def architecture(
-    family: str, state: Mapping[str, Tensor], heads: int | None = None, eps: float = 1e-6
+    family: str, state: Mapping[str, Tensor], heads: int | None = None, eps: float = _EPS
 ) -> tuple[str, int, dict[str, Any]]:
     """Name, pixels a side and arguments of the timm model of these tensors.
 
@@ -60,6 +61,10 @@ def _vit(state: Mapping[str, Tensor], heads: int | None, eps: float) -> tuple[st
             "load_encoder(file, heads=...)"
         )
     heads = heads or _HEADS.get(width, width // 64)
+    if type(heads) is not int or heads < 1 or width % heads:
+        raise UsageError(f"attention of width {width} cannot have {heads} heads")
+    if type(eps) is not float or (eps != _EPS and eps not in _NORMS):
+        raise UsageError(f"norms that add {eps} to a variance are not read, only 1e-5, 1e-6 and 1e-12")
     if "pos_embed" not in state:
         raise UsageError("the weights have no position embeddings, and rotary ones are not read")
     classed, registers = "cls_token" in state, state["reg_token"].shape[1] if "reg_token" in state else 0

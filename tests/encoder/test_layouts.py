@@ -382,6 +382,28 @@ def test_a_file_cut_short_or_of_no_framework_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             load_encoder(file)
     file.rename(tmp_path / "pytorch_model.bin")
-    (tmp_path / "config.json").write_text('{"model_type": "clip", "hidden_act": "quick_gelu"}')
-    with pytest.raises(UsageError, match="the activation 'quick_gelu'"):
+
+
+@pytest.mark.parametrize(
+    ("config", "prepared", "said"),
+    [
+        ('"hidden_act": "quick_gelu"', "{}", "the activation 'quick_gelu'"),
+        ('"num_attention_heads": 3', "{}", "attention of width 128 cannot have 3 heads"),
+        ('"num_attention_heads": "2"', "{}", "cannot have 2 heads"),
+        ('"layer_norm_eps": 0.1', "{}", "norms that add 0.1"),
+        ('"layer_norm_eps": [1]', "{}", r"norms that add \[1\]"),
+        (
+            '"hidden_act": "gelu"',
+            '{"image_std": [0.2, 0.2, 0]}',
+            "the image_std .* not that of three colours",
+        ),
+        ('"hidden_act": "gelu"', '{"image_mean": 0.5}', "the image_mean 0.5, not"),
+        ('"hidden_act": "gelu"', "[]", "preprocessor_config.json' is damaged"),
+    ],
+)
+def test_what_a_folder_says_is_checked(config: str, prepared: str, said: str, tmp_path: Path) -> None:
+    torch.save(network().state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text(f'{{"model_type": "vit", {config}}}')
+    (tmp_path / "preprocessor_config.json").write_text(prepared)
+    with pytest.raises(UsageError, match=said):
         load_encoder(tmp_path)
