@@ -16,6 +16,8 @@ from selfsup.methods.step import StepMeans
 from selfsup.objectives.distributed import gather
 from selfsup.optim import cosine, update_average
 
+SHORTEST_LAG = 4.0  # steps in which half of a teacher is renewed: one that follows at once teaches nothing
+
 
 class Part(nn.Module):
     """Something with state, which lives in buffers, so that checkpoints hold it.
@@ -40,7 +42,7 @@ class Teacher(Part):
 
     The published momenta are for runs of 10⁵ steps. A momentum that rises to 1 in a short run leaves much of
     the teacher at its initial weights, so that ``lag`` bounds it: m <= 2^(-1 / (lag steps)), by which half of
-    the teacher is younger than that share of the run.
+    the teacher is younger than that share of the run, but for runs so short that it would be under 4 steps.
 
     Args:
         student: what is trained; a copy of it as it is now begins.
@@ -80,7 +82,7 @@ class Teacher(Part):
     def after_step(self, step: int, steps: int) -> None:
         momentum = self.schedule(step, steps, self.momentum["start"], self.momentum["end"])
         if lag := self.momentum.get("lag"):
-            momentum = min(momentum, 0.5 ** (1 / max(1.0, lag * steps)))
+            momentum = min(momentum, 0.5 ** (1 / max(SHORTEST_LAG, lag * steps)))
         update_average(self.module, self._student[0], momentum, buffers=self.buffers_too)
 
     def copy_of(self, module: nn.Module) -> nn.Module | None:
