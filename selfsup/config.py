@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from selfsup.backbone_names import require_timm_name
 from selfsup.errors import UsageError
 from selfsup.hints import candidates, for_setting, near, near_data
-from selfsup.nodes import leaves, node_at, referred, value_at
+from selfsup.nodes import leaves, literal, node_at, referred, value_at
 from selfsup.ranges import take_ranges
 from selfsup.setting_types import FREE, check_numbers, require_type
 from selfsup.text import shown
@@ -107,19 +107,6 @@ def load_config(
         resolved.setdefault("auxiliary", {})
     check_numbers(bare, ranges, resolved, config)
     return {**resolved, "overrides": list(overrides)}
-
-
-def literal(value: Any) -> Any:
-    r"""Plain values for OmegaConf, in whose texts ``${`` refers to nothing.
-
-    >>> OmegaConf.create(literal({"root": r"a\${oc.env:HOME}"})).root
-    'a\\${oc.env:HOME}'
-    """
-    if isinstance(value, str):
-        return re.sub(r"(\\*)\$\{", lambda found: rf"{2 * found[1]}\${{", value)
-    if isinstance(value, Mapping):
-        return {key: literal(inside) for key, inside in value.items()}
-    return [literal(inside) for inside in value] if isinstance(value, list | tuple) else value
 
 
 def written(command: str, overrides: Iterable[str]) -> str:
@@ -234,8 +221,10 @@ def _set(bare: DictConfig, settings: Mapping[str, str]) -> DictConfig:
     return config
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _first_line(error: BaseException) -> str:
+    """Of an error, or of its cause where it says nothing itself."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else _first_line(error.__cause__) if error.__cause__ else type(error).__name__
 
 
 def _quoted(config: DictConfig, key: str, override: str) -> str:

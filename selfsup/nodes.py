@@ -1,7 +1,7 @@
 """Reads a composed configuration by dotted keys, as it is written: references unresolved."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
@@ -56,3 +56,16 @@ def default_at(config: DictConfig, key: str) -> Any:
         if isinstance(target, ListConfig)
         else (target._value() if isinstance(target, ValueNode) else None)
     )
+
+
+def literal(value: Any) -> Any:
+    r"""Plain values for OmegaConf, in whose texts ``${`` refers to nothing.
+
+    >>> OmegaConf.create(literal({"root": r"a\${oc.env:HOME}"})).root
+    'a\\${oc.env:HOME}'
+    """
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: rf"{2 * found[1]}\${{", value)
+    if isinstance(value, Mapping):
+        return {key: literal(inside) for key, inside in value.items()}
+    return [literal(inside) for inside in value] if isinstance(value, list | tuple) else value

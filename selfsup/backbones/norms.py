@@ -14,10 +14,6 @@ default_cfgs = generate_default_cfgs(
             "num_classes": 1000,
             "input_size": (3, 224, 224),
             "fixed_input_size": True,
-            "crop_pct": 0.9,
-            "interpolation": "bicubic",
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.5, 0.5, 0.5),
             "first_conv": "patch_embed.proj",
             "classifier": "head",
         }

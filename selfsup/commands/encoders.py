@@ -24,10 +24,10 @@ def find_encoder(name: str) -> str:
         if launched().rank == 0:
             print(f"'{name}' is a run; taking the encoder it left in {folder / 'encoder'}")
         return str(folder / "encoder")
-    if meant := _meant(name, folder):
-        raise UsageError(meant)
     if foreign_file(folder):
         return str(folder)
+    if meant := _meant(name, folder):
+        raise UsageError(meant)
     require_files(folder)
     return str(folder)
 
@@ -38,11 +38,6 @@ def _is_encoder(folder: Path) -> bool:
 
 def _meant(name: str, folder: Path) -> str | None:
     """A suggestion, if it neither is an encoder nor looks like a damaged one."""
-    if folder.is_file():
-        above = [each for each in folder.parents if (each / "config.yaml").is_file()]
-        run = next((each for each in above if _is_encoder(each / "encoder")), None)
-        whole = folder.parent if _is_encoder(folder.parent) else run / "encoder" if run else None
-        return f"'{name}' is a file of a run or an encoder: take encoder={whole}" if whole else None
     if not folder.is_dir():
         if name.partition(".")[0] in timm_names():
             return f"there is no folder '{name}'; timm's model of that name is encoder=timm:{name}"

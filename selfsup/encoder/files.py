@@ -20,17 +20,11 @@ LARGEST_JSON = 16 * 2**20  # bytes
 _ON_THE_HUB = ("hf-hub:", "hf_hub:", "hf:/", "timm/")
 
 
-def of_run(folder: Path) -> Path:
-    """The encoder's folder in a run's folder; any other folder as it is."""
-    inside = folder / "encoder"
-    return inside if (folder / "config.yaml").is_file() and inside.is_dir() else folder
-
-
 def foreign_file(path: str | Path) -> tuple[Path, str | None] | None:
     """Another framework's file and the prefix in it, from ``FILE`` or ``FILE#PREFIX``, if it is there.
 
     Raises:
-        UsageError: the file is a part of an encoder's folder, which says more than the file.
+        UsageError: the file is a part of an encoder's or a run's folder, which says more than the file.
     """
     name, _, prefix = str(path).rpartition("#")
     whole = Path(path).is_file()
@@ -39,6 +33,9 @@ def foreign_file(path: str | Path) -> tuple[Path, str | None] | None:
         return None
     if os.path.lexists(file.parent / CONFIG):
         raise UsageError(f"'{file}' is a part of an encoder; name its folder, '{file.parent}'")
+    run = file.absolute().parent.parent  # of Lightning's, which has a config.yaml too, the checkpoint is read
+    if os.path.lexists(run / "environment.json") or os.path.lexists(run / "encoder" / CONFIG):
+        raise UsageError(f"'{file}' is a part of a run; name the run, '{file.parent.parent}'")
     return file, None if whole else prefix
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from selfsup.encoder.creation import named_now
 from selfsup.encoder.described import describe
-from selfsup.encoder.files import CARD, CONFIG, foreign_file, of_run, read_card, read_config, weights_file
+from selfsup.encoder.files import CARD, CONFIG, foreign_file, read_card, read_config, weights_file
 from selfsup.encoder.foreign import load_foreign, load_transformers
 from selfsup.encoder.limits import Bounded
 from selfsup.encoder.model import Encoder, build_encoder
@@ -122,7 +122,7 @@ def add_to_card(folder: str | Path, content: dict[str, Any]) -> None:
 
 
 def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
-    """An encoder from its directory, a run's, another framework's file, or ``"timm:NAME"`` for a timm model.
+    """An encoder from its directory, another framework's file, or ``"timm:NAME"`` for a timm model.
 
     A directory that timm wrote is read like one of ours: ``timm.models.save_for_hf``, with or without a
     classifier, which is left out, as safetensors or as ``pytorch_model.bin``. Its features are those of
@@ -154,7 +154,7 @@ def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
         return _timm_encoder(str(path).removeprefix("timm:"))
     if found := foreign_file(path):
         return load_foreign(*found, heads)
-    folder = of_run(Path(path))
+    folder = Path(path)
     config = read_config(folder)
     if "model_type" in config and "architecture" not in config:
         return load_transformers(folder, config)

@@ -68,6 +68,18 @@ def load_transformers(folder: Path, config: dict[str, Any]) -> Encoder:
 def _built(
     file: Path, branch: str | None, heads: int | None, config: dict[str, Any], prepared: dict[str, Any]
 ) -> Encoder:
+    try:
+        return _read(file, branch, heads, config, prepared)
+    except KeyError as error:
+        raise UsageError(f"the weights in '{file}' are not whole: they have no {error}") from error
+    except (IndexError, ArithmeticError, RuntimeError, ValueError) as error:  # of shapes that do not fit
+        reason = " ".join(str(error).split())
+        raise UsageError(f"the weights in '{file}' do not fit together ({reason}); copy it again") from error
+
+
+def _read(
+    file: Path, branch: str | None, heads: int | None, config: dict[str, Any], prepared: dict[str, Any]
+) -> Encoder:
     found = find(read_content(file), str(file), branch)
     eps = 1e-5 if found.layout.framework == "OpenCLIP" else config.get("layer_norm_eps", 1e-6)
     mean, std = (_of_three_colours(prepared, key) for key in ("image_mean", "image_std"))

@@ -5,22 +5,20 @@ encoder's names begin with a prefix: whatever precedes the layout's anchor, a na
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from selfsup.encoder.weights import CONTAINERS, is_weight, unwrapped
 from selfsup.errors import UsageError
 
-# The key of a checkpoint under which a state dictionary is looked for, the first that holds tensors.
-CONTAINERS = (
-    *("state_dict_ema", "model_ema", "state_dict", "model"),  # timm's own order
+# Where other frameworks keep a state dictionary, after timm's places.
+_CONTAINERS = (
+    *CONTAINERS,
     *("teacher", "target_encoder", "ema_encoder", "module", "model_state_dict", "student", "encoder"),
 )
-# What data parallelism and compilation write into names, anywhere.
-_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 # Of several encoders in a file a teacher comes first, a student or a contrastive key's encoder last.
 _FIRST, _LAST = r"teacher|target|ema", r"student|momentum|encoder_k|_k\b"
 
@@ -44,7 +42,6 @@ class Layout:
     left_out: str = r"$^"
 
 
-_PROJECTIONS = (r"\.self_attention\.in_proj_(weight|bias)", r".attn.qkv.\1")
 LAYOUTS = (
     Layout(
         "OpenCLIP",
@@ -121,7 +118,7 @@ LAYOUTS = (
             (r"^encoder\.pos_embedding$", "pos_embed"),
             (r"^encoder\.layers\.encoder_layer_", "blocks."),
             (r"\.ln_([12])\.", r".norm\1."),
-            _PROJECTIONS,
+            (r"\.self_attention\.in_proj_(weight|bias)", r".attn.qkv.\1"),
             (r"\.self_attention\.out_proj\.", ".attn.proj."),
             (r"\.mlp\.(0|linear_1)\.", ".mlp.fc1."),
             (r"\.mlp\.(3|linear_2)\.", ".mlp.fc2."),
@@ -215,7 +212,8 @@ def find(content: Any, where: str, branch: str | None = None) -> Found:
     Raises:
         UsageError: there is none of a known layout, or none of that prefix.
     """
-    state = _unwrapped(content)
+    entries = unwrapped(content, _CONTAINERS).items()
+    state = {name: value for name, value in entries if is_weight(name, value)}
     anchored = [
         (name.removesuffix(layout.anchor), layout)
         for layout in LAYOUTS
@@ -236,21 +234,6 @@ def find(content: Any, where: str, branch: str | None = None) -> Found:
     left_out |= {name for name in state if re.match(layout.left_out, name.removeprefix(prefix))}
     inside = {name.removeprefix(prefix): state[name] for name in state.keys() - left_out}
     return Found(layout, prefix, _in_timms_terms(layout, inside), tuple(sorted(left_out)))
-
-
-def _unwrapped(content: Any) -> dict[str, Tensor]:
-    """The tensors by name, without wrappers."""
-    for name in CONTAINERS:
-        inside = content.get(name) if isinstance(content, Mapping) else None
-        if isinstance(inside, Mapping) and any(isinstance(value, Tensor) for value in inside.values()):
-            content = inside
-            break
-    named = content.items() if isinstance(content, Mapping) else ()
-    return {
-        ".".join(part for part in name.split(".") if part not in _WRAPPERS): value
-        for name, value in named
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
 
 
 def _rank(prefix: str) -> int:

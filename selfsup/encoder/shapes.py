@@ -1,4 +1,4 @@
-"""The timm model that fits tensors whose file does not say of which architecture they are."""
+"""Infer the timm architecture of a state dictionary from the shapes of its tensors."""
 
 import math
 import re
@@ -37,16 +37,14 @@ def architecture(
 
     Raises:
         UsageError: timm has no such model.
+        KeyError, IndexError, ArithmeticError: a tensor is missing, or has too few dimensions or none.
 
     Example:
         >>> import timm
         >>> architecture("resnet", timm.create_model("resnet18", num_classes=0).state_dict())
         ('resnet18', 224, {})
     """
-    try:
-        return _vit(state, heads, eps) if family == "vit" else _resnet(state)
-    except (KeyError, IndexError) as error:
-        raise UsageError(f"the weights are not whole: they have no {error}") from error
+    return _vit(state, heads, eps) if family == "vit" else _resnet(state)
 
 
 def _vit(state: Mapping[str, Tensor], heads: int | None, eps: float) -> tuple[str, int, dict[str, Any]]:

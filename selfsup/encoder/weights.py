@@ -4,6 +4,7 @@ import argparse
 import logging
 import pickle
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ _PLAIN: list[Any] = [
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
 ]
 
-# Where timm looks in a checkpoint, in its order; and the prefixes of data parallelism and compilation.
-_CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-_WRAPPERS = ("_orig_mod.", "module.")
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # where timm looks, in its order
+# What data parallelism and compilation write into names, anywhere.
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -46,8 +47,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """
     state = read_content(file)
     if file.suffix != ".safetensors":
-        state = _unwrapped(state)
-    if not state or not all(_is_weight(name, value) for name, value in state.items()):
+        state = unwrapped(state)
+    if not state or not all(is_weight(name, value) for name, value in state.items()):
         raise UsageError(f"'{file}' holds no tensors by name; save the model's state_dict() alone")
     return state
 
@@ -98,20 +99,30 @@ def _unlike_torch(file: Path) -> str | None:
     return None
 
 
-def _unwrapped(content: Any) -> dict[str, Any]:
-    """The state dictionary in a checkpoint, its names without wrappers."""
-    if not isinstance(content, dict):
+def unwrapped(content: Any, containers: Sequence[str] = CONTAINERS) -> dict[Any, Any]:
+    """The state dictionary in a checkpoint, its names without wrappers.
+
+    Args:
+        content: of :func:`read_content`.
+        containers: the checkpoint's keys under which it may be; the first that holds tensors is taken.
+    """
+    if not isinstance(content, Mapping):
         return {}
-    found = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), dict)), content)
-    state = {}
-    for name, value in found.items():
-        while isinstance(name, str) and name.startswith(_WRAPPERS):
-            name = name.partition(".")[2]
-        state[name] = value
-    return state
+    inside = (content.get(name) for name in containers)
+    found = next((each for each in inside if isinstance(each, Mapping) and _holds_tensors(each)), content)
+    return {_bare(name) if isinstance(name, str) else name: value for name, value in found.items()}
 
 
-def _is_weight(name: Any, value: Any) -> bool:
+def _holds_tensors(content: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in content.values())
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def is_weight(name: Any, value: Any) -> bool:
+    """Whether an entry of a state dictionary is a plain tensor on the CPU under a name."""
     return (
         isinstance(name, str)
         and isinstance(value, Tensor)

@@ -87,7 +87,7 @@ def painting(
 
     Args:
         images: ``(N, 3, H, W)``.
-        painted: patches ``(N, L, P)`` of the prediction, of which the hidden ones are shown.
+        painted: predicted patches ``(N, L, P)``; only the hidden ones are shown.
         hidden: ``(N, L)``.
         patch: pixels a side.
         normalize: whether what is painted is a patch less its mean, divided by its standard deviation.

@@ -60,12 +60,9 @@ def test_a_run_stands_for_the_encoder_it_left(runs: Path, capsys: pytest.Capture
         ("runs/begun", "left no encoder yet; finish it with train resume=runs/begun"),
         (
             "runs/whole/encoder/model.safetensors",
-            "a file of a run or an encoder: take encoder=runs/whole",
+            "part of an encoder; name its folder, 'runs/whole/encoder'",
         ),
-        (
-            "runs/whole/checkpoints/step-3.ckpt",
-            "a file of a run or an encoder: take encoder=runs/whole",
-        ),
+        ("runs/whole/checkpoints/step-3.ckpt", "a part of a run; name the run, 'runs/whole'"),
         ("runs/whole/checkpoints", "is not an encoder: it has no config.json"),
     ],
 )

@@ -316,6 +316,13 @@ def test_what_was_read_can_be_saved_and_is_said(tmp_path: Path, caplog: pytest.L
         load_encoder(folder / "model.safetensors")
 
 
+def test_a_prefix_may_follow_a_name_that_timm_has_too(tmp_path: Path) -> None:
+    model = network("resnet18")
+    file = saved({"state_dict": under("backbone.", model.state_dict())}, tmp_path)
+    named = file.rename(tmp_path / "resnet18.pth")
+    assert_same(find_encoder(f"{named}#backbone"), model)
+
+
 class Hostile:
     def __reduce__(self) -> Any:
         return Path.touch, (Path("executed"),)
@@ -329,7 +336,7 @@ def bad_contents() -> dict[str, tuple[Any, str]]:
         "nothing": ([], "it has no tensors"),
         "a block is missing": (
             {key: value for key, value in state.items() if not key.startswith("blocks.0.")},
-            "the weights are not whole: they have no 'blocks.0.mlp.fc1.weight'",
+            "are not whole: they have no 'blocks.0.mlp.fc1.weight'",
         ),
         "a norm is missing": (
             {key: value for key, value in state.items() if key != "norm.bias"},
@@ -354,6 +361,24 @@ def bad_contents() -> dict[str, tuple[Any, str]]:
         "BEiT": (state | others("blocks.0.attn.q_bias"), "BEiT, SimMIM or Swin"),
         "ConvNeXt": (others("downsample_layers.0.0.weight"), "ConvNeXt"),
         "CAPI": (state | others("blocks.0.residual1.fn.a"), "CAPI"),
+        "registers alone": (
+            {k: v for k, v in state.items() if k != "cls_token"}
+            | {"register_tokens": torch.zeros(1, 4, 128)},
+            "are not whole: they have no 'cls_token'",
+        ),
+        "registers of another width": (
+            state | {"register_tokens": torch.zeros(1, 4, 8), "cls_token": torch.zeros(1, 1, 8)},
+            "do not fit together",
+        ),
+        "a number too long": (state | others(f"blocks.{'9' * 5000}.norm1.weight"), "do not fit together"),
+        "a line for a matrix": (
+            state | {"blocks.0.mlp.fc2.weight": torch.zeros(3)},
+            "do not fit together",
+        ),
+        "nothing in a group": (
+            {**network("resnet50").state_dict(), "layer1.0.conv2.weight": torch.zeros(64, 0, 3, 3)},
+            "do not fit together",
+        ),
         "a wide ResNet": (
             {**network("resnet18").state_dict(), "conv1.weight": torch.zeros(128, 3, 7, 7)},
             "begins with 128 channels",
