@@ -70,6 +70,8 @@ def _built(
 ) -> Encoder:
     try:
         return _read(file, branch, heads, config, prepared)
+    except UsageError:  # a ValueError too, and a sentence already
+        raise
     except KeyError as error:
         raise UsageError(f"the weights in '{file}' are not whole: they have no {error}") from error
     except (IndexError, ArithmeticError, RuntimeError, ValueError) as error:  # of shapes that do not fit
