@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfsup.encoder import Encoder, build_encoder
+from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
@@ -22,7 +22,7 @@ _NOT_ARGUMENTS = ("_target_", "name", "requires", "class_token", "pool")
 
 
 def make_encoder(config: Mapping[str, Any]) -> Encoder:
-    """The backbone of a configuration, with patches or a stem that fit the image size."""
+    """The backbone of a configuration or of its weights, with patches or a stem that fit the image size."""
     backbone, data = config["backbone"], config["data"]
     name, args, size = backbone["name"], dict(backbone["model_args"]), data["image_size"]
     if backbone["small"] and size <= LARGEST_FOR_SMALL_STEM:
@@ -34,19 +34,25 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
                 f"no patch size fits images of {size} px; set data.image_size to a multiple of 4"
             )
         args["patch_size"] = fitting[0]
-    encoder = build_encoder(
-        name,
-        size,
-        args,
-        backbone["positions"],
-        data["mean"],
-        data["std"],
-        pretrained=backbone["pretrained"],
-        seed=config["seed"],
-        range=tuple(data["range"]) if data.get("range") else None,
-    )
+    values = tuple(data["range"]) if data.get("range") else None
+    if backbone["weights"] is not None:
+        encoder = start_from(backbone["weights"], size, args, range=values)
+    else:
+        encoder = build_encoder(
+            name,
+            size,
+            args,
+            backbone["positions"],
+            data["mean"],
+            data["std"],
+            pretrained=backbone["pretrained"],
+            seed=config["seed"],
+            range=values,
+        )
     if "tokens" in config["method"]["requires"]:
         encoder.require_tokens()
+    if rank := backbone["lora"]["rank"]:
+        add_adapters(encoder, rank, backbone["lora"]["alpha"], config["seed"])
     return encoder
 
 
@@ -66,8 +72,8 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
     views = ViewPlan(
         config["views"],
         config["data"]["image_size"],
-        config["data"]["mean"],
-        config["data"]["std"],
+        encoder.mean,
+        encoder.std,
         seed=config["seed"],
         multiple=encoder.patch_size if encoder.has_tokens else 1,
         native=config["native_views"],
@@ -85,6 +91,7 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         batch_size=effective_batch(config, devices),
         seed=config["seed"],
         labelled="labels" in config["method"]["requires"],
+        frozen=config["backbone"]["frozen"],
         auxiliary=make_auxiliary(config, encoder.dim),
         **settings,
     )

@@ -19,6 +19,7 @@ from selfsup.text import shown
 
 GROUPS = ("method", "backbone", "data", "views", "trainer")  # settings that decide what is learned, and how
 _ALSO = ("batch_size", "seed")
+START = "start"  # in a run that began from weights, the encoder it began with
 _LARGEST_CONFIG = 2**20  # bytes
 _MOST_VALUES, _DEEPEST, _LARGEST_INT = 10_000, 32, 2**63
 _MOST_FILES = 100_000
@@ -69,6 +70,8 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
         raise UsageError(f"{word}: '{path}' is not a configuration of a run: {error}") from error
     overrides = config.get("overrides")
     config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
+    if (folder / START).is_dir():  # what the run began from may have changed, or be gone
+        config["backbone"] = {**config["backbone"], "weights": str(folder / START)}
     return {**config, "data": without_fetching(config["data"])}
 
 
@@ -175,8 +178,12 @@ def require_groups(config: Mapping[str, Any]) -> None:
 
 def require_complete(config: Mapping[str, Any]) -> None:
     """Raise a UsageError if a group lacks a setting that every run has."""
-    method = config["method"]["name"]
-    known = defaults("train", [f"method={method}"] if method in options("method") else [])
+    method, chosen = config["method"]["name"], []
+    if method in options("method"):
+        optimizer = config["method"].get("optimizer") or {}
+        parts = {"method": method, "optimizer": optimizer.get("name"), "schedule": optimizer.get("schedule")}
+        chosen = [f"{group}={name}" for group, name in parts.items() if name in options(group)]
+    known = defaults("train", chosen)
     needed = {f"{group}.{key}" for group in ("guard", "online") if group in config for key in known[group]}
     needed |= _keys(known["method"], "method.") if method in options("method") else set()
     needed |= {f"backbone.{key}" for key in _BACKBONE} | {f"data.{key}" for key in _of_all_data()}

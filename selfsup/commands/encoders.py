@@ -1,21 +1,25 @@
 """The setting ``encoder`` of the commands that take one."""
 
 from pathlib import Path
+from typing import Any
 
-from selfsup.backbone_names import require_timm_name, timm_names
-from selfsup.encoder.files import CONFIG, WEIGHTS, foreign_file, require_files
+from selfsup.backbone_names import require_timm_name, timm_names, without_prefix
+from selfsup.encoder.files import CONFIG, HUB, WEIGHTS, foreign_file, require_files
 from selfsup.errors import UsageError
 from selfsup.processes import launched
+from selfsup.runs import START
 
 
 def find_encoder(name: str) -> str:
-    """The encoder's folder or file, or ``timm:NAME``; for a run's folder the encoder in it, which is printed.
+    """The encoder's folder or file, ``timm:NAME`` or ``hf-hub:OWNER/NAME``; of a run the encoder in it.
 
     Raises:
         UsageError: there is no such encoder; the sentence suggests one.
     """
     if name.startswith("timm:"):
         require_timm_name(name.removeprefix("timm:"))
+        return name
+    if name.startswith(HUB):
         return name
     folder = Path(name).expanduser()
     if _is_encoder(folder):
@@ -30,6 +34,48 @@ def find_encoder(name: str) -> str:
         raise UsageError(meant)
     require_files(folder)
     return str(folder)
+
+
+def short_name(name: str) -> str:
+    """The run's name of ``runs/NAME/encoder``, else the last part."""
+    if name.startswith(("timm:", HUB)):
+        return without_prefix(name)
+    path = Path(name)
+    return path.parent.name if path.name == "encoder" and path.parent.name else path.name
+
+
+def start_of(name: str) -> str | None:
+    """The folder of what an encoder's training began with, of a run that began from weights."""
+    start = Path(name).parent / START
+    return str(start) if Path(name).name == "encoder" and _is_encoder(start) else None
+
+
+def begun(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run whose backbone is that of ``backbone.weights``, if any are given.
+
+    Of ``backbone.model_args`` only those that the command sets are left: the weights bring the others.
+
+    Raises:
+        UsageError: there are no such weights, or the command asks for another architecture, or other means.
+    """
+    backbone = config["backbone"]
+    if backbone["weights"] is None:
+        return config
+    keys = [override.partition("=")[0] for override in config["overrides"]]
+    for key in keys:
+        known = ("backbone.weights", "backbone.frozen", "backbone.lora", "backbone.model_args.")
+        if key == "backbone" or (key.startswith("backbone.") and not key.startswith(known)):
+            raise UsageError(f"backbone.weights brings its own architecture; leave out {key}=")
+        if key in ("data.mean", "data.std"):
+            raise UsageError(f"backbone.weights brings its own mean and deviation; leave out {key}=")
+    weights = find_encoder(str(backbone["weights"]))
+    called = short_name(weights)
+    given = {
+        key: value for key, value in backbone["model_args"].items() if f"backbone.model_args.{key}" in keys
+    }
+    # Whether it has tokens is known when it is read.
+    fresh = {"weights": weights, "called": called, "name": called, "small": None, "tokens": True}
+    return {**config, "backbone": {**backbone, **fresh, "model_args": given}}
 
 
 def _is_encoder(folder: Path) -> bool:

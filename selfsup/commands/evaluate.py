@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup.commands.encoders import find_encoder
+from selfsup.commands.encoders import find_encoder, short_name, start_of
 from selfsup.data.settings import other_data, require_paths, require_range
 from selfsup.errors import RunStopped, UsageError
 from selfsup.processes import launched, together
@@ -43,6 +43,7 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.evaluation.results.classes import same_classes
 
     encoders = {called: load_encoder(name) for called, name in named.items()}
+    starts = {called: load_encoder(start) for called, name in named.items() if (start := start_of(name))}
     cache = None
     if config["cache"] is not None:
         folder = default_folder() if config["cache"] == "auto" else Path(str(config["cache"])).expanduser()
@@ -56,12 +57,16 @@ def run(config: Mapping[str, Any]) -> None:
     for note in differing(encoders, train.range):
         print(note)
     judged = encoders if len(encoders) > 1 else next(iter(encoders.values()))
+    if len(encoders) == 1:
+        starts = dict(zip(["encoder"], starts.values(), strict=False))
     settings = {key: value for key, value in config.items() if key in SETTINGS}
     first = place.rank == 0
     if first:
         tell_decisions(train)
     with together(place):
-        results = evaluate(judged, train, test, data, **settings, device=device, progress=first, cache=cache)
+        results = evaluate(
+            judged, train, test, data, starts=starts, **settings, device=device, progress=first, cache=cache
+        )
         if first:
             print_table(results)
             try:
@@ -85,16 +90,8 @@ def encoder_names(setting: Any) -> dict[str, str]:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"the encoder '{name}' is named twice; name each once")
-    short = [_short(name) for name in names]
+    short = [short_name(name) for name in names]
     return {call if short.count(call) == 1 else name: name for call, name in zip(short, names, strict=True)}
-
-
-def _short(name: str) -> str:
-    """The run's name of ``runs/NAME/encoder``, else the last part."""
-    if name.startswith("timm:"):
-        return name.removeprefix("timm:")
-    path = Path(name)
-    return path.parent.name if path.name == "encoder" and path.parent.name else path.name
 
 
 def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

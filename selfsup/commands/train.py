@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
+from selfsup.commands.encoders import begun
 from selfsup.config import options
 from selfsup.data.settings import require_paths, require_range
 from selfsup.errors import UsageError
 from selfsup.hints import near
 from selfsup.precision import require_precision
 from selfsup.processes import launched
+from selfsup.run.branch import annealed
 from selfsup.run.folder import taken
 from selfsup.run.resume import in_one_measure, repeated, resumed
 
@@ -21,14 +23,16 @@ def run(config: dict[str, Any]) -> None:
     Raises:
         UsageError: before anything is written, where the configuration cannot work.
     """
-    if config["resume"] and config["from"]:
-        raise UsageError("resume= continues a run, from= repeats it; give only one")
+    if sum(bool(config[key]) for key in ("resume", "from", "anneal")) > 1:
+        raise UsageError("resume= continues a run, from= repeats it, anneal= branches off it; give only one")
     if config["resume"]:
         config = resumed(config)
     elif config["from"]:
         config = repeated(config)
+    elif config["anneal"]:
+        config = annealed(config)
     else:
-        config = in_one_measure(config, config["overrides"])
+        config = begun(in_one_measure(config, config["overrides"]))
     check(config)
     from selfsup.run.train import train
 
@@ -47,6 +51,13 @@ def check(config: dict[str, Any]) -> None:
             raise UsageError(f"no {group} '{chosen}'{near(chosen, options(group))}")
     require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config["online"])
+    backbone = config["backbone"]
+    keeping = [key for key, on in (("frozen", backbone["frozen"]), ("lora", backbone["lora"]["rank"])) if on]
+    if keeping and backbone["weights"] is None and not backbone["pretrained"]:
+        raise UsageError(
+            f"there are no weights to go on from, and backbone.{keeping[0]} would keep random ones; add "
+            "backbone.weights=, such as a run, a file or timm:NAME"
+        )
     if config["logger"]["name"] == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
         raise UsageError("logger=tensorboard needs one more package: pip install 'selfsup[tensorboard]'")
     if "tokens" in method["requires"] and config["backbone"]["tokens"] is False:

@@ -22,16 +22,20 @@ from selfsup.lazy import exports
 if TYPE_CHECKING:
     from selfsup.encoder.card_text import model_card, write_model_card
     from selfsup.encoder.folder import add_to_card, check_saveable, load_encoder, save_encoder
+    from selfsup.encoder.lora import add_adapters
     from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, take
     from selfsup.encoder.positions import fix_positions, sincos_positions
+    from selfsup.encoder.start import start_from
 else:  # the files of an encoder are checked before torch is imported
     __getattr__ = exports(
         __name__,
         {
             "folder": ["add_to_card", "check_saveable", "load_encoder", "save_encoder"],
+            "lora": ["add_adapters"],
             "model": ["IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "build_encoder", "take"],
             "card_text": ["model_card", "write_model_card"],
             "positions": ["fix_positions", "sincos_positions"],
+            "start": ["start_from"],
         },
     )
 
@@ -39,6 +43,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Encoder",
+    "add_adapters",
     "add_to_card",
     "build_encoder",
     "check_saveable",
@@ -47,6 +52,7 @@ __all__ = [
     "model_card",
     "save_encoder",
     "sincos_positions",
+    "start_from",
     "take",
     "write_model_card",
 ]

@@ -13,11 +13,14 @@ from typing import Any
 from selfsup.backbone_names import without_prefix
 from selfsup.errors import UsageError
 from selfsup.files import NotPlain, read_json
+from selfsup.text import shown
 
 CONFIG, CARD = "config.json", "card.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # timm's files, in the order in which it reads them
 LARGEST_JSON = 16 * 2**20  # bytes
-_ON_THE_HUB = ("hf-hub:", "hf_hub:", "hf:/", "timm/")
+HUB = "hf-hub:"
+_ON_THE_HUB = ("hf_hub:", "hf:/", "timm/")
+_OF_AN_ENCODER = ("*.json", *WEIGHTS)  # the files of a repository that are downloaded
 
 
 def foreign_file(path: str | Path) -> tuple[Path, str | None] | None:
@@ -39,6 +42,24 @@ def foreign_file(path: str | Path) -> tuple[Path, str | None] | None:
     return file, None if whole else prefix
 
 
+def downloaded(repository: str) -> Path:
+    """The folder, in the Hub's cache, of a repository's configuration and weights.
+
+    Raises:
+        UsageError: it cannot be fetched, or the name is not one of a repository.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(_OF_AN_ENCODER)))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(
+            f"'{HUB}{repository}' cannot be fetched ({shown(reason, 200)}); check the name, or copy the "
+            "repository here and name its folder"
+        ) from error
+
+
 def require_files(folder: Path) -> None:
     """Raise a UsageError unless ``folder`` holds a configuration and weights."""
     if not folder.is_dir():
@@ -55,7 +76,7 @@ def _no_folder(name: str) -> str:
         return f"name the folder alone: {name.removeprefix('local-dir:')}"
     if name.startswith(_ON_THE_HUB):
         known = without_prefix(name)
-        return f"write timm:{known} if timm has that name, or download the repository and name its folder"
+        return f"write timm:{known} if timm has that name, or {HUB}OWNER/{known}"
     return "no such folder; a run leaves one in runs/<name>/encoder"
 
 

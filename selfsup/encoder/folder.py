@@ -14,10 +14,19 @@ from torch import Tensor, nn
 
 from selfsup.encoder.creation import named_now
 from selfsup.encoder.described import describe
-from selfsup.encoder.files import CARD, CONFIG, foreign_file, read_card, read_config, weights_file
+from selfsup.encoder.files import (
+    CARD,
+    CONFIG,
+    HUB,
+    downloaded,
+    foreign_file,
+    read_card,
+    read_config,
+    weights_file,
+)
 from selfsup.encoder.foreign import load_foreign, load_transformers
 from selfsup.encoder.limits import Bounded
-from selfsup.encoder.model import Encoder, build_encoder
+from selfsup.encoder.model import Encoder, build_encoder, plain_state
 from selfsup.encoder.resizing import OURS
 from selfsup.encoder.values import noted_range, range_notes
 from selfsup.encoder.weights import fill, read_weights
@@ -73,7 +82,7 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
     """The weights by name, each with its own memory, as safetensors requires: layers may share some."""
     state: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for name, value in model.state_dict().items():
+    for name, value in plain_state(model).items():
         own = value.detach().cpu().contiguous()
         place = own.untyped_storage().data_ptr()
         state[name] = own.clone() if place in seen else own
@@ -122,7 +131,7 @@ def add_to_card(folder: str | Path, content: dict[str, Any]) -> None:
 
 
 def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
-    """An encoder from its directory, another framework's file, or ``"timm:NAME"`` for a timm model.
+    """An encoder from its directory, another framework's file, ``"timm:NAME"`` or ``"hf-hub:OWNER/NAME"``.
 
     A directory that timm wrote is read like one of ours: ``timm.models.save_for_hf``, with or without a
     classifier, which is left out, as safetensors or as ``pytorch_model.bin``. Its features are those of
@@ -136,7 +145,8 @@ def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
     say which architecture it is, and what was assumed and left out is logged.
 
     A timm name with a tag (``timm:resnet18.a1_in1k``) brings its published weights; a bare one
-    (``timm:resnet18``) has random weights.
+    (``timm:resnet18``) has random weights. A repository of the Hugging Face Hub is downloaded into its cache
+    and read as a directory.
 
     Args:
         path: of the directory or file. Of another framework's file that has several encoders, ``FILE#PREFIX``
@@ -152,6 +162,8 @@ def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
     """
     if str(path).startswith("timm:"):
         return _timm_encoder(str(path).removeprefix("timm:"))
+    if str(path).startswith(HUB):
+        return load_encoder(downloaded(str(path).removeprefix(HUB)), heads=heads)
     if found := foreign_file(path):
         return load_foreign(*found, heads)
     folder = Path(path)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.backbones.masked import feature_maps
@@ -184,7 +185,7 @@ class Encoder(nn.Module):
         """Identity of the encoder: a hash of its weights, by name, and of its preprocessing."""
         own = tuple(each for each in (self.resizing, self.range) if each is not None)
         digest = hashlib.sha256(repr((self.input_size, self.mean, self.std, *own)).encode())
-        for name, value in sorted(self.model.state_dict().items()):
+        for name, value in sorted(plain_state(self.model).items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -233,6 +234,18 @@ class Encoder(nn.Module):
                 f"backbone '{self.recipe['name']}' has no patch tokens; "
                 "take a vision transformer, such as backbone=vit_tiny or backbone=vit_small"
             )
+
+
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dictionary as it would be of plain layers: a weight that is computed has its value."""
+    state = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            for tensor in module.parametrizations:  # type: ignore[union-attr]
+                inside = f"{name}.parametrizations.{tensor}."
+                state = {key: value for key, value in state.items() if not key.startswith(inside)}
+                state[f"{name}.{tensor}"] = getattr(module, tensor).detach()
+    return state
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:

@@ -21,12 +21,13 @@ class Judged:
 
     Attributes:
         name: the row's name.
-        role: ``"encoder"``, ``"untrained"``, ``"pixels"`` or ``"pca"``.
+        role: ``"encoder"``, ``"start"``, ``"untrained"``, ``"pixels"`` or ``"pca"``.
         frozen: the encoder with its preprocessing, or the pixels.
         fitting: how images are resized and cropped for it.
         encoder: None where there is none.
         fingerprint: the encoder's identity, or None.
         untrained: the name of the row of an encoder's untrained architecture, if there is one.
+        start: the name of the row of the encoder that its training began with, if that had weights.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Judged:
     encoder: Any = None
     fingerprint: str | None = None
     untrained: str | None = None
+    start: str | None = None
 
     def preprocessing(self) -> dict[str, Any]:
         """The preprocessing of an image."""
@@ -48,16 +50,24 @@ class Judged:
 
 def judged_rows(
     encoders: Mapping[str, Any],
+    starts: Mapping[str, Any],
     controls: bool,
     untrained_seeds: int,
     seed: int,
     precision: str,
     device: str | torch.device,
 ) -> list[Judged]:
-    """The encoders, each architecture untrained, and the raw pixels of the first encoder's input."""
+    """The encoders, what each began with, each architecture untrained, and the first one's raw pixels."""
     rows = [_of(name, "encoder", each, precision, device) for name, each in encoders.items()]
     if not controls:
         return rows
+    begun: dict[str, Judged] = {}
+    for row in [row for row in rows if row.name in starts]:
+        start = starts[row.name]
+        called = f"start of {row.name}" if len(encoders) > 1 else "start"
+        begun.setdefault(start.fingerprint(), _of(called, "start", start, precision, device))
+        row.start = begun[start.fingerprint()].name
+    rows += begun.values()
     architectures: dict[str, tuple[str, Any]] = {}
     for name, each in encoders.items():
         architectures.setdefault(_recipe(each), (name, each))

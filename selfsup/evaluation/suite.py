@@ -18,7 +18,7 @@ from selfsup.evaluation.features.extract import Features, evaluating, one_channe
 from selfsup.evaluation.passes import Seen, check_needs, see
 from selfsup.evaluation.registry import Protocol, records
 from selfsup.evaluation.registry import protocols as protocols_of
-from selfsup.evaluation.results.comparison import compare
+from selfsup.evaluation.results.comparison import compare, gains
 from selfsup.evaluation.rows import Judged, judged_rows, principal_components
 from selfsup.evaluation.view_choice import choose_views
 from selfsup.precision import require_precision
@@ -33,6 +33,7 @@ def evaluate(
     test: Source,
     data_config: Mapping[str, Any],
     *,
+    starts: Mapping[str, Encoder] | None = None,
     protocols: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     controls: bool = True,
@@ -53,6 +54,7 @@ def evaluate(
         train: to fit classifiers and select settings.
         test: for accuracies only.
         data_config: ``name``, ``workers``, ``in_memory`` and ``max_unreadable`` are read, each optional.
+        starts: by the name of an encoder (``"encoder"`` for one alone), what its training began with.
         protocols: by name, as in ``configs/protocols``; None takes the command's.
         seed: of the first untrained encoder.
         controls: whether to add the controls.
@@ -66,7 +68,8 @@ def evaluate(
         Plain JSON types. ``rows``: one for each encoder with ``name``, ``encoder`` (its fingerprint),
         ``dim`` and ``scores``, records by protocol (:func:`selfsup.evaluation.registry.record`);
         accuracies are from 0 to 1. Beside them the data, preprocessing, seed and versions, the fingerprint
-        of a single encoder, and of several a ``comparison`` (:func:`selfsup.evaluation.compare`).
+        of a single encoder, of several a ``comparison`` (:func:`selfsup.evaluation.compare`), and the
+        ``gains`` over starts, entries like the ``differences`` of a comparison.
 
     Raises:
         UsageError: no test images, one class, settings out of range, or too many unreadable images.
@@ -80,7 +83,7 @@ def evaluate(
     _check_data(train, test)
     homes = {name: next(each.parameters()).device for name, each in encoders.items()}
     try:
-        rows = judged_rows(encoders, controls, untrained_seeds, seed, precision, device)
+        rows = judged_rows(encoders, starts or {}, controls, untrained_seeds, seed, precision, device)
         with evaluating(*(row.encoder for row in rows if row.encoder is not None)):
             seen = _see(rows, chosen, train, test, data_config, batch_size, progress, cache)
             if controls:
@@ -89,6 +92,8 @@ def evaluate(
     finally:
         for name, each in encoders.items():
             each.to(homes[name])
+        for each in (starts or {}).values():
+            each.to("cpu")
     bank, query = (part.features for part in seen[0])
     return {
         "encoder": rows[0].fingerprint if len(encoders) == 1 else None,
@@ -102,6 +107,7 @@ def evaluate(
         "preprocessing": {**scored[0]["preprocessing"], "range": train.range and list(train.range)},
         "rows": scored,
         **({"comparison": compare(scored)} if len(encoders) > 1 else {}),
+        **({"gains": gains(scored)} if starts and controls else {}),
         "versions": {name: _version(name) for name in ("selfsup", "torch", "timm")},
     }
 
@@ -168,6 +174,7 @@ def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen) -> dict[s
         "name": row.name,
         "role": row.role,
         "untrained": row.untrained,
+        "start": row.start,
         "encoder": row.fingerprint,
         "dim": train.features.x.shape[1],
         "preprocessing": {**row.preprocessing(), "precision": precision},

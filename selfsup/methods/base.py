@@ -11,10 +11,10 @@ from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.methods.batch import Batch, Output, make_batch, step_generator
 from selfsup.methods.failures import Failure
-from selfsup.methods.parts import Part, Teacher
+from selfsup.methods.parts import HeadsFirst, Part, Teacher
 from selfsup.methods.step import StepMeans
 from selfsup.objectives.precision import finite_or_not
-from selfsup.optim import build_optimizer, cosine, learning_rate
+from selfsup.optim import build_optimizer, cosine, horizon, learning_rate
 from selfsup.views import ViewPlan
 
 
@@ -35,6 +35,7 @@ class Method(pl.LightningModule):
         seed: of masks and of dropout.
         labelled: whether batches have labels.
         auxiliary: further losses by name, each with its weight (:mod:`selfsup.auxiliary`).
+        frozen: share of the run in which only the heads learn, or less (:class:`HeadsFirst`).
 
     Attributes:
         failures: what the collapse guard watches for beside :data:`selfsup.methods.failures.COMMON`.
@@ -53,6 +54,7 @@ class Method(pl.LightningModule):
         seed: int = 0,
         labelled: bool = False,
         auxiliary: Mapping[str, tuple[float, nn.Module]] | None = None,
+        frozen: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -62,6 +64,7 @@ class Method(pl.LightningModule):
         self.batch_size, self.seed, self.labelled = batch_size, seed, labelled
         self.weights = {name: weight for name, (weight, _) in (auxiliary or {}).items()}
         self.auxiliary = nn.ModuleDict({name: module for name, (_, module) in (auxiliary or {}).items()})
+        self.heads_first = HeadsFirst(encoder, frozen) if frozen else None
         self.step_skipped = False
         self.of_step = StepMeans()  # of what is logged
         self.untrained: list[str] = []
@@ -142,6 +145,8 @@ class Method(pl.LightningModule):
     def forward(self, batch: Batch) -> Output:
         """The method's loss and the weighted auxiliary ones; ``objective`` is the former by itself."""
         output = self.loss(batch)
+        if self.heads_first is not None:
+            self.heads_first.gather(output.loss, self.marks)
         if not self.auxiliary:
             return output
         if not output.features:
@@ -197,8 +202,8 @@ class Method(pl.LightningModule):
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return int(self.trainer.estimated_stepping_batches)
+        """Optimizer steps over which schedules run: those of the whole run, if that has an end."""
+        return horizon(self.optimizer, int(self.trainer.estimated_stepping_batches))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.set_rates(self.trainer.optimizers[0], self.global_step, self.total_steps)

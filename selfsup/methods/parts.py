@@ -4,6 +4,7 @@ A loss changes no state: it would change it once a micro-batch, in steps that ar
 somebody only looks at the loss. It leaves what it saw with a part, and the part moves after the step.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup.methods.step import StepMeans
-from selfsup.objectives.distributed import gather
+from selfsup.objectives.distributed import gather, sum_over_processes, world_size
 from selfsup.optim import cosine, update_average
 
 SHORTEST_LAG = 4.0  # steps in which half of a teacher is renewed: one that follows at once teaches nothing
@@ -140,6 +141,50 @@ class FrozenAtFirst(Part):
             # None, not zero: an optimizer still decays and carries on a parameter whose gradient is zero.
             for parameter in self._module[0].parameters():
                 parameter.grad = None
+
+
+class HeadsFirst(FrozenAtFirst):
+    """Keeps a trained encoder as it is while heads that begin at random would only disturb it.
+
+    It is released where the loss has left its trivial value, by a tenth of the way to its floor (to 0 where
+    none is known), as a running mean over about ten steps; at the latest after ``share`` of the run. A loss
+    without a trivial value keeps it that long.
+
+    Attributes:
+        mean: the running mean; not-a-number before the first step.
+        released: whether the encoder learns.
+    """
+
+    mean: Tensor
+    released: Tensor
+    marks: Mapping[str, float] | None
+
+    def __init__(self, module: nn.Module, share: float) -> None:
+        super().__init__(module, share)
+        self.means, self.marks = StepMeans(), None
+        self.register_buffer("mean", torch.tensor(math.nan))
+        self.register_buffer("released", torch.tensor(False))
+
+    def gather(self, loss: Tensor, marks: Callable[[], Mapping[str, float]]) -> None:
+        """Take note of a micro-batch's loss and, once, of what it is measured by."""
+        self.means.add(loss=loss)
+        self.marks = marks() if self.marks is None else self.marks
+
+    def frozen(self, step: int, steps: int) -> bool:
+        return super().frozen(step, steps) and not self.released
+
+    def after_step(self, step: int, steps: int) -> None:
+        if "loss" not in self.means or not self.marks or "trivial" not in self.marks:
+            return
+        if not self.frozen(step, steps):
+            return
+        trivial, floor = self.marks["trivial"], self.marks.get("floor", 0.0)
+        loss = sum_over_processes(self.means["loss"].float()) / world_size()
+        self.mean.copy_(torch.where(self.mean.isnan(), trivial, self.mean).lerp(loss, 0.1))
+        self.released.copy_(self.mean < trivial - 0.1 * (trivial - floor))
+
+    def forget(self) -> None:
+        self.means.clear()
 
 
 class Prototypes(FrozenAtFirst):

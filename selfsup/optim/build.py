@@ -9,7 +9,7 @@ from torch import nn
 from selfsup.errors import UsageError
 from selfsup.optim.groups import parameter_groups
 from selfsup.optim.lars import LARS
-from selfsup.optim.schedules import part, warmup_constant, warmup_cosine
+from selfsup.optim.schedules import anneal, infinite, part, warmup_constant, warmup_cosine
 
 
 def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -34,17 +34,33 @@ def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.opt
 
 
 def learning_rate(settings: Mapping[str, Any], step: int, steps: int, peak: float) -> float:
-    """The rate of a step by ``settings["schedule"]`` (``configs/schedule/``): cosine or constant.
+    """The rate of a step by ``settings["schedule"]`` (``configs/schedule/``): cosine, constant or infinite.
 
     >>> settings = {"schedule": "cosine", "warmup": 0.1, "lr_end": 0.0}
     >>> [learning_rate(settings, step, 100, 1.0) for step in (0, 9, 55)]
     [0.1, 1.0, 0.5]
     """
-    warmup = part(settings["warmup"], steps)
     match settings["schedule"]:
         case "cosine":
+            warmup = part(settings["warmup"], steps)
             return warmup_cosine(step, steps, warmup, peak, peak * settings["lr_end"])
         case "constant":
-            return warmup_constant(step, warmup, peak)
+            return warmup_constant(step, part(settings["warmup"], steps), peak)
+        case "infinite":
+            return _infinite(settings, step + 1, peak)
         case name:
-            raise UsageError(f"no schedule '{name}'; choose cosine or constant")
+            raise UsageError(f"no schedule '{name}'; choose cosine, constant or infinite")
+
+
+def _infinite(settings: Mapping[str, Any], n: int, peak: float) -> float:
+    """The rate of step ``n``, counted from 1, with the annealing if the run is a branch with one."""
+    known = (settings["warmup_steps"], settings["cooldown_steps"], peak, peak * settings["lr_constant"])
+    begun = settings["anneal_from"]
+    if begun is None or n <= begun:
+        return infinite(n, *known)
+    return anneal(n - begun, settings["anneal_steps"], infinite(begun, *known), peak * settings["lr_end"])
+
+
+def horizon(settings: Mapping[str, Any], steps: int) -> int:
+    """The length over which a method's other schedules run: the run's, or that of a rate without an end."""
+    return int(settings["cooldown_steps"]) if settings["schedule"] == "infinite" else steps

@@ -59,6 +59,44 @@ def warmup_constant(step: int, warmup: int, peak: float) -> float:
     return peak * (step + 1) / warmup if step < warmup else peak
 
 
+def infinite(n: float, warmup: int, cooldown: int, peak: float, constant: float) -> float:
+    """A rate without an end: up along a line, down along half a cosine, and constant from then on.
+
+    Ibrahim et al. 2024, arXiv:2403.08763, and Singh et al. 2025, arXiv:2503.02844. It does not depend on the
+    length of the run, so that a finished run goes on as if it had been longer, without a second warm-up.
+
+    Args:
+        n: optimizer steps; the rate at 0 is 0.
+        warmup: the step at which the rate is ``peak``.
+        cooldown: the step from which it is ``constant``.
+        peak, constant: rates.
+
+    Raises:
+        ValueError: unless ``0 <= warmup <= cooldown``.
+
+    Example:
+        >>> [infinite(n, warmup=10, cooldown=50, peak=1.0, constant=0.5) for n in (5, 10, 30, 50, 1000)]
+        [0.5, 1.0, 0.75, 0.5, 0.5]
+    """
+    if not 0 <= warmup <= cooldown:
+        raise ValueError(f"the warm-up of {warmup} steps has to end before the cool-down does, at {cooldown}")
+    if n < warmup:
+        return peak * n / warmup
+    return cosine(n - warmup, cooldown - warmup, peak, constant) if n < cooldown else constant
+
+
+def anneal(n: float, steps: int, start: float, end: float) -> float:
+    """Exponentially from ``start`` to ``end`` in ``steps``: ``start * (end / start) ** (n / steps)``.
+
+    Published codes differ here: one divides by the step at which the annealing ends, one leaves a remainder.
+
+    Example:
+        >>> [round(anneal(n, 20, 4e-4, 1e-5), 10) for n in (0, 5, 10, 20, 30)]
+        [0.0004, 0.0001590541, 6.32456e-05, 1e-05, 1e-05]
+    """
+    return float(start * (end / start) ** min(n / steps, 1.0))
+
+
 def part(share: float, steps: int) -> int:
     """A share of a number of steps as a whole number, halves rounded up.
 

@@ -7,6 +7,7 @@ from selfsup.evaluation.results.verdict import is_accuracy, row_role
 from selfsup.report.folder import Run
 
 _ROLES = {
+    "start": "the weights it began with",
     "untrained": "the same architecture, untrained",
     "pixels": "raw pixels",
     "pca": "principal components of the pixels",
@@ -76,4 +77,4 @@ def _name(run: Run, row: Mapping[str, Any], several: bool) -> str:
     if role == "encoder":
         return run.name if several else "this encoder"
     name = _ROLES.get(role, str(row.get("name", role)))
-    return f"{name} ({run.name})" if role == "untrained" and several else name
+    return f"{name} ({run.name})" if role in ("untrained", "start") and several else name

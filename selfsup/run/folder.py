@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,18 @@ import yaml
 from selfsup.backbone_names import backbone_name
 from selfsup.errors import UsageError
 from selfsup.files import remove_parts, write_text
+from selfsup.runs import START
 
 CONFIG, DECIDED = "config.yaml", "data.json"
 # Files of a start before anything is learned.
-_OF_A_START = {CONFIG, DECIDED, "environment.json", "tensorboard", "wandb"}
+_OF_A_START = {CONFIG, DECIDED, START, "environment.json", "tensorboard", "wandb"}
 
 
-def new_folder(config: Mapping[str, Any], texts: Mapping[str, str] | None = None) -> Path:
+def new_folder(
+    config: Mapping[str, Any],
+    texts: Mapping[str, str] | None = None,
+    more: Callable[[Path], object] | None = None,
+) -> Path:
     """Make the run's folder; a folder that is not empty is refused.
 
     It is made under a hidden name and then renamed, so that a run that is killed leaves no folder or one that
@@ -27,6 +32,7 @@ def new_folder(config: Mapping[str, Any], texts: Mapping[str, str] | None = None
 
     Args:
         texts: files to put into it beside ``config.yaml``, by name.
+        more: writes into it what is no text; called with the folder under its hidden name.
 
     Raises:
         UsageError: the name is in use, or the folder cannot be made.
@@ -43,6 +49,8 @@ def new_folder(config: Mapping[str, Any], texts: Mapping[str, str] | None = None
         content = {CONFIG: yaml.safe_dump(dict(config), sort_keys=False), **(texts or {})}
         for name, text in content.items():
             write_text(part / name, text)
+        if more is not None:
+            more(part)
         for attempt in range(1000):
             target = folder if attempt == 0 else folder.with_name(f"{folder.name}-{attempt}")
             if _renamed(part, target):

@@ -19,13 +19,15 @@ from selfsup.callbacks.guard.record import warned
 from selfsup.callbacks.present import require_there
 from selfsup.config import load_config
 from selfsup.data import Source
-from selfsup.encoder import add_to_card, save_encoder, write_model_card
+from selfsup.encoder import add_to_card, load_encoder, save_encoder, write_model_card
 from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
+from selfsup.evaluation.results.verdict import Verdict, judged
 from selfsup.files import read_json, remove_parts, sync_folder
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
 from selfsup.run.loggers import public_name, without_machine
+from selfsup.runs import START
 from selfsup.terminal import say, typed
 
 _TRIED = 64 * 2**20  # bytes of the largest encoder that is saved as a trial
@@ -77,7 +79,7 @@ def hand_over(
     folder: Path,
     console: Console,
     seconds: float,
-) -> None:
+) -> Verdict | None:
     """Save the encoder, judge it, and print the next commands; nothing is done twice if a start is repeated.
 
     The newest encoder is ``encoder``, with ``results.json`` beside it. If the run was extended, the earlier
@@ -85,9 +87,12 @@ def hand_over(
 
     Args:
         seconds: of training, over all starts of the run.
+
+    Returns:
+        The verdict on the encoder, if it was judged and began from weights.
     """
     encoder = method.learned_encoder().cpu().eval()
-    identity, steps = encoder.fingerprint(), method.global_step
+    identity, steps, found = encoder.fingerprint(), method.global_step, None
     require_there(folder)
     remove_parts(folder)
     target = folder / "encoder"
@@ -107,18 +112,22 @@ def hand_over(
             judging = load_config("evaluate", given, config["data"])
             settings = {key: value for key, value in judging.items() if key in SETTINGS}
             speed = steps * method.batch_size / seconds if seconds else None
-            results = evaluate(encoder, source, test, config["data"], **settings)
+            starts = {"encoder": load_encoder(folder / START)} if (folder / START).is_dir() else {}
+            results = evaluate(encoder, source, test, config["data"], starts=starts, **settings)
             results |= {**facts, "images_per_second": speed}
             require_there(folder)
             write_results(results, None, str(target))
         add_to_card(target, {"scores": results["rows"][0]["scores"]})
         print_table(results, console, warned(folder))
+        if results.get("gains"):
+            found = judged(results, results["rows"][0], warned(folder))
     write_model_card(target)
     say(console, f"Encoder: {target}   ({seconds / 60:.1f} min of training). Next:")
     say(console, f"  {typed('evaluate', f'encoder={target}', *_data_given(config))}")
     say(console, f"  {typed('report', str(folder))}")
     say(console, f'  selfsup.load_encoder("{target}")')
     say(console, f'  timm.create_model("local-dir:{target}", pretrained=True)')
+    return found
 
 
 def set_aside(folder: Path) -> None:

@@ -64,6 +64,8 @@ def repeated(config: dict[str, Any]) -> dict[str, Any]:
     for key in _keys(config["overrides"]):
         if isinstance(config.get(key), dict) and key not in _ALONE:
             raise UsageError(f"from= repeats the {key} of that run; set single values as {key}.name=value")
+    if before.get("anneal"):
+        raise UsageError(f"from: '{folder}' is a branch; repeat it with anneal={before['anneal']}")
     fresh = {key: config[key] for key in ("name", "out", "logger", "resume")}
     whole = {**_with(before, config), **fresh, "from": str(folder.resolve())}
     return in_one_measure(whole, config["overrides"])
@@ -101,7 +103,7 @@ def _with(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """The settings ``before``, with the command's overrides and settings added since."""
     own = {key: value for key, value in before.items() if key in config}
     merged = {**config, **own, "traceback": config["traceback"]}
-    about = ("resume", "from", "traceback")
+    about = ("resume", "from", "anneal", "traceback")
     given = [override for override in config["overrides"] if override.partition("=")[0] not in about]
     merged["overrides"] = [*before["overrides"], *given]
     merged["trainer"] = {**config["trainer"], **before["trainer"]}
@@ -133,7 +135,7 @@ def _logger(before: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, A
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """``key old -> new`` of every setting that differs, except those of the command itself."""
     was, is_ = leaves(before), leaves(now)
-    about = ("overrides", "resume", "from", "traceback", "name", "out")
+    about = ("overrides", "resume", "from", "anneal", "traceback", "name", "out")
     return [
         f"{key} {was.get(key)} -> {value}"
         for key, value in is_.items()

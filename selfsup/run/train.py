@@ -33,18 +33,20 @@ from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.order import EpochOrder
 from selfsup.data.workers import explain_dead_worker, worker_count
+from selfsup.encoder import save_encoder
 from selfsup.errors import RunStopped, UsageError
 from selfsup.files import write_text
 from selfsup.methods.base import Method
 from selfsup.processes import in_trainer, lost_processes, restored_environment
 from selfsup.report import write_report
+from selfsup.run.branch import copy_checkpoint
 from selfsup.run.environment import FILE, differences, environment, recorded, require_same_data, starts
 from selfsup.run.folder import CONFIG, DECIDED, new_folder, point_latest, remove_unused
 from selfsup.run.hand_over import hand_over, try_hand_over
 from selfsup.run.launch import agreed
 from selfsup.run.resume import changes, find_position
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
-from selfsup.runs import read_config
+from selfsup.runs import START, read_config
 from selfsup.runtime import look_for_gpus_once, quiet
 from selfsup.terminal import make_console, say
 
@@ -111,11 +113,13 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
             if trainer.is_global_zero:
                 callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
                 seconds = next(each.seconds for each in callbacks if isinstance(each, MetricsFile))
-                hand_over(config, method, source, test, folder, console, seconds)
+                found = hand_over(config, method, source, test, folder, console, seconds)
                 if config["report"]:
                     require_there(folder)
                     device = str(trainer.strategy.root_device)
                     tell(f"Report: {write_report([folder], sources=(source, test), device=device)}")
+                if found:
+                    tell(f"{found.headline}.")
     return folder
 
 
@@ -157,9 +161,9 @@ def _take_up(
         before = next(iter(starts(Path(config["from"]))), None)
         differs = differences(before, now) if before else ["(it has no environment.json to compare with)"]
         return [f"repeating {config['from']}", *(f"not as before: {each}" for each in differs)], None
-    if not config["resume"]:
+    if not config["resume"] and not config["anneal"]:
         return [], None
-    folder = Path(config["resume"])
+    folder = Path(config["resume"] or config["anneal"])
     earlier = starts(folder)
     notes = [f"not as before: {each}" for each in (differences(earlier[-1], now) if earlier else [])]
     if earlier:
@@ -173,7 +177,8 @@ def _take_up(
             f"the run has made {at.step} steps already, and {length} would end it at {total}; set "
             f"trainer.{key} higher, or start a new run"
         )
-    if at.checkpoint and total != at.total_steps:
+    endless = config["method"]["optimizer"]["schedule"] == "infinite"
+    if at.checkpoint and total != at.total_steps and not endless:
         rates = [method.learning_rate(at.step, steps) for steps in (at.total_steps, total)]
         notes.append(
             f"  the run is now {total} steps long instead of {at.total_steps}: its schedules are stretched "
@@ -215,7 +220,15 @@ def _folder(config: dict[str, Any], method: Method, now: dict[str, Any], source:
     try_hand_over(config, method)
     decided = json.dumps(source.decisions.as_json(), indent=2) + "\n"
     if not config["resume"]:
-        return new_folder(config, {FILE: recorded([], now), DECIDED: decided})
+        begun = config["backbone"]["weights"] is not None or config["backbone"]["pretrained"]
+
+        def more(part: Path) -> None:
+            if begun:
+                save_encoder(method.encoder, part / START)
+            if config["anneal"]:
+                copy_checkpoint(Path(config["anneal"]), part)
+
+        return new_folder(config, {FILE: recorded([], now), DECIDED: decided}, more)
     folder = Path(config["resume"])
     # Also for a resumed run, so that settings changed now hold when it is resumed again.
     write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False))

@@ -362,7 +362,10 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("hf-hub:timm/resnet18.a1_in1k", "write timm:resnet18.a1_in1k if timm has that name, or download"),
+        (
+            "hf_hub:timm/resnet18.a1_in1k",
+            "write timm:resnet18.a1_in1k if timm has that name, or hf-hub:OWNER/",
+        ),
         ("timm/resnet18.a1_in1k", "write timm:resnet18.a1_in1k"),
         ("local-dir:runs/a/encoder", "name the folder alone: runs/a/encoder"),
         ("runs/none", "no such folder"),

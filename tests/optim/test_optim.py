@@ -11,7 +11,19 @@ from lightly.models.utils import update_momentum
 from lightly.utils.scheduler import cosine_schedule, cosine_warmup_schedule
 from torch import nn
 
-from selfsup.optim import LARS, cosine, linear, parameter_groups, part, update_average, warmup_cosine
+from selfsup.optim import (
+    LARS,
+    anneal,
+    cosine,
+    horizon,
+    infinite,
+    learning_rate,
+    linear,
+    parameter_groups,
+    part,
+    update_average,
+    warmup_cosine,
+)
 
 
 def waves(shift: float, rows: int, columns: int) -> torch.Tensor:
@@ -141,6 +153,43 @@ def test_warmup_reaches_the_peak_and_the_cosine_leaves_it() -> None:
     # Barlow Twins at batch 2048: a factor of 8 with an end of 8e-3 after 1000 epochs, 10 of them warm-up
     assert warmup_cosine(505, 1000, 10, 8.0, 8e-3) == pytest.approx(4.004)
     assert warmup_cosine(1000, 1000, 10, 8.0, 8e-3) == pytest.approx(8e-3)
+
+
+# Peak 1e-3, constant 4e-4, end 1e-5; the warm-up ends at step 10, the cool-down at 50, annealing is 80 to 100.
+ENDLESS = {
+    0: 0.0,
+    5: 5e-4,
+    10: 1e-3,
+    20: 9.12132034e-4,
+    30: 7e-4,
+    40: 4.87867966e-4,
+    **dict.fromkeys(range(50, 81), 4e-4),
+    85: 1.59054146e-4,
+    90: 6.32455532e-5,
+    **dict.fromkeys(range(100, 120), 1e-5),
+}
+
+
+def test_a_rate_without_an_end_and_its_annealing_have_the_published_form() -> None:
+    for n, rate in ENDLESS.items():
+        found = infinite(n, 10, 50, 1e-3, 4e-4) if n <= 80 else anneal(n - 80, 20, 4e-4, 1e-5)
+        assert found == pytest.approx(rate, rel=1e-8)
+    for n in (10, 50):  # continuous where its parts meet
+        assert infinite(n - 1e-9, 10, 50, 1e-3, 4e-4) == pytest.approx(infinite(n, 10, 50, 1e-3, 4e-4))
+    assert infinite(3, 0, 0, 1.0, 0.4) == 0.4
+    with pytest.raises(ValueError, match="the warm-up of 60 steps has to end before"):
+        infinite(3, 60, 50, 1.0, 0.4)
+
+
+def test_the_rate_of_a_step_is_that_of_the_settings() -> None:
+    settings = {"schedule": "infinite", "warmup_steps": 10, "cooldown_steps": 50, "lr_constant": 0.4}
+    settings |= {"lr_end": 0.01, "anneal_from": None, "anneal_steps": 20}
+    for n, rate in ENDLESS.items():
+        branch = settings if n <= 80 else {**settings, "anneal_from": 80}
+        if n:
+            for steps in (1, 1000):  # whatever the length of the run
+                assert learning_rate(branch, n - 1, steps, 1e-3) == pytest.approx(rate, rel=1e-8)
+    assert (horizon(settings, 1000), horizon({"schedule": "cosine"}, 1000)) == (50, 1000)
 
 
 def test_schedules_stay_at_their_end_and_take_degenerate_lengths() -> None:

@@ -14,7 +14,9 @@ import yaml
 from benchmarks.robustness import kills
 from selfsup.callbacks.checkpoint_files import checkpoint_path, checkpoints, read_checkpoint, step_of
 from selfsup.commands import main
+from selfsup.config import load_config, options
 from selfsup.report.folder import read_run
+from selfsup.runs import require_complete
 
 STEPS = 6
 
@@ -49,6 +51,14 @@ def test_from_any_checkpoint(step: int, straight: Path, tmp_path: Path) -> None:
     folder = cut(straight, tmp_path / "cut", step)
     assert resume(folder) == 0
     assert kills.differences(straight, folder) == []
+
+
+@pytest.mark.parametrize("schedule", options("schedule"))
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_whichever_schedule_and_optimizer_it_has_its_settings_are_whole(
+    schedule: str, optimizer: str
+) -> None:
+    require_complete(load_config("train", [f"schedule={schedule}", f"optimizer={optimizer}"]))
 
 
 def test_a_damaged_checkpoint_is_passed_over(

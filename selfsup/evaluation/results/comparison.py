@@ -50,6 +50,19 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def gains(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The :func:`difference`, in each score with labels, of an encoder and what its training began with."""
+    by_name = {row["name"]: row for row in rows}
+    return [
+        found
+        for row in rows
+        if row.get("start") is not None
+        for name, score in row["scores"].items()
+        if score["labels"] and score["value"] is not None
+        if (found := difference(name, row, by_name[row["start"]])) is not None
+    ]
+
+
 def paired(first: Tensor, second: Tensor) -> tuple[float, tuple[float, float]]:
     """Difference of two accuracies on the same samples, and its 95 % interval.
 

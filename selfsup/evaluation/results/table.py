@@ -79,7 +79,7 @@ def _print_verdicts(results: Mapping[str, Any], warned: list[str], console: Cons
     """A sentence per encoder, if there is an untrained one to compare with."""
     rows = encoder_rows(results)
     for row in rows:
-        if control_row(results, row, "untrained"):
+        if control_row(results, row, "untrained") or control_row(results, row, "start"):
             found = judged(results, row, warned)
             of = f"{row['name']}: " if len(rows) > 1 else ""
             say(console, f"{sign(found.tone, console.encoding)} {of}{found.headline}.")

@@ -11,7 +11,7 @@ USES = {
     "5-shot": "classifying from five labelled images a class",
     "rotation": "predicting how far an image is turned",
 }
-CONTROLS = ("untrained", "pixels", "pca")
+CONTROLS = ("untrained", "start", "pixels", "pca")
 # The share of the untrained encoder's centred rank below which the guard also reports a shrunken backbone.
 # Recorded runs have 1.6 times the rank or more (tests/evaluation/test_verdict.py).
 SHRUNKEN = 0.4
@@ -54,7 +54,7 @@ def judged(results: Mapping[str, Any], row: Mapping[str, Any], warned: Iterable[
             (score["reason"] for score in labelled.values() if score.get("reason")), "no reason was recorded"
         )
         return Verdict("bad", f"It has no score: {reason}")
-    found = _against_controls(own, controls, results.get("n_test"))
+    found = _against_start(results, row) or _against_controls(own, controls, results.get("n_test"))
     return Verdict("mixed", found.headline) if names and found.tone == "good" else found
 
 
@@ -66,10 +66,15 @@ def encoder_rows(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def control_row(results: Mapping[str, Any], row: Mapping[str, Any], role: str) -> Mapping[str, Any]:
-    """The control of an encoder's row, empty if there is none; an untrained one is of its architecture."""
+    """The control of an encoder's row, empty if there is none.
+
+    An untrained one is of the encoder's architecture, a start is what its training began with.
+    """
     rows = [each for each in results.get("rows", ()) if row_role(each) == role]
-    own = [each for each in rows if role == "untrained" and each.get("name") == row.get("untrained")]
-    return next(iter(own or rows), {})
+    if role not in ("untrained", "start"):
+        return next(iter(rows), {})
+    own = [each for each in rows if each.get("name") == row.get(role)]
+    return next(iter(own or (rows if role == "untrained" else ())), {})
 
 
 def row_role(row: Mapping[str, Any]) -> str:
@@ -119,6 +124,36 @@ def sign(tone: str, encoding: str | None) -> str:
     except (UnicodeEncodeError, LookupError):
         return _PLAIN_SIGNS[tone]
     return SIGNS[tone]
+
+
+def _against_start(results: Mapping[str, Any], row: Mapping[str, Any]) -> Verdict | None:
+    """Judge an encoder by the gains over the weights that its training began with; None without any."""
+    gains = [gain for gain in results.get("gains", ()) if gain["first"] == row["name"]]
+    if not (found := [gain for gain in gains if gain["score"] in USES] or gains):
+        return None
+    titles = {name: score.get("title") or name for name, score in row["scores"].items()}
+    said = ", ".join(f"{titles[gain['score']]} {points(gain)}" for gain in found)
+    better = [gain for gain in found if gain["interval"][0] > 0]
+    worse = [gain for gain in found if gain["interval"][1] < 0]
+    if better and worse:
+        return Verdict(
+            "mixed", f"It is better than the weights it began with at some, worse at others: {said}"
+        )
+    if better:
+        return Verdict("good", f"It is better than the weights it began with: {said}")
+    if worse:
+        return Verdict("bad", f"It is worse than the weights it began with: {said}")
+    return Verdict("mixed", f"It is neither better nor worse than the weights it began with: {said}")
+
+
+def points(gain: Mapping[str, Any]) -> str:
+    """A difference of accuracies in points.
+
+    >>> points({"difference": 0.021, "interval": [0.013, 0.029]})
+    '+2.1 points [+1.3, +2.9]'
+    """
+    low, high = gain["interval"]
+    return f"{100 * gain['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def _against_controls(own: Scores, controls: Mapping[str, Scores], n_test: int | None) -> Verdict:

@@ -1,0 +1,100 @@
+"""A run can begin from anybody's weights, and says by how much it is better than they were."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from benchmarks.robustness import kills
+from selfsup import build_encoder, load_encoder, save_encoder
+from selfsup.callbacks.checkpoint_files import checkpoints, step_of
+from selfsup.commands import main
+from selfsup.commands.encoders import begun
+from selfsup.config import load_config
+from selfsup.errors import UsageError
+
+SMALL = ("report=false", "trainer.log_every_n_steps=1", "guard.enabled=false", "online=none")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    args = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 8, "drop_path_rate": 0.2}
+    encoder = build_encoder("vit_tiny_patch16_224", 24, {**args, "img_size": 24}, seed=0)
+    return save_encoder(encoder, tmp_path_factory.mktemp("weights") / "somebody's")
+
+
+@pytest.fixture(scope="module")
+def straight(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A continued run of 6 steps with a checkpoint of each; the encoder learns after 3."""
+    out = tmp_path_factory.mktemp("runs")
+    kills.make_photos(out / "photos")
+    given = [each for each in kills.SMALL if "model_args" not in each]
+    given += [f"data.root={out / 'photos'}", "trainer.max_steps=6", "trainer.checkpoints_kept=99"]
+    given += ["data.workers=0", "method=dino", f"backbone.weights={weights}", "backbone.frozen=0.5"]
+    assert main(["train", f"out={out}", "name=straight", *given]) == 0
+    return out / "straight"
+
+
+def test_the_start_is_in_the_runs_folder_and_in_its_table(straight: Path, weights: Path) -> None:
+    images = torch.randn(2, 3, 24, 24)
+    kept = load_encoder(straight / "start").eval()(images)
+    assert torch.equal(kept, load_encoder(weights).eval()(images))
+    results = json.loads((straight / "results.json").read_text())
+    rows = {row["name"]: row for row in results["rows"]}
+    assert list(rows)[:3] == ["encoder", "start", "untrained"]
+    assert rows["start"]["encoder"] == load_encoder(straight / "start").fingerprint()
+    for gain in results["gains"]:
+        values = [rows[name]["scores"][gain["score"]]["value"] for name in ("encoder", "start")]
+        assert gain["difference"] == pytest.approx(values[0] - values[1], abs=1e-9)
+    assert {gain["score"] for gain in results["gains"]} >= {"knn", "linear"}
+
+
+@pytest.mark.parametrize("step", [0, 2, 4])  # nothing learned, heads only, all
+def test_it_is_resumed_to_the_bit_whatever_became_of_the_weights(
+    step: int, straight: Path, weights: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(straight, tmp_path / "cut")
+    shutil.rmtree(folder / "encoder")
+    for path in checkpoints(folder):
+        if step_of(path) > step:
+            path.unlink()
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["backbone"]["weights"] = str(tmp_path / "moved away")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["train", f"resume={folder}"]) == 0
+    assert kills.differences(straight, folder) == []
+
+
+def test_the_last_line_says_whether_it_helped(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"backbone.weights={weights}", f"out={tmp_path}", "name=one", "trainer.max_steps=2", *SMALL]
+    assert main(["train", "experiment=continue", *given]) == 0
+    last = " ".join(capsys.readouterr().out.rpartition("pretrained=True)")[2].split())
+    for words in ("than the weights it began with", "kNN", "points ["):
+        assert words in last
+    assert main(["evaluate", f"encoder={tmp_path / 'one'}", "protocols=[knn]"]) == 0
+    assert " start " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["backbone=resnet18"], "brings its own architecture; leave out backbone="),
+        (["backbone.positions=learned"], "leave out backbone.positions="),
+        (["data.mean=[0.5,0.5,0.5]"], "brings its own mean and deviation; leave out data.mean="),
+    ],
+)
+def test_settings_that_the_weights_bring_are_refused(given: list[str], words: str, weights: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        begun(load_config("train", [f"backbone.weights={weights}", *given]))
+
+
+def test_there_must_be_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "experiment=continue"]) == 2
+    assert "there are no weights to go on from" in capsys.readouterr().err
+    assert main(["train", "experiment=continue", "backbone.weights=nowhere"]) == 2
+    assert "there is no encoder 'nowhere'" in capsys.readouterr().err
