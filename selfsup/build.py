@@ -92,7 +92,7 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         seed=config["seed"],
         labelled="labels" in config["method"]["requires"],
         frozen=config["backbone"]["frozen"],
-        auxiliary=make_auxiliary(config, encoder.dim),
+        auxiliary=make_auxiliary(config, encoder),
         **settings,
     )
     method.untrained = rehearse(method, config["method"]["name"], alone=config["batch_size"] == 1)
@@ -126,15 +126,15 @@ def _bound(value: Any, setting: str) -> Any:
     return partial(function, **{key: each for key, each in value.items() if key != "_target_"})
 
 
-def make_auxiliary(config: Mapping[str, Any], dim: int) -> dict[str, tuple[float, nn.Module]]:
-    """The losses beside the method's, each with its weight, for features of width ``dim``."""
+def make_auxiliary(config: Mapping[str, Any], encoder: Encoder) -> dict[str, tuple[float, nn.Module]]:
+    """The losses beside the method's, each with its weight, for the features of an encoder."""
     found = {}
     for name, settings in config["auxiliary"].items():
         arguments = {
             key: value for key, value in settings.items() if key not in ("_target_", "requires", "weight")
         }
         kind = load_target(settings["_target_"], "auxiliary", f"auxiliary.{name}._target_")
-        found[name] = settings["weight"], kind(dim=dim, **arguments)
+        found[name] = settings["weight"], kind(encoder=encoder, **arguments)
     return found
 
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,14 @@ def _is_group(config: DictConfig, key: str) -> bool:
 
 def _compose(command: str, groups: list[str]) -> tuple[DictConfig, dict[str, str]]:
     """The settings as they are written in the files, and the ranges of those that are numbers."""
+    return deepcopy(_composed(config_root(), command, tuple(groups)))
+
+
+@lru_cache(maxsize=64)  # a command composes the same groups several times, each time for a third of a second
+def _composed(root: Path, command: str, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
     try:
-        with initialize_config_dir(str(config_root().resolve()), version_base="1.3"):
-            config = compose(command, groups)
+        with initialize_config_dir(str(root.resolve()), version_base="1.3"):
+            config = compose(command, list(groups))
     except (HydraException, OmegaConfBaseException) as error:
         if absent := re.match(r"Could not override '(\w+)'", str(error)):
             raise UsageError(f"'selfsup {command}' has no {absent[1]}") from error

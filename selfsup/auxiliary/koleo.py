@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from selfsup.encoder import Encoder
 from selfsup.methods.batch import Batch
 from selfsup.objectives import koleo
 
@@ -17,11 +18,11 @@ class KoLeo(nn.Module):
     """The sum of :func:`~selfsup.objectives.koleo` over the features of the first ``views`` views.
 
     Args:
-        dim: of the features.
+        encoder: that is trained.
         views: how many, in DINOv2 the two large crops; all where there are fewer.
     """
 
-    def __init__(self, dim: int, views: int = 2) -> None:
+    def __init__(self, encoder: Encoder, views: int = 2) -> None:
         super().__init__()
         self.views = views
 

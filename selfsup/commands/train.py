@@ -52,6 +52,11 @@ def check(config: dict[str, Any]) -> None:
     require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config["online"])
     backbone = config["backbone"]
+    if method.get("teacher", "") is None:
+        raise UsageError(
+            f"method={method['name']} learns from a teacher; add method.teacher=, such as a run, a file or "
+            "timm:NAME, or method.teacher=untrained for a control"
+        )
     keeping = [key for key, on in (("frozen", backbone["frozen"]), ("lora", backbone["lora"]["rank"])) if on]
     if keeping and backbone["weights"] is None and not backbone["pretrained"]:
         raise UsageError(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from selfsup.encoder.lora import add_adapters
     from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, take
     from selfsup.encoder.positions import fix_positions, sincos_positions
-    from selfsup.encoder.start import start_from
+    from selfsup.encoder.start import load_published, start_from
 else:  # the files of an encoder are checked before torch is imported
     __getattr__ = exports(
         __name__,
@@ -35,7 +35,7 @@ else:  # the files of an encoder are checked before torch is imported
             "model": ["IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "build_encoder", "take"],
             "card_text": ["model_card", "write_model_card"],
             "positions": ["fix_positions", "sincos_positions"],
-            "start": ["start_from"],
+            "start": ["load_published", "start_from"],
         },
     )
 
@@ -49,6 +49,7 @@ __all__ = [
     "check_saveable",
     "fix_positions",
     "load_encoder",
+    "load_published",
     "model_card",
     "save_encoder",
     "sincos_positions",

@@ -120,18 +120,19 @@ class Encoder(nn.Module):
             tokens = torch.cat([prefix, take(patches, keep)], dim=1)
         return vit.norm(self._passed(vit.blocks, vit.norm_pre(tokens)))
 
-    def layers(self, images: Tensor, attends: Tensor) -> list[Tensor]:
+    def layers(self, images: Tensor, attends: Tensor | None = None) -> list[Tensor]:
         """What each block says of all tokens ``(N, P + L, D)``, the last one after the last norm.
 
         Args:
             images: normalised, ``(N, 3, H, W)``.
-            attends: ``(N, P + L, P + L)`` bool, True where the token of a row attends to that of a column.
+            attends: ``(N, P + L, P + L)`` bool, True where the token of a row attends to that of a column;
+                None where all attend to all.
         """
         self.require_tokens()
         vit, found = self.model, []
         tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
         for block in vit.blocks:
-            tokens = block(tokens, attn_mask=attends.unsqueeze(1))
+            tokens = block(tokens, attn_mask=None if attends is None else attends.unsqueeze(1))
             found.append(tokens)
         return [*found[:-1], vit.norm(found[-1])]
 

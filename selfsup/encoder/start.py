@@ -39,7 +39,7 @@ def start_from(
     Raises:
         UsageError: they cannot be read, or do not fit images of that size or such arguments.
     """
-    loaded = load_encoder(_published(weights))
+    loaded = load_published(weights)
     args = {**loaded.recipe["model_args"], **(model_args or {})}
     if "img_size" in args:
         args["img_size"] = image_size
@@ -49,6 +49,15 @@ def start_from(
     encoder = build_encoder(**recipe, mean=loaded.mean, std=loaded.std, range=range)
     _fill(encoder, loaded, weights)
     return encoder
+
+
+def load_published(weights: str) -> Encoder:
+    """What :func:`~selfsup.encoder.load_encoder` reads, but of ``timm:NAME`` the published weights.
+
+    Raises:
+        UsageError: as :func:`~selfsup.encoder.load_encoder`, or timm has no weights of that name.
+    """
+    return load_encoder(_published(weights))
 
 
 def _published(weights: str) -> str:

@@ -155,7 +155,8 @@ class Method(pl.LightningModule):
                 f"{type(self).__name__} does not compute; leave auxiliary out, or take method=barlow, byol, "
                 "dino, simclr or vicreg"
             )
-        values = {name: module(batch, output.features) for name, module in self.auxiliary.items()}
+        seen = batch.only(output.of or range(len(output.features)))
+        values = {name: module(seen, output.features) for name, module in self.auxiliary.items()}
         total = output.loss + sum(self.weights[name] * value for name, value in values.items())
         values = {name: value.detach() for name, value in values.items()}
         return Output(total, output.features, {"objective": output.loss.detach(), **values, **output.scalars})

@@ -56,6 +56,12 @@ class Batch:
         normal = (-2 * (1 - one).log()).sqrt() * (2 * math.pi * other).cos()  # Box and Muller's
         return normal.flatten()[:count].view(shape)
 
+    def only(self, views: Sequence[int]) -> "Batch":
+        """The batch with some of its views, by number, and how those were made."""
+        return replace(
+            self, views=[self.views[k] for k in views], drawn=lambda number: self.drawn(views[number])
+        )
+
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on a device."""
         labels = None if self.labels is None else self.labels.to(device)
@@ -72,11 +78,14 @@ class Output:
         features: pooled features of the trained encoder, ``(N, D)`` a view, with their gradient, so that
             auxiliary losses need no second pass; empty where the method computes none.
         scalars: worth logging.
+        of: the number of the view that each of the features is of; empty where they are those of the first
+            views, in their order.
     """
 
     loss: Tensor
     features: Sequence[Tensor] = ()
     scalars: Mapping[str, Tensor | float] = field(default_factory=dict)
+    of: Sequence[int] = ()
 
 
 def make_batch(

@@ -88,7 +88,7 @@ class MSN(Method):
             self.balancing,
             self.regularization,
         )
-        return Output(loss, seen.chunk(len(anchors)))
+        return Output(loss, seen.chunk(len(anchors)), of=range(1, len(batch.views)))
 
     def regions(self, batch: Batch) -> dict[str, Tensor]:
         if self.large < len(batch.views):

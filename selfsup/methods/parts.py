@@ -94,6 +94,27 @@ class Teacher(Part):
         return None
 
 
+class Frozen(Part):
+    """A trained network that stays as it is, in evaluation mode; call it for an answer without gradients.
+
+    Example:
+        >>> frozen = Frozen(nn.Dropout(0.5)).train()
+        >>> frozen(torch.ones(3)).tolist()
+        [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any, **settings: Any) -> Any:
+        return self.module(*inputs, **settings)
+
+    def train(self, mode: bool = True) -> "Frozen":
+        return super().train(False)
+
+
 class Centre(Part):
     """A running mean of what steps see, such as a teacher's mean output; zeros at first.
 

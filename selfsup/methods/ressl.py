@@ -62,7 +62,7 @@ class ReSSL(Method):
         temperatures = self.student_temperature, self.teacher_temperature
         losses = [ressl(self.projector(each), key, self.queue.rows, *temperatures) for each in features]
         self.queue.gather(key)
-        return Output(torch.stack(losses).mean(), features)
+        return Output(torch.stack(losses).mean(), features, of=range(1, len(batch.views)))
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         features = self.encoder(batch.views[0])

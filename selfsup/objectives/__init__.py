@@ -25,6 +25,7 @@ from selfsup.objectives.relations import ressl
 from selfsup.objectives.spectral import frossl, mmcr
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 from selfsup.objectives.tokens import capi, data2vec, data2vec_targets, ibot, semantic_order
+from selfsup.objectives.transfer import distill_layer, distill_relations, distill_tokens
 
 __all__ = [
     "MASKS",
@@ -43,6 +44,9 @@ __all__ = [
     "diet",
     "dino",
     "dino_center",
+    "distill_layer",
+    "distill_relations",
+    "distill_tokens",
     "floors",
     "frossl",
     "gather_with_gradient",

@@ -16,7 +16,7 @@ def linear(step: int, steps: int, start: float, end: float) -> float:
     return start + (end - start) * _progress(step, steps)
 
 
-def cosine(step: int, steps: int, start: float, end: float) -> float:
+def cosine(step: float, steps: int, start: float, end: float) -> float:
     """Half a cosine from ``start`` at step 0 to ``end`` at step ``steps``.
 
     Raises:
@@ -109,7 +109,7 @@ def part(share: float, steps: int) -> int:
     return math.floor(share * steps + 0.5)
 
 
-def _progress(step: int, steps: int) -> float:
+def _progress(step: float, steps: int) -> float:
     """The share of the steps that are done, at most 1."""
     if step < 0 or steps < 0:
         raise ValueError(f"step and steps must be at least 0, got {step} of {steps}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from selfsup import build_encoder, save_encoder
 from selfsup.commands import main
 from selfsup.commands.train import check
 from selfsup.config import load_config, options
@@ -74,3 +75,44 @@ def test_a_run_logs_both_losses_and_is_resumed_with_its_auxiliary_loss(tmp_path:
     for row in rows:
         total = float(row["objective"]) + 0.1 * float(row["koleo"])
         assert float(row["loss"]) == pytest.approx(total, rel=1e-3)
+
+
+# Of masked or mixed images, whose features are not those of the views.
+CHANGED = ("capi", "dinov2", "distill", "gmml", "ibot", "msn", "semaim", "simmim", "spark")
+
+
+@pytest.mark.parametrize("name", [name for name in options("method") if name not in CHANGED])
+def test_features_are_of_the_views_that_an_auxiliary_loss_is_shown(name: str) -> None:
+    method = build(f"method={name}").eval()
+    batch = batch_of(method)
+    output = method.loss(batch)
+    shown = batch.only(output.of or range(len(output.features)))
+    for view, features in zip(shown.views, output.features, strict=True):
+        torch.testing.assert_close(features, method.encoder(view), atol=1e-5, rtol=1e-4)
+    for number, k in enumerate(output.of):
+        assert torch.equal(shown.drawn(number)["box"], batch.drawn(k)["box"])
+
+
+def test_distillation_keeps_features_near_those_of_the_start() -> None:
+    method = build("method=byol", "auxiliary=[distill]").eval()
+    batch = batch_of(method)
+    teacher = method.auxiliary["distill"].teacher
+    assert method(batch).scalars["distill"] == 0.0  # it is the start
+    before = [teacher(view) for view in batch.views]
+    with torch.no_grad():
+        for parameter in method.encoder.parameters():
+            parameter.mul_(1.1)
+    output = method(batch)
+    expected = torch.stack(
+        [((method.encoder(view) - told) ** 2).mean() for view, told in zip(batch.views, before, strict=True)]
+    ).mean()
+    torch.testing.assert_close(output.scalars["distill"], expected.detach())
+    output.loss.backward()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert not method.train().auxiliary["distill"].teacher.module.training
+
+
+def test_a_teacher_of_another_width_is_refused(tmp_path: Path) -> None:
+    other = save_encoder(build_encoder("resnet10_small", 24), tmp_path / "other")
+    with pytest.raises(UsageError, match="take one that began from the same weights, or method=distill"):
+        build("method=byol", "auxiliary=[distill]", f"auxiliary.distill.teacher={other}")

@@ -18,6 +18,9 @@ from selfsup.objectives import (
     dcl,
     diet,
     dino,
+    distill_layer,
+    distill_relations,
+    distill_tokens,
     floors,
     frossl,
     ibot,
@@ -108,6 +111,7 @@ Z2 = Z1 + 0.4 * wave(2, 12, 6)
 P1, P2 = wave(4, 12, 6), wave(5, 12, 6)
 THREE = torch.stack([Z1, Z2, Z1 + 0.4 * wave(1, 12, 6)])
 QUEUE = normalize(wave(3, 20, 6))
+TOKENS, OTHER_TOKENS = (torch.stack([wave(s + b, 5, 3) for b in range(2)]) for s in (0.4, 1.9))
 TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
 FLAT = torch.diag(torch.tensor([1.0, 1, 1, 0, 0, 0])).double()  # onto half of the dimensions
 ROTATION = torch.linalg.qr(wave(0.3, 6, 6))[0]
@@ -129,6 +133,18 @@ def queued(n: int, generator: torch.Generator) -> Inputs:
     views = two_views(n, generator)
     queue = torch.randn(20, 6, generator=generator, dtype=torch.float64) + 0.5
     return {"query": views["z1"], "key": views["z2"], "queue": queue}
+
+
+def taught(n: int, generator: torch.Generator) -> Inputs:
+    inputs = queued(n, generator)
+    return {"student": inputs["query"], "teacher": inputs["key"], "queue": inputs["queue"]}
+
+
+def taught_tokens(n: int, generator: torch.Generator) -> Inputs:
+    return {
+        "student": torch.randn(n, 3, 6, generator=generator, dtype=torch.float64),
+        "teacher": torch.randn(n, 3, 4, generator=generator, dtype=torch.float64),
+    }
 
 
 def asked(n: int, generator: torch.Generator) -> Inputs:
@@ -1085,6 +1101,61 @@ OBJECTIVES = {
             "patches permuted": _each(lambda x: x.flip(1)),
         },
         golden=(_capi(),),
+    ),
+    "distill_relations": Declaration(
+        distill_relations,
+        references.distill_relations_reference,
+        taught,
+        learned=("student",),
+        sample_axis={"student": 0, "teacher": 0},
+        settings=({}, {"temperature": 0.5}, {"temperature": 0.01}),
+        trivial={"the same": Trivial({"student": 2 * Z1, "teacher": Z1, "queue": QUEUE}, 0.0)},
+        symmetries={
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "queue permuted": lambda inputs: {**inputs, "queue": inputs["queue"].flip(0)},
+        },
+        golden=(
+            Golden({"student": Z1, "teacher": Z2, "queue": QUEUE}, 1.944551018, 2.328070943, -0.035961445),
+        ),
+    ),
+    "distill_tokens": Declaration(
+        distill_tokens,
+        references.distill_tokens_reference,
+        taught_tokens,
+        learned=("student",),
+        sample_axis={"student": 0, "teacher": 0},
+        settings=({}, {"temperature": 0.5}, {"temperature": 0.2}),
+        trivial={"the same": Trivial({"student": 2 * TOKENS, "teacher": TOKENS}, 0.0)},
+        symmetries={
+            "tokens permuted": lambda inputs: {name: x[:, [2, 0, 1]] for name, x in inputs.items()},
+            "tokens rescaled": _each(lambda x: 3 * x),
+            "width permuted": lambda inputs: {**inputs, "student": inputs["student"][..., ORDER]},
+        },
+        golden=(
+            Golden(
+                {
+                    "student": TOKENS,
+                    "teacher": normalize(OTHER_TOKENS + 0.5 * TOKENS, dim=2),
+                },
+                0.228767524,
+                0.602130463,
+                0.000594603,
+            ),
+        ),
+    ),
+    "distill_layer": Declaration(
+        distill_layer,
+        references.distill_layer_reference,
+        tokens,
+        learned=("prediction",),
+        sample_axis={"prediction": 0, "target": 0},
+        settings=({},),
+        trivial={"the same": Trivial({"prediction": TOKENS, "target": TOKENS}, floors.distill_layer_least())},
+        symmetries={
+            "tokens permuted": lambda inputs: {name: x[:, [2, 0, 1]] for name, x in inputs.items()},
+            "width permuted": _each(lambda x: x[..., ORDER]),
+        },
     ),
     "data2vec": Declaration(
         data2vec,

@@ -228,6 +228,46 @@ def capi_reference(logits: Tensor, assignments: Tensor, temperature: float = 0.1
     return torch.stack(terms).mean()
 
 
+def _divergence(told: Tensor, seen: Tensor) -> Tensor:
+    p, q = ((x - x.max()).exp() / (x - x.max()).exp().sum() for x in (told, seen))
+    return sum((p[j] * (p[j].log() - q[j].log()) for j in range(len(p))), torch.zeros(()))
+
+
+def distill_relations_reference(
+    student: Tensor, teacher: Tensor, queue: Tensor, temperature: float = 0.07
+) -> Tensor:
+    terms = []
+    for s, t in zip(student, teacher.detach(), strict=True):
+        seen, told = (
+            torch.stack([x @ row / (x.norm() * row.norm()) for row in queue.detach()]) / temperature
+            for x in (s, t)
+        )
+        terms.append(_divergence(told, seen))
+    return torch.stack(terms).mean()
+
+
+def distill_tokens_reference(student: Tensor, teacher: Tensor, temperature: float = 0.07) -> Tensor:
+    terms = []
+    for s, t in zip(student, teacher.detach(), strict=True):
+        for i in range(len(s)):
+            seen, told = (
+                torch.stack([x[i] @ row / (x[i].norm() * row.norm()) for row in x]) / temperature
+                for x in (s, t)
+            )
+            terms.append(_divergence(told, seen))
+    return torch.stack(terms).mean()
+
+
+def distill_layer_reference(prediction: Tensor, target: Tensor) -> Tensor:
+    terms = []
+    for p, t in zip(prediction.flatten(0, 1), target.detach().flatten(0, 1), strict=True):
+        cosine = p @ t / (p.norm() * t.norm())
+        terms.append(
+            sum(abs(p[d] - t[d]) for d in range(len(p))) / len(p) - (1 / (1 + (-cosine).exp())).log()
+        )
+    return torch.stack(terms).mean()
+
+
 def data2vec_reference(prediction: Tensor, target: Tensor) -> Tensor:
     terms = []
     for p, t in zip(prediction.flatten(0, -2), target.flatten(0, -2), strict=True):

@@ -155,7 +155,7 @@ def test_warmup_reaches_the_peak_and_the_cosine_leaves_it() -> None:
     assert warmup_cosine(1000, 1000, 10, 8.0, 8e-3) == pytest.approx(8e-3)
 
 
-# Peak 1e-3, constant 4e-4, end 1e-5; the warm-up ends at step 10, the cool-down at 50, annealing is 80 to 100.
+# Peak 1e-3, constant 4e-4, end 1e-5; warm-up to step 10, cool-down to 50, annealing from 80 to 100.
 ENDLESS = {
     0: 0.0,
     5: 5e-4,

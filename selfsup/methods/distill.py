@@ -1,0 +1,157 @@
+"""Distillation: a student of any architecture takes over what a frozen teacher makes of the same images.
+
+Relations to other images (as in Zheng et al. 2021, arXiv:2107.09282, with a teacher that is given), relations
+between the places of an image, and predictions of the teacher's layers (DistilHuBERT, Chang et al. 2021,
+arXiv:2110.01900).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsup.encoder import Encoder, load_published, start_from
+from selfsup.errors import UsageError
+from selfsup.methods.base import Method
+from selfsup.methods.batch import Batch, Output
+from selfsup.methods.parts import Frozen, Queue
+from selfsup.methods.requirements import require_queue
+from selfsup.objectives import distill_layer, distill_relations, distill_tokens
+from selfsup.objectives.distributed import gather
+
+
+class Distill(Method):
+    """Student and teacher see the same view; the heads on the student are dropped when it is saved.
+
+    Args:
+        teacher: a run, folder, file, ``timm:NAME`` or ``hf-hub:NAME``; ``"untrained"`` or None is a random
+            network of the student's architecture, a control (Sarnthein et al. 2023, arXiv:2302.12091).
+        teacher_size: pixels a side of what the teacher sees; None for those of its weights.
+        temperature: of all relations.
+        queue: number of the teacher's earlier features.
+        places: weight of the relations between places; 0 leaves them out.
+        layers: the teacher's blocks, from 1, that heads predict, or None.
+        mixup: whether images are mixed in pairs, which are many more images to compare on.
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher: str | None,
+        teacher_size: int | None,
+        temperature: float,
+        queue: int,
+        places: float,
+        layers: Sequence[int] | None,
+        mixup: bool,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        require_queue(queue, self.batch_size)
+        self.temperature, self.places, self.layers, self.mixup = (
+            temperature,
+            places,
+            list(layers or ()),
+            mixup,
+        )
+        if teacher in (None, "untrained"):
+            taught = self.encoder.untrained(self.seed + 1)
+        else:
+            taught = start_from(teacher, teacher_size) if teacher_size else load_published(teacher)
+        self.teacher = Frozen(taught)
+        self.sees = taught.input_size
+        self.projector = nn.Linear(self.encoder.dim, taught.dim)
+        self.queue = Queue(queue, taught.dim)
+        if places or self.layers:
+            for encoder in (self.encoder, taught):
+                _require_places(encoder)
+        if self.layers:
+            taught.require_tokens()
+            depth = len(taught.model.blocks)
+            if not set(self.layers) <= set(range(1, depth + 1)):
+                raise UsageError(f"method.layers={self.layers} are not all of the teacher's {depth} blocks")
+            width, wide = self.encoder.model.num_features, taught.model.num_features
+            self.heads = nn.ModuleList(nn.Linear(width, wide) for _ in self.layers)
+
+    @property
+    def taught(self) -> Encoder:
+        """The teacher's network."""
+        assert isinstance(self.teacher.module, Encoder)
+        return self.teacher.module
+
+    def loss(self, batch: Batch) -> Output:
+        images = self._mixed(batch)
+        features, mine = _seen(self.encoder, images)
+        with torch.no_grad():
+            told, theirs = _seen(self.taught, seen := self._as_teacher_sees(images))
+        rows = torch.cat([gather(told), self.queue.rows.to(told)])
+        self.queue.gather(told)
+        scalars = {"relations": distill_relations(self.projector(features), told, rows, self.temperature)}
+        if self.places:
+            grid = _resized(mine, theirs.shape[-2:])
+            scalars["places"] = distill_tokens(_tokens(grid), _tokens(theirs), self.temperature)
+        if self.layers:
+            scalars["layers"] = self._layers(mine, seen)
+        loss = scalars["relations"] + self.places * scalars.get("places", 0.0) + scalars.get("layers", 0.0)
+        return Output(loss, [features], {name: value.detach() for name, value in scalars.items()})
+
+    def _mixed(self, batch: Batch) -> Tensor:
+        """The images, or each mixed with another one by a random share."""
+        images = batch.views[0]
+        if not self.mixup:
+            return images
+        share = torch.rand(len(images), 1, 1, 1, generator=batch.generator).to(images)
+        return share * images + (1 - share) * images.flip(0)
+
+    def _as_teacher_sees(self, images: Tensor) -> Tensor:
+        """The images of the teacher's size, normalised by its mean and deviation."""
+        if images.shape[-1] != self.sees:
+            images = F.interpolate(images, (self.sees, self.sees), mode="bilinear", antialias=True)
+        mine, theirs = ([each.mean, each.std] for each in (self.encoder, self.taught))
+        if mine == theirs:
+            return images
+        (mean, std), (own_mean, own_std) = (
+            [images.new_tensor(value).view(3, 1, 1) for value in pair] for pair in (mine, theirs)
+        )
+        return (images * std + mean - own_mean) / own_std
+
+    def _layers(self, mine: Tensor, seen: Tensor) -> Tensor:
+        teacher = self.taught
+        with torch.no_grad():
+            targets = [teacher.layers(seen)[layer - 1][:, teacher.prefix :] for layer in self.layers]
+        tokens = _tokens(_resized(mine, teacher.grid))
+        each = [distill_layer(head(tokens), target) for head, target in zip(self.heads, targets, strict=True)]
+        return torch.stack(each).mean()
+
+
+def _require_places(encoder: Encoder) -> None:
+    """Raise a UsageError unless an encoder has features of places: tokens, or a map ``(N, D, h, w)``."""
+    side = encoder.input_size
+    with torch.no_grad():
+        shape = encoder.model.forward_features(torch.zeros(1, 3, side, side)).shape
+    if not encoder.has_tokens and not (len(shape) == 4 and shape[1] == encoder.model.num_features):
+        raise UsageError(
+            f"'{encoder.recipe['name']}' has no features of places; add method.places=0 and leave out "
+            "method.layers"
+        )
+
+
+def _seen(encoder: Encoder, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Pooled features ``(N, D)``, and those of places ``(N, D, h, w)`` or what the model has instead."""
+    if not encoder.has_tokens:
+        found = encoder.model.forward_features(images)
+        return encoder.pool(found), found
+    sequence = encoder.sequence(images)
+    rows = images.shape[-2] // encoder.patch_size
+    return encoder.pool(sequence), sequence[:, encoder.prefix :].transpose(1, 2).unflatten(2, (rows, -1))
+
+
+def _resized(grid: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(grid, tuple(size), mode="bilinear", antialias=True)
+
+
+def _tokens(grid: Tensor) -> Tensor:
+    """``(N, D, h, w)`` as ``(N, h w, D)``."""
+    return grid.flatten(2).transpose(1, 2)
