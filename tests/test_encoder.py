@@ -313,7 +313,7 @@ def test_a_network_without_tokens_says_what_has_some() -> None:
     encoder = build_encoder("resnet10_small", 16)
     assert not encoder.has_tokens
     assert encoder.prefix == 0
-    with pytest.raises(UsageError, match=r"'resnet10_small' has no patch tokens; .*vit_small"):
+    with pytest.raises(UsageError, match=r"'resnet10_small' has no patch tokens that .*vit_small"):
         encoder.tokens(torch.zeros(1, 3, 16, 16))
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from selfsup.backbone_names import current_name, require_timm_name
 from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
+from selfsup.encoder.blocks import TRANSFORMERS
 from selfsup.encoder.limits import check_arguments
 from selfsup.errors import UsageError
 
@@ -105,9 +105,7 @@ def create(
         reason = " ".join(str(error).split())
         raise UsageError(f"timm's '{name}' cannot be built with {args}: {reason}") from error
     # timm would ignore the remaining rows and columns.
-    if isinstance(model, VisionTransformer) and any(
-        image_size % side for side in model.patch_embed.patch_size
-    ):
+    if isinstance(model, TRANSFORMERS) and any(image_size % side for side in model.patch_embed.patch_size):
         patch = model.patch_embed.patch_size[0]
         raise UsageError(
             f"patches of {patch} px do not tile images of {image_size} px; "

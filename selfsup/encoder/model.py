@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.backbones.masked import feature_maps
+from selfsup.encoder.blocks import TRANSFORMERS, embedded, through
 from selfsup.encoder.creation import create, named_now, ways_to_take
 from selfsup.encoder.positions import fix_positions
 from selfsup.encoder.resizing import Resizing
@@ -71,7 +72,7 @@ class Encoder(nn.Module):
     @property
     def has_tokens(self) -> bool:
         """Whether there are patch tokens that can be dropped before the first block."""
-        return isinstance(self.model, VisionTransformer)
+        return isinstance(self.model, TRANSFORMERS)
 
     @property
     def prefix(self) -> int:
@@ -114,11 +115,14 @@ class Encoder(nn.Module):
         if mask is not None and token is not None:
             hidden = mask.view(patches.shape[:-1]).unsqueeze(-1)
             patches = torch.where(hidden, token.to(patches.dtype), patches)
-        tokens = vit._pos_embed(patches)
-        if keep is not None:
-            prefix, patches = tokens[:, : self.prefix], tokens[:, self.prefix :]
-            tokens = torch.cat([prefix, take(patches, keep)], dim=1)
-        return vit.norm(self._passed(vit.blocks, vit.norm_pre(tokens)))
+        tokens, rotary = embedded(vit, patches, keep)
+
+        def last(tokens: Tensor) -> Tensor:
+            for said in through(vit, tokens, rotary):
+                tokens = said
+            return tokens
+
+        return vit.norm(self._passed(last, tokens))
 
     def layers(self, images: Tensor, attends: Tensor | None = None) -> list[Tensor]:
         """What each block says of all tokens ``(N, P + L, D)``, the last one after the last norm.
@@ -129,11 +133,8 @@ class Encoder(nn.Module):
                 None where all attend to all.
         """
         self.require_tokens()
-        vit, found = self.model, []
-        tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
-        for block in vit.blocks:
-            tokens = block(tokens, attn_mask=None if attends is None else attends.unsqueeze(1))
-            found.append(tokens)
+        vit = self.model
+        found = list(through(vit, *embedded(vit, vit.patch_embed(images)), attends))
         return [*found[:-1], vit.norm(found[-1])]
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -169,7 +170,7 @@ class Encoder(nn.Module):
             part.compile(dynamic=False, backend=backend)
         self.compiled = True
 
-    def _passed(self, part: nn.Module, x: Tensor) -> Any:
+    def _passed(self, part: Callable[[Tensor], Any], x: Tensor) -> Any:
         """``part(x)``, by compiled code in training only."""
         if self.compiled and not self.training:  # batches of many sizes, each to be compiled first
             with torch.compiler.set_stance("force_eager"):
@@ -232,8 +233,8 @@ class Encoder(nn.Module):
         """Raise a UsageError, naming backbones that work, unless there are patch tokens."""
         if not self.has_tokens:
             raise UsageError(
-                f"backbone '{self.recipe['name']}' has no patch tokens; "
-                "take a vision transformer, such as backbone=vit_tiny or backbone=vit_small"
+                f"backbone '{self.recipe['name']}' has no patch tokens that can be "
+                "dropped; take a vision transformer, such as backbone=vit_tiny or backbone=vit_small"
             )
 
 

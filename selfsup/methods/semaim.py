@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from selfsup.encoder import Encoder
 from selfsup.encoder.positions import sincos_positions
@@ -20,18 +21,23 @@ from selfsup.methods.failures import TEACHER, Bound, Failure
 from selfsup.methods.parts import Teacher
 from selfsup.methods.queries import QueryBlock
 from selfsup.methods.requirements import require_full_size, require_heads
-from selfsup.objectives import byol, semantic_order
+from selfsup.objectives import byol, masked_reconstruction, patchify, semantic_order
 from selfsup.optim import linear
+
+BLUR, SIGMA = 9, 1.0  # pixels: size and width of the kernel by which the target is blurred
 
 
 class SemAIM(Method):
     """Two streams: patches attend to those of their turn and before; queries know their place alone.
 
     The order begins at the patch that a teacher's class token is most like, and goes outwards. A query
-    attends to what the encoder's blocks say of earlier patches, and predicts the direction of the teacher's
-    token at its place. Of the paper's targets these are the moving average's.
+    attends to what the encoder's blocks say of earlier patches, and predicts the patch at its place: its
+    blurred, standardised pixels, or the direction of the teacher's token. The paper's order is that of the
+    model itself, its pixels are those of all patches, also of the first one, and its further targets are
+    tokens of published encoders.
 
     Args:
+        target: ``"pixels"``, or ``"teacher"`` for its tokens.
         predictor: ``heads`` of the blocks of the queries, of which there is one for each of the encoder's.
         momentum: of the teacher: ``start``, ``end`` and ``lag``, along a line.
     """
@@ -48,8 +54,12 @@ class SemAIM(Method):
 
     places: Tensor
 
-    def __init__(self, *, predictor: Mapping[str, int], momentum: Mapping[str, float], **common: Any) -> None:
+    def __init__(
+        self, *, target: str, predictor: Mapping[str, int], momentum: Mapping[str, float], **common: Any
+    ) -> None:
         super().__init__(**common)
+        if target not in ("pixels", "teacher"):
+            raise UsageError(f"method.target is pixels or teacher, not '{target}'")
         require_full_size(self.views, self.encoder, "semaim")
         if not self.encoder.prefix:
             raise UsageError("semaim orders patches by a class token; take method.class_token=true")
@@ -57,8 +67,10 @@ class SemAIM(Method):
         require_heads("method.predictor", {"width": width, **predictor})
         blocks = [QueryBlock(width, predictor["heads"]) for _ in self.encoder.model.blocks]
         self.blocks = nn.ModuleList(blocks)
+        self.pixels = target == "pixels"
+        out = 3 * self.encoder.patch_size**2 if self.pixels else width
         self.head = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width)
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, out)
         )
         self.register_buffer("places", sincos_positions(self.encoder.grid, width))
         self.teacher = Teacher(self.encoder, momentum, schedule=linear, buffers=True)
@@ -69,8 +81,14 @@ class SemAIM(Method):
         order = self.order(target, batch.generator)
         prediction = self.predict(images, order)
         patches = target[:, self.encoder.prefix :]
-        loss = byol(prediction.flatten(0, 1), patches.flatten(0, 1))
-        return Output(loss, scalars={"target_std": patches.std(dim=0).mean()})
+        scalars = {"target_std": patches.std(dim=0).mean()}
+        if self.pixels:
+            patches = patchify(
+                gaussian_blur(images.float(), [BLUR, BLUR], [SIGMA, SIGMA]), self.encoder.patch_size
+            )
+            later = order > order.amin(dim=1, keepdim=True)  # the first is predicted from nothing
+            return Output(masked_reconstruction(prediction, patches, later), scalars=scalars)
+        return Output(byol(prediction.flatten(0, 1), patches.flatten(0, 1)), scalars=scalars)
 
     @torch.no_grad()
     def answer(self, images: Tensor) -> Tensor:
@@ -84,7 +102,7 @@ class SemAIM(Method):
         return semantic_order(target[:, 0], patches, self.encoder.grid, ties)
 
     def predict(self, images: Tensor, order: Tensor) -> Tensor:
-        """Predicted tokens ``(N, L, D)``, each from the class token and the patches before it."""
+        """Predicted patches ``(N, L, D)``, each from the class token and the patches before it."""
         turn, others = order.unsqueeze(2), order.unsqueeze(1)
         prefix = self.encoder.prefix
         # The prefix sees itself alone, or it would carry late patches to early ones; all see it.

@@ -35,6 +35,38 @@ def test_the_order_is_round_the_patch_most_like_the_class_token() -> None:
     assert all(len(set(row.tolist())) == 36 for row in order)  # no ties
 
 
+def test_its_target_is_the_blurred_standardised_patch() -> None:
+    method: Any = build("method=semaim").eval()
+    batch = batch_of(method, 2)
+    images, side = batch.views[0].double(), method.encoder.patch_size
+    kernel = torch.exp(-(torch.arange(-4, 5).double() ** 2) / 2)
+    kernel = torch.outer(kernel, kernel) / kernel.sum() ** 2
+    padded = torch.nn.functional.pad(images, (4, 4, 4, 4), mode="reflect")
+    blurred = torch.nn.functional.conv2d(padded, kernel.expand(3, 1, 9, 9), groups=3)
+    patches = patchify(blurred, side)
+    target = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    order = method.order(method.answer(images.float()), torch.Generator().manual_seed(5))
+    batch.generator.manual_seed(5)
+    errors = (method.predict(images.float(), order) - target).square().mean(-1)
+    expected = errors[order > order.amin(1, keepdim=True)].mean()
+    torch.testing.assert_close(method.loss(batch).loss.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_or_the_direction_of_the_teachers_token() -> None:
+    method: Any = build("method=semaim", "method.target=teacher").eval()
+    batch = batch_of(method, 2)
+    tokens = method.answer(batch.views[0])
+    order = method.order(tokens, torch.Generator().manual_seed(5))
+    batch.generator.manual_seed(5)
+    cosine = torch.cosine_similarity(method.predict(batch.views[0], order), tokens[:, 1:], dim=-1)
+    torch.testing.assert_close(method.loss(batch).loss, (2 - 2 * cosine).mean())
+
+
+def test_another_target_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"method\.target is pixels or teacher, not 'clip'"):
+        build("method=semaim", "method.target=clip")
+
+
 def test_without_a_class_token_it_is_refused() -> None:
     with pytest.raises(UsageError, match=r"take method\.class_token=true"):
         build("method=semaim", "method.class_token=false")
