@@ -1,0 +1,110 @@
+"""Whether beginning from weights helps: runs that continue or distil others, beside runs that do neither.
+
+    python -m benchmarks.quality.transfer --runs runs/transfer                   # all, one after another
+    python -m benchmarks.quality.transfer --runs runs/transfer --only digits-distilled
+
+Each run is the command a user would type, in a process of its own; ``{NAME}`` in it is the folder of another
+run, which is made first. A row of ``benchmarks/results/transfer.jsonl`` has a run's results, its cost and the
+difference of its scores from those of another run on the same test images.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import keep
+from selfsup.evaluation.results.comparison import difference
+from selfsup.runtime import quiet
+
+
+def parquet(train: str, test: str) -> str:
+    return f"data=parquet data.train={{data}}/{train} data.test={{data}}/{test} data.image_size=32"
+
+
+CIFAR = parquet("cifar10-train.parquet[:10000]", "cifar10-test.parquet")
+TINY = parquet("tinyimagenet50-train.parquet[:10000]", "tinyimagenet50-val.parquet")
+FLOWERS = parquet("flowers-train.parquet", "flowers-val.parquet")
+COLOURS = "views.each.brightness=0.4 views.each.contrast=0.4 views.each.saturation=0.4 views.each.hue=0.1"
+SIMCLR = f"method=simclr batch_size=64 method.optimizer.lr_batch=64 {COLOURS}"
+DIGITS = "backbone=resnet10 batch_size=64 data.image_size=16 data.min_area=0.85 trainer.max_steps=400"
+# name -> what is typed behind `selfsup train`, and the run that it has to be better than
+RUNS: dict[str, tuple[str, str | None]] = {
+    "cifar10": (f"{SIMCLR} {CIFAR} trainer.max_epochs=20", None),
+    "tiny-scratch": (f"{SIMCLR} {TINY} trainer.max_epochs=8", None),
+    "tiny-continued": (
+        f"{SIMCLR} {TINY} experiment=continue backbone.weights={{cifar10}} trainer.max_epochs=8",
+        "tiny-scratch",
+    ),
+    "flowers-scratch": (f"{SIMCLR} {FLOWERS} trainer.max_epochs=100", None),
+    "flowers-continued": (
+        f"{SIMCLR} {FLOWERS} experiment=continue backbone.weights={{tiny-continued}} trainer.max_epochs=100",
+        "flowers-scratch",
+    ),
+    "digits-teacher": ("experiment=digits_ibot", None),
+    "digits-simclr": (f"method=simclr method.optimizer.lr_batch=64 {DIGITS}", None),
+    "digits-random": (f"method=distill method.teacher=untrained {DIGITS}", None),
+    "digits-distilled": (
+        f"method=distill method.teacher={{digits-teacher}}/encoder {DIGITS}",
+        "digits-simclr",
+    ),
+}
+
+
+def needed(names: list[str]) -> Iterator[str]:
+    """The runs of these names behind those that they begin with or are compared to."""
+    for name in names:
+        typed, rival = RUNS[name]
+        yield from needed(
+            [*re.findall(r"\{([\w-]+)\}", typed.replace("{data}", "")), *([rival] if rival else [])]
+        )
+        yield name
+
+
+def trained(name: str, runs: Path, data: str) -> dict[str, Any]:
+    """The row of a run, which is made unless it is there."""
+    typed, rival = RUNS[name]
+    folders = {each: runs / each for each in RUNS}
+    folder, started = folders[name], time.perf_counter()
+    if not (folder / "results.json").is_file():
+        given = typed.format(data=data, **folders).split()
+        arguments = [f"resume={folder}"] if folder.exists() else [*given, f"out={runs}", f"name={name}"]
+        done = subprocess.run([sys.executable, "-m", "selfsup.commands", "train", *arguments, "report=false"])
+        if done.returncode:
+            raise SystemExit(f"{name} ended with {done.returncode}")
+    results = json.loads((folder / "results.json").read_text())
+    row = {
+        "name": name,
+        "command": f"selfsup train {typed.replace('{data}', '../shared/data')}",
+        "minutes_in_all": round((time.perf_counter() - started) / 60, 2),
+        "results": results,
+    }
+    if rival:
+        other = json.loads((folders[rival] / "results.json").read_text())["rows"][0]
+        mine, theirs = {**results["rows"][0], "name": name}, {**other, "name": rival}
+        scores = [key for key, score in mine["scores"].items() if score["labels"]]
+        row["against"] = [found for key in scores if (found := difference(key, mine, theirs))]
+    return row
+
+
+def main() -> None:
+    """Make the runs that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, required=True, help="folder in which the runs stay")
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
+    arguments = parser.parse_args()
+    quiet()
+    for name in dict.fromkeys(needed(arguments.only)):
+        keep("transfer", [trained(name, arguments.runs, arguments.data)], "name")
+
+
+if __name__ == "__main__":
+    main()
