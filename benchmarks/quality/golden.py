@@ -41,7 +41,7 @@ SUITES: dict[str, tuple[str, str] | None] = {
 }
 
 
-# Methods that can be compared: those with shipped settings for digits, and so without a teacher that is given.
+# Methods that can be compared: those with shipped settings for digits, and so without a given teacher.
 LEARNERS = [name for name in METHODS if f"digits_{name}" in options("experiment")]
 
 
