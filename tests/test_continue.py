@@ -68,6 +68,34 @@ def test_it_is_resumed_to_the_bit_whatever_became_of_the_weights(
     assert kills.differences(straight, folder) == []
 
 
+@pytest.mark.parametrize("form", ["adapters", "distilled", "kept near a teacher"])
+def test_adapters_and_students_are_resumed_to_the_bit(form: str, weights: Path, tmp_path: Path) -> None:
+    kills.make_photos(tmp_path / "photos")
+    begun = [f"backbone.weights={weights}"]
+    own = {
+        "adapters": ["method=simclr", *begun, "backbone.lora.rank=2"],
+        "distilled": [
+            "method=distill",
+            "backbone=resnet10",
+            f"method.teacher={weights}",
+            "method.layers=[2]",
+        ],
+        "kept near a teacher": ["method=byol", *begun, "auxiliary=[distill]"],
+    }
+    given = [each for each in kills.SMALL if "model_args" not in each] + own[form]
+    given += [f"data.root={tmp_path / 'photos'}", f"out={tmp_path}", "data.workers=0", "evaluate=false"]
+    given += ["trainer.checkpoints_kept=99", "online=none", "trainer.max_steps=4"]
+    assert main(["train", "name=straight", *given]) == 0
+    straight, folder = tmp_path / "straight", tmp_path / "cut"
+    shutil.copytree(straight, folder)
+    shutil.rmtree(folder / "encoder")
+    for path in checkpoints(folder):
+        if step_of(path) > 2:
+            path.unlink()
+    assert main(["train", f"resume={folder}"]) == 0
+    assert kills.differences(straight, folder) == []
+
+
 def test_the_last_line_says_whether_it_helped(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

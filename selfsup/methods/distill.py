@@ -149,7 +149,8 @@ def _seen(encoder: Encoder, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _resized(grid: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(grid, tuple(size), mode="bilinear", antialias=True)
+    # In full precision: on a CPU torch has no antialiased backward pass in bfloat16.
+    return F.interpolate(grid.float(), tuple(size), mode="bilinear", antialias=True)
 
 
 def _tokens(grid: Tensor) -> Tensor:

@@ -52,6 +52,14 @@ def test_the_loss_is_that_of_the_formulas(teacher: str) -> None:
     torch.testing.assert_close(method.loss(batch).loss, expected)
 
 
+def test_it_trains_in_bfloat16_whatever_the_grids(teacher: str) -> None:
+    method = distilled(f"method.teacher={teacher}", "method.layers=[2]").train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = method(batch_of(method)).loss
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in method.encoder.parameters() if p.requires_grad)
+
+
 def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
     method = distilled()
     method.taught.load_state_dict(method.encoder.state_dict())
