@@ -119,6 +119,11 @@ OF_RESNETS = {
     "Barlow Twins": lambda s: {"model": under("module.backbone.", s) | others("module.projector.0.weight")},
     "SwAV": lambda s: under("module.", s | others("projection_head.0.weight", "prototypes.weight")),
     "VICReg": lambda s: s,
+    "SparK, the encoder": lambda s: s,
+    "SparK, all": lambda s: {
+        "module": under("sparse_encoder.sp_cnn.", s) | others("dense_decoder.dec.0.weight", "mask_tokens.0")
+    },
+    "lightly-train": lambda s: under("wrapped_model._model.", s) | others("embed_head.weight"),
     "without counts of batches": lambda s: {k: v for k, v in s.items() if "num_batches" not in k},
 }
 
