@@ -140,9 +140,10 @@ def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
     :mod:`selfsup.encoder.files` says.
 
     A state dictionary or checkpoint of DINO, DINOv2, iBOT, MSN, MAE, I-JEPA, MoCo, SimSiam, Barlow Twins,
-    VICReg, SwAV, SparK, lightly, lightly-train, solo-learn, stable-pretraining, torchvision, OpenCLIP or mmpretrain, as a file, and
-    a folder of transformers' ViT, DINOv2 or ResNet, are read by :mod:`selfsup.encoder.layouts`: the shapes
-    say which architecture it is, and what was assumed and left out is logged.
+    VICReg, SwAV, SparK, lightly, lightly-train, solo-learn, stable-pretraining, torchvision, OpenCLIP or
+    mmpretrain, as a file, and a folder of transformers' ViT, DINOv2 or ResNet, are read by
+    :mod:`selfsup.encoder.layouts`: the shapes say which architecture it is, and what was assumed and left out
+    is logged.
 
     A timm name with a tag (``timm:resnet18.a1_in1k``) brings its published weights; a bare one
     (``timm:resnet18``) has random weights. A repository of the Hugging Face Hub is downloaded into its cache

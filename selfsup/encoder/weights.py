@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from selfsup.encoder.creation import create
 from selfsup.encoder.described import Described
+from selfsup.encoder.inert import load_tensors
 from selfsup.encoder.limits import Bounded
 from selfsup.errors import UsageError
 from selfsup.text import as_text
@@ -72,8 +73,7 @@ def _unpickled(file: Path) -> Any:
     reason = _unlike_torch(file)
     try:
         if reason is None:
-            with torch.serialization.safe_globals(_PLAIN):
-                return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            return _loaded(file)
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"'{file}' holds more than tensors: reading it would run code in it, so it was not "
@@ -82,6 +82,14 @@ def _unpickled(file: Path) -> Any:
     except (RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
     raise UsageError(f"'{file}' is damaged, or not a file of torch.save ({reason}); copy it again")
+
+
+def _loaded(file: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_PLAIN):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        return load_tensors(file)
 
 
 def _unlike_torch(file: Path) -> str | None:

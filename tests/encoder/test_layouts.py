@@ -3,7 +3,11 @@
 import argparse
 import pickle
 import re
-from pathlib import Path
+import zipfile
+from collections import defaultdict
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path, PosixPath
 from typing import Any
 
 import numpy as np
@@ -12,10 +16,12 @@ import timm
 import torch
 import torchvision
 from lightly.models.modules import MaskedVisionTransformerTIMM
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from selfsup import UsageError, load_encoder, save_encoder
 from selfsup.commands.encoders import find_encoder
+from selfsup.encoder.inert import Inert, load_tensors
 
 State = dict[str, Tensor]
 
@@ -402,6 +408,40 @@ def test_another_content_is_refused_in_a_sentence(
         load_encoder(saved(content, tmp_path))
     assert str(caught.value).count("weights.pth") == 1
     assert not Path("executed").exists()
+
+
+SETTINGS: dict[str, Any] = {
+    "omegaconf": OmegaConf.create({"a": {"b": [1, 2.5, "x"]}, "c": "${a.b}"}),
+    "a dictionary with a default": defaultdict(dict, {"a": {"b": 1}}),
+    "a path": PosixPath("/data"),
+    "a function with arguments": partial(dict, a=1),
+    "numbers of numpy": {"array": np.arange(3), "number": np.float16(2)},
+    "an enumeration": HTTPStatus.OK,
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SETTINGS if kind != "an enumeration"])
+def test_settings_beside_the_weights_are_left_alone(kind: str, tmp_path: Path) -> None:
+    model = network("resnet18")
+    content = {"state_dict": under("backbone.", model.state_dict()), "hyper_parameters": SETTINGS[kind]}
+    assert_same(saved(content, tmp_path), model)
+    found = load_tensors(saved(content, tmp_path))["hyper_parameters"]
+    inside = found.values() if isinstance(found, dict) else [found]
+    assert all(isinstance(each, Inert) for each in inside)
+
+
+def test_objects_of_packages_that_are_not_known_for_settings_are_refused(tmp_path: Path) -> None:
+    content = {"state_dict": network().state_dict(), "status": SETTINGS["an enumeration"]}
+    with pytest.raises(UsageError, match="holds more than tensors"):
+        load_encoder(saved(content, tmp_path))
+
+
+def test_a_script_is_refused_also_where_its_records_are_not_compressed(tmp_path: Path) -> None:
+    file = saved({"settings": SETTINGS["omegaconf"]}, tmp_path)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("archive/constants.pkl", b"")
+    with pytest.raises(pickle.UnpicklingError, match="a script"):
+        load_tensors(file)
 
 
 def test_a_file_cut_short_or_of_no_framework_is_refused(tmp_path: Path) -> None:
