@@ -16,7 +16,7 @@ from selfsup.encoder import Encoder, load_published, start_from
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
-from selfsup.methods.parts import Frozen, Queue
+from selfsup.methods.parts import Centre, Frozen, Queue
 from selfsup.methods.requirements import require_queue
 from selfsup.objectives import distill_layer, distill_relations, distill_tokens
 from selfsup.objectives.distributed import gather
@@ -24,6 +24,9 @@ from selfsup.objectives.distributed import gather
 
 class Distill(Method):
     """Student and teacher see the same view; the heads on the student are dropped when it is saved.
+
+    Relations are those of features about their mean, a running one, and of places about the image's: many
+    encoders' features have a large mean in common, about which all cosines are nearly 1 and say nothing.
 
     Args:
         teacher: a run, folder, file, ``timm:NAME`` or ``hf-hub:NAME``; ``"untrained"`` or None is a random
@@ -64,6 +67,7 @@ class Distill(Method):
         self.sees = taught.input_size
         self.projector = nn.Linear(self.encoder.dim, taught.dim)
         self.queue = Queue(queue, taught.dim)
+        self.centre = Centre(taught.dim, momentum=0.9)
         if places or self.layers:
             for encoder in (self.encoder, taught):
                 _require_places(encoder)
@@ -86,12 +90,15 @@ class Distill(Method):
         features, mine = _seen(self.encoder, images)
         with torch.no_grad():
             told, theirs = _seen(self.taught, seen := self._as_teacher_sees(images))
-        rows = torch.cat([gather(told), self.queue.rows.to(told)])
+        batched = gather(told)
+        rows = torch.cat([batched, self.queue.rows.to(told)])
         self.queue.gather(told)
+        self.centre.gather(batched.mean(dim=0))
+        told, rows = told - self.centre.value, rows - self.centre.value
         scalars = {"relations": distill_relations(self.projector(features), told, rows, self.temperature)}
         if self.places:
-            grid = _resized(mine, theirs.shape[-2:])
-            scalars["places"] = distill_tokens(_tokens(grid), _tokens(theirs), self.temperature)
+            places, their = map(_places, (_resized(mine, theirs.shape[-2:]), theirs))
+            scalars["places"] = distill_tokens(places, their, self.temperature)
         if self.layers:
             scalars["layers"] = self._layers(mine, seen)
         loss = scalars["relations"] + self.places * scalars.get("places", 0.0) + scalars.get("layers", 0.0)
@@ -151,6 +158,12 @@ def _seen(encoder: Encoder, images: Tensor) -> tuple[Tensor, Tensor]:
 def _resized(grid: Tensor, size: Sequence[int]) -> Tensor:
     # In full precision: on a CPU torch has no antialiased backward pass in bfloat16.
     return F.interpolate(grid.float(), tuple(size), mode="bilinear", antialias=True)
+
+
+def _places(grid: Tensor) -> Tensor:
+    """Tokens ``(N, h w, D)`` of a grid, about the image's mean."""
+    tokens = _tokens(grid)
+    return tokens - tokens.mean(dim=1, keepdim=True)
 
 
 def _tokens(grid: Tensor) -> Tensor:

@@ -35,13 +35,16 @@ def test_the_loss_is_that_of_the_formulas(teacher: str) -> None:
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (student.mean, student.std))
     own_mean, own_std = (torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
     seen = (images * std + mean - own_mean) / own_std
-    told, rows = taught(seen), torch.cat([taught(seen), method.queue.rows])
+    method.centre.value.normal_()
+    told = taught(seen) - method.centre.value
+    rows = torch.cat([told, method.queue.rows - method.centre.value])
     expected = distill_relations(method.projector(student(images)), told, rows, 0.07)
     # The student has 6 x 6 patches, the teacher 3 x 3.
     grid = student.tokens(images).transpose(1, 2).unflatten(2, (6, 6))
     pooled = torch.nn.functional.interpolate(grid, (3, 3), mode="bilinear", antialias=True)
     mine = pooled.flatten(2).transpose(1, 2)
-    expected = expected + 0.5 * distill_tokens(mine, taught.tokens(seen), 0.07)
+    places = [tokens - tokens.mean(dim=1, keepdim=True) for tokens in (mine, taught.tokens(seen))]
+    expected = expected + 0.5 * distill_tokens(*places, 0.07)
     blocks: list[torch.Tensor] = []
     for block in taught.model.blocks:
         block.register_forward_hook(lambda _, __, output: blocks.append(output))
@@ -94,6 +97,19 @@ def test_the_batch_joins_the_queue_after_the_step(teacher: str) -> None:
     method.loss(batch)
     method.after_step(0, 10)
     assert not torch.equal(method.queue.rows, rows)
+    seen = method._as_teacher_sees(batch.views[0])
+    torch.testing.assert_close(method.centre.value, 0.1 * method.taught(seen).mean(dim=0))
+
+
+def test_a_mean_that_all_features_have_in_common_does_not_hide_what_differs(teacher: str) -> None:
+    apart = [distilled(f"method.teacher={teacher}", "method.places=0") for _ in range(2)]
+    apart[1].load_state_dict(apart[0].state_dict())
+    for method, mean in zip(apart, (0.0, 1000.0), strict=True):
+        method.taught.model.norm.bias.data += mean
+        method.queue.rows += mean
+        method.centre.value += method.taught(method._as_teacher_sees(batch_of(method).views[0])).mean(dim=0)
+    values = [float(method.loss(batch_of(method)).loss) for method in apart]
+    assert values[1] == pytest.approx(values[0], rel=1e-2)
 
 
 def test_the_teacher_sees_images_of_its_own_size_or_of_the_one_asked_for(teacher: str) -> None:
