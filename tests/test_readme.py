@@ -56,7 +56,7 @@ def test_what_a_run_leaves_is_listed_and_what_is_listed_is_left(tmp_path: Path) 
     left = {path.name for path in (tmp_path / "one").iterdir()}
     assert left - set(listed) == set()
     assert set(listed) - left == {
-        name for name, about in listed.items() if re.search(r", if (it|there)", about)
+        name for name, about in listed.items() if re.search(r", if (it|there) ", about)
     }
     in_encoder = re.findall(r"[\w.]+\.\w+", listed["encoder"])
     assert {path.name for path in (tmp_path / "one" / "encoder").iterdir()} == set(in_encoder)
