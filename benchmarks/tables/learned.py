@@ -108,6 +108,20 @@ def front() -> str:
     return "\n".join([*lines, "", f"{'; '.join(places)}."])
 
 
+def costs(suite: str) -> dict[str, str]:
+    """By method, kNN accuracy beside that of the untrained encoder, and the operations of training."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in read(suite):
+        rows.setdefault(row["method"], []).append(row)
+    return {
+        method: "{} ({}), {:,.0f}".format(
+            *(_value([_scores(row)[name] for row in found], "knn") for name in ("encoder", "untrained")),
+            found[-1]["gflops_of_training"] / 1e3,
+        )
+        for method, found in rows.items()
+    }
+
+
 def _ceiling(suite: str) -> list[str]:
     """The scores with every label, if measured."""
     found = {row["by"]: row for row in read("ceiling") if row["suite"] == suite}
