@@ -205,7 +205,7 @@ def few_words(folder: str) -> str:
 
 
 def methods(folder: str) -> str:
-    """A row a method: its page in ``folder``, idea and needs, when to choose it, and what it did on digits."""
+    """A row a method: its page in ``folder``, idea, needs, when to choose it, and what it did on digits."""
     digits = learned.costs("digits")
     lines = [
         "| `method=` | | idea | needs | choose it | on digits |",
