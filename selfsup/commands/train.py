@@ -52,11 +52,6 @@ def check(config: dict[str, Any]) -> None:
     require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config["online"])
     backbone = config["backbone"]
-    if method.get("teacher", "") is None:
-        raise UsageError(
-            f"method={method['name']} learns from a teacher; add method.teacher=, such as a run, a file or "
-            "timm:NAME, or method.teacher=untrained for a control"
-        )
     keeping = [key for key, on in (("frozen", backbone["frozen"]), ("lora", backbone["lora"]["rank"])) if on]
     if keeping and backbone["weights"] is None and not backbone["pretrained"]:
         raise UsageError(
@@ -80,6 +75,11 @@ def check(config: dict[str, Any]) -> None:
             )
         if "whole_batch" in settings["requires"] and config["batch_size"] < 2:
             raise UsageError(f"the loss of {name} compares the images of a batch; take batch_size=2 or more")
+    if method.get("teacher", "") is None:
+        raise UsageError(
+            f"method={method['name']} learns from a teacher; add method.teacher=, such as a run, a file or "
+            "timm:NAME, or method.teacher=untrained for a control"
+        )
     # Only the first process makes the folder; the others may find it made.
     named = config["resume"] is None and config["name"] is not None
     if launched().rank == 0 and named and (why := taken(Path(str(config["out"])) / str(config["name"]))):

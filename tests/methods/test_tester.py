@@ -52,6 +52,7 @@ def _keys_of_images(method: Any) -> None:
 
 
 DECLARED = {
+    "distill": Declared(settings=("method.mixup=false",)),  # a process mixes its own images
     # Its loss rises while the centre is found.
     "dino": Declared(("method.head.out=64",), moved=lambda method: method.center.value.zero_()),
     "moco": Declared(moved=_keys_of_images),
