@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
-from selfsup.commands.encoders import begun
+from selfsup.commands.encoders import begun, find_encoder
 from selfsup.config import options
 from selfsup.data.settings import require_paths, require_range
 from selfsup.errors import UsageError
@@ -33,6 +33,9 @@ def run(config: dict[str, Any]) -> None:
         config = annealed(config)
     else:
         config = begun(in_one_measure(config, config["overrides"]))
+        for settings in (config["method"], *config["auxiliary"].values()):
+            if settings.get("teacher") not in (None, "untrained"):
+                settings["teacher"] = find_encoder(str(settings["teacher"]))
     check(config)
     from selfsup.run.train import train
 

@@ -155,6 +155,15 @@ def test_a_teacher_without_places_or_blocks(tmp_path: Path) -> None:
     distilled(f"method.teacher={folder}", "method.places=0")
 
 
+def test_the_teacher_may_be_a_run(teacher: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "encoder").symlink_to(teacher)
+    given = ["method=distill", f"method.teacher={tmp_path / 'run'}", f"out={tmp_path}", "name=one"]
+    given += ["trainer.max_steps=1", "evaluate=false", "report=false", "online=none"]
+    assert main(["train", *given]) == 0
+    assert f"teacher: {tmp_path / 'run' / 'encoder'}" in (tmp_path / "one" / "config.yaml").read_text()
+
+
 def test_the_teacher_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "method=distill"]) == 2
     assert "learns from a teacher; add method.teacher=" in capsys.readouterr().err
