@@ -83,7 +83,7 @@ def load_config(
     """
     values = values or {}
     groups, settings = _sort_overrides(overrides)
-    bare, ranges = _compose(command, groups)
+    bare, ranges = _compose(command, tuple(groups))
     settings = _with_kinds(bare, settings)
     for key, override in [*settings.items(), *((key, f"{key}={value}") for key, value in values.items())]:
         _require_key(command, bare, groups, key, override)
@@ -113,7 +113,7 @@ def load_config(
 def written(command: str, overrides: Iterable[str]) -> str:
     """The configuration as YAML, as it is written: references unresolved, nothing required."""
     groups, settings = _sort_overrides(overrides)
-    bare, _ = _compose(command, groups)
+    bare = _compose(command, tuple(groups))[0]
     return OmegaConf.to_yaml(_set(bare, _with_kinds(bare, settings)))
 
 
@@ -151,7 +151,7 @@ def _unreadable(override: str, after: Sequence[str]) -> str:
     meant = "method=simclr"
     if re.fullmatch(r"[\w.]+", key) and value and "=" not in value and not value.startswith("-"):
         known = {each.name: each.is_dir() for each in config_root().iterdir()}
-        bare, _ = _compose("train", [])
+        bare, _ = _compose("train", ())
         names = (
             [key] if known.get(key) or node_at(bare, key) is not None else candidates(key, list(leaves(bare)))
         )
@@ -183,15 +183,11 @@ def _is_group(config: DictConfig, key: str) -> bool:
     return isinstance(value_at(config, key), DictConfig)
 
 
-def _compose(command: str, groups: list[str]) -> tuple[DictConfig, dict[str, str]]:
-    """The settings as they are written in the files, and the ranges of those that are numbers."""
-    return deepcopy(_composed(config_root(), command, tuple(groups)))
-
-
-@lru_cache(maxsize=64)  # a command composes the same groups several times, each time for a third of a second
-def _composed(root: Path, command: str, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+@lru_cache(maxsize=64)  # a command composes the same groups several times, each in a third of a second
+def _compose(command: str, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+    """The settings as they are written in the files, and the ranges of those that are numbers; shared."""
     try:
-        with initialize_config_dir(str(root.resolve()), version_base="1.3"):
+        with initialize_config_dir(str(config_root().resolve()), version_base="1.3"):
             config = compose(command, list(groups))
     except (HydraException, OmegaConfBaseException) as error:
         if absent := re.match(r"Could not override '(\w+)'", str(error)):
@@ -271,15 +267,14 @@ def _chosen_options(config: DictConfig, groups: Sequence[str]) -> dict[str, str]
 
 def defaults(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     """A command's configuration as it is written: references unresolved, nothing required."""
-    groups, _ = _sort_overrides(overrides)
-    found = OmegaConf.to_container(_compose(command, groups)[0])
+    found = OmegaConf.to_container(_compose(command, tuple(_sort_overrides(overrides)[0]))[0])
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
 
 
 def require_types(command: str, config: dict[str, Any]) -> None:
     """Raise a UsageError for a value, perhaps untrusted, not of its default's type or out of range."""
-    default, ranges = _compose(command, _groups_of(config))
+    default, ranges = _compose(command, tuple(_groups_of(config)))
     given = OmegaConf.create(literal(config))
     assert isinstance(given, DictConfig)
     known = set(leaves(given))

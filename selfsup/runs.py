@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,20 @@ from selfsup.text import shown
 
 GROUPS = ("method", "backbone", "data", "views", "trainer")  # settings that decide what is learned, and how
 _ALSO = ("batch_size", "seed")
-START = "start"  # in a run that began from weights, the encoder it began with
+START = "start"
+# Settings that name an encoder, and the folder in which a run keeps it: the name may mean another one later,
+# and a stranger's run must not say which file is opened, or what is fetched.
+KEPT = {
+    "backbone.weights": START,
+    "method.teacher": "teacher",
+    "auxiliary.distill.teacher": "teacher-distill",
+}
+UNTRAINED = "untrained"  # in place of a teacher's name
 _LARGEST_CONFIG = 2**20  # bytes
 _MOST_VALUES, _DEEPEST, _LARGEST_INT = 10_000, 32, 2**63
 _MOST_FILES = 100_000
 _PLAIN = (str, int, float, bool, type(None))
+_SINCE = ("weights", "frozen", "lora")
 _BACKBONE = ("name", "small", "tokens", "positions", "pretrained", "model_args")
 _FETCHES = "download"  # a setting by which a data set is fetched into a folder
 _OF_LOGGERS = "wandb"  # a folder with links of its own program, which selfsup does not follow
@@ -70,9 +79,32 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
         raise UsageError(f"{word}: '{path}' is not a configuration of a run: {error}") from error
     overrides = config.get("overrides")
     config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
-    if (folder / START).is_dir():  # what the run began from may have changed, or be gone
-        config["backbone"] = {**config["backbone"], "weights": str(folder / START)}
+    known = defaults("train", [])["backbone"]  # every backbone has these, which older runs do not name
+    config["backbone"] = {key: known[key] for key in _SINCE} | config["backbone"]
+    for key, settings, name in named_encoders(config):
+        if not (folder / KEPT[key]).is_dir():
+            raise UsageError(f"{word}: '{folder}' has no {KEPT[key]}/, the encoder that {key} names")
+        settings[name] = str(folder / KEPT[key])
+    if (folder / START).is_dir():  # also of published weights, which need not be fetched again
+        config["backbone"]["weights"] = str(folder / START)
     return {**config, "data": without_fetching(config["data"])}
+
+
+def named_encoders(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """The settings of :data:`KEPT` that name an encoder: key, the settings it is in, and its last part.
+
+    Example:
+        >>> config = {"backbone": {"weights": "runs/a"}, "method": {"teacher": None}}
+        >>> [key for key, _, _ in named_encoders(config)]
+        ['backbone.weights']
+    """
+    for key in KEPT:
+        *groups, name = key.split(".")
+        inside: Any = config
+        for group in groups:
+            inside = inside.get(group) if isinstance(inside, Mapping) else None
+        if isinstance(inside, dict) and inside.get(name) not in (None, UNTRAINED):
+            yield key, inside, name
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -66,7 +66,8 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the other process is looked up in /proc")
-def test_where_one_process_is_killed_the_other_ends_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["the first", "the other"])
+def test_where_one_process_is_killed_the_other_ends_with_a_sentence(lost: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "selfsup.commands", "train", f"out={tmp_path}", "name=run", *SETTINGS]
     command += ["trainer.devices=2", "trainer.max_steps=100000", "online=none", "guard.enabled=false"]
     log = tmp_path / "log"
@@ -82,8 +83,8 @@ def test_where_one_process_is_killed_the_other_ends_with_a_sentence(tmp_path: Pa
         (other,) = (
             each for each in others if b"SELFSUP_STARTED_BY" in Path(f"/proc/{each}/environ").read_bytes()
         )
-        os.kill(other, signal.SIGKILL)
-        assert first.wait(60) == 1
+        os.kill(first.pid if lost == "the first" else other, signal.SIGKILL)
+        assert first.wait(60) == (-signal.SIGKILL if lost == "the first" else 1)
         while Path(f"/proc/{other}/exe").exists():  # the first process may leave it to be reaped by others
             assert time.monotonic() < until
             time.sleep(0.1)

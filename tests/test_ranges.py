@@ -35,7 +35,7 @@ def compositions() -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("chosen", compositions(), ids=" ".join)
 def test_every_number_has_a_range_which_its_default_lies_in(chosen: tuple[str, ...]) -> None:
-    config, ranges = _compose(chosen[0], _sort_overrides(chosen[1:])[0])
+    config, ranges = _compose(chosen[0], tuple(_sort_overrides(chosen[1:])[0]))
     for key in leaves(config):
         default = default_at(config, key)
         numbers = default if isinstance(default, list) else [default]

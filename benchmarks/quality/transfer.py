@@ -4,16 +4,14 @@
     python -m benchmarks.quality.transfer --runs runs/transfer --only digits-distilled
 
 Each run is the command a user would type, in a process of its own; ``{NAME}`` in it is the folder of another
-run, which is made first. A row of ``benchmarks/results/transfer.jsonl`` has a run's results, its cost and the
-difference of its scores from those of another run on the same test images.
+run, which is made first. A row of ``benchmarks/results/transfer.jsonl`` has a run's results, and how far its
+scores are from those of another run on the same test images.
 """
 
 import argparse
 import json
-import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ COLOURS = "views.each.brightness=0.4 views.each.contrast=0.4 views.each.saturati
 SIMCLR = f"method=simclr batch_size=64 method.optimizer.lr_batch=64 {COLOURS}"
 DIGITS = "backbone=resnet10 batch_size=64 data.image_size=16 data.min_area=0.85"
 RATE = "method.optimizer.lr=4e-3 method.optimizer.lr_batch=64"  # chosen on a hold-out of the training images
+
 # name -> what is typed behind `selfsup train`, and the run that it has to be better than
 RUNS: dict[str, tuple[str, str | None]] = {
     "cifar10": (f"{SIMCLR} {CIFAR} trainer.max_epochs=20", None),
@@ -61,9 +60,7 @@ def needed(names: list[str]) -> Iterator[str]:
     """The runs of these names behind those that they begin with or are compared to."""
     for name in names:
         typed, rival = RUNS[name]
-        yield from needed(
-            [*re.findall(r"\{([\w-]+)\}", typed.replace("{data}", "")), *([rival] if rival else [])]
-        )
+        yield from needed([each for each in RUNS if f"{{{each}}}" in typed or each == rival])
         yield name
 
 
@@ -71,7 +68,7 @@ def trained(name: str, runs: Path, data: str) -> dict[str, Any]:
     """The row of a run, which is made unless it is there."""
     typed, rival = RUNS[name]
     folders = {each: runs / each for each in RUNS}
-    folder, started = folders[name], time.perf_counter()
+    folder = folders[name]
     if not (folder / "results.json").is_file():
         given = typed.format(data=data, **folders).split()
         arguments = [f"resume={folder}"] if folder.exists() else [*given, f"out={runs}", f"name={name}"]
@@ -82,7 +79,7 @@ def trained(name: str, runs: Path, data: str) -> dict[str, Any]:
     row = {
         "name": name,
         "command": f"selfsup train {typed.replace('{data}', '../shared/data')}",
-        "minutes_in_all": round((time.perf_counter() - started) / 60, 2),
+        "revision": json.loads((folder / "environment.json").read_text())["starts"][-1]["revision"],
         "results": results,
     }
     if rival:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.rows import machine, read
+from benchmarks.tables.learned import ACCURACIES
 from selfsup.evaluation.results.verdict import percent
-
-SHOWN = {"knn": "kNN", "linear": "linear", "5-shot": "5-shot"}
 
 
 def table() -> str:
@@ -15,29 +14,30 @@ def table() -> str:
     if not rows:
         return "Not measured yet."
     lines = [
-        f"| run | minutes | {' | '.join(SHOWN.values())} | than its start | than the run beside it |",
-        f"| --- | ---: |{' ---: |' * len(SHOWN)} --- | --- |",
+        f"| run | minutes | {' | '.join(ACCURACIES.values())} | than its start | than the run beside it |",
+        f"| --- | ---: |{' ---: |' * len(ACCURACIES)} --- | --- |",
     ]
     for row in rows:
         scores = row["results"]["rows"][0]["scores"]
-        cells = [percent(scores[key]) for key in SHOWN]
+        cells = [percent(scores[key]) for key in ACCURACIES]
         gains = [_gains(row["results"].get("gains", ())), _gains(row.get("against", ()), named=True)]
         lines.append(
             f"| `{row['name']}` | {row['results']['minutes']:.1f} | {' | '.join([*cells, *gains])} |"
         )
+    threads = ", ".join(sorted({str(row["device"]["threads"]) for row in rows}))
     lines += [
         "",
-        f"{'; '.join(dict.fromkeys(map(machine, rows)))}; one thread, beside other work. Differences are",
+        f"{'; '.join(dict.fromkeys(map(machine, rows)))}; threads: {threads}. Differences are in points,",
     ]
-    lines += ["in points, with a 95 % interval paired over the same test images or draws."]
+    lines += ["with a 95 % interval paired over the same test images or draws."]
     return "\n".join(lines)
 
 
 def _gains(found: list[Mapping[str, Any]] | tuple[()], named: bool = False) -> str:
     said = [
-        f"{SHOWN[gain['score']]} {100 * gain['difference']:+.1f} "
+        f"{ACCURACIES[gain['score']]} {100 * gain['difference']:+.1f} "
         f"[{100 * gain['interval'][0]:+.1f}, {100 * gain['interval'][1]:+.1f}]"
         for gain in found
-        if gain["score"] in SHOWN
+        if gain["score"] in ACCURACIES
     ]
     return (f"`{found[0]['second']}`: " if named and said else "") + ", ".join(said)

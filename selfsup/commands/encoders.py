@@ -7,7 +7,7 @@ from selfsup.backbone_names import require_timm_name, timm_names, without_prefix
 from selfsup.encoder.files import CONFIG, HUB, WEIGHTS, foreign_file, require_files
 from selfsup.errors import UsageError
 from selfsup.processes import launched
-from selfsup.runs import START
+from selfsup.runs import START, named_encoders
 
 
 def find_encoder(name: str) -> str:
@@ -50,13 +50,22 @@ def start_of(name: str) -> str | None:
     return str(start) if Path(name).name == "encoder" and _is_encoder(start) else None
 
 
-def begun(config: dict[str, Any]) -> dict[str, Any]:
+def with_encoders(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a new run, with the encoders found that they name: weights to begin from, teachers.
+
+    Raises:
+        UsageError: there is no such encoder, or the command asks for what the weights bring.
+    """
+    config = _begun(config)
+    for _, group, name in named_encoders(config):
+        group[name] = find_encoder(str(group[name]))
+    return config
+
+
+def _begun(config: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run whose backbone is that of ``backbone.weights``, if any are given.
 
     Of ``backbone.model_args`` only those that the command sets are left: the weights bring the others.
-
-    Raises:
-        UsageError: there are no such weights, or the command asks for another architecture, or other means.
     """
     backbone = config["backbone"]
     if backbone["weights"] is None:
@@ -68,13 +77,12 @@ def begun(config: dict[str, Any]) -> dict[str, Any]:
             raise UsageError(f"backbone.weights brings its own architecture; leave out {key}=")
         if key in ("data.mean", "data.std"):
             raise UsageError(f"backbone.weights brings its own mean and deviation; leave out {key}=")
-    weights = find_encoder(str(backbone["weights"]))
-    called = short_name(weights)
+    called = short_name(str(backbone["weights"]))
     given = {
         key: value for key, value in backbone["model_args"].items() if f"backbone.model_args.{key}" in keys
     }
     # Whether it has tokens is known when it is read.
-    fresh = {"weights": weights, "called": called, "name": called, "small": None, "tokens": True}
+    fresh = {"called": called, "name": called, "small": None, "tokens": True}
     return {**config, "backbone": {**backbone, **fresh, "model_args": given}}
 
 

@@ -43,7 +43,12 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.evaluation.results.classes import same_classes
 
     encoders = {called: load_encoder(name) for called, name in named.items()}
-    starts = {called: load_encoder(start) for called, name in named.items() if (start := start_of(name))}
+    alone = len(named) == 1
+    starts = {
+        "encoder" if alone else called: load_encoder(start)
+        for called, name in named.items()
+        if (start := start_of(name))
+    }
     cache = None
     if config["cache"] is not None:
         folder = default_folder() if config["cache"] == "auto" else Path(str(config["cache"])).expanduser()
@@ -56,9 +61,7 @@ def run(config: Mapping[str, Any]) -> None:
         test = same_classes(train, load_data(alike)[1])
     for note in differing(encoders, train.range):
         print(note)
-    judged = encoders if len(encoders) > 1 else next(iter(encoders.values()))
-    if len(encoders) == 1:
-        starts = dict(zip(["encoder"], starts.values(), strict=False))
+    judged = next(iter(encoders.values())) if alone else encoders
     settings = {key: value for key, value in config.items() if key in SETTINGS}
     first = place.rank == 0
     if first:

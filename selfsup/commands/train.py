@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.online_settings import check_online
-from selfsup.commands.encoders import begun, find_encoder
+from selfsup.commands.encoders import with_encoders
 from selfsup.config import options
 from selfsup.data.settings import require_paths, require_range
 from selfsup.errors import UsageError
@@ -32,10 +32,7 @@ def run(config: dict[str, Any]) -> None:
     elif config["anneal"]:
         config = annealed(config)
     else:
-        config = begun(in_one_measure(config, config["overrides"]))
-        for settings in (config["method"], *config["auxiliary"].values()):
-            if settings.get("teacher") not in (None, "untrained"):
-                settings["teacher"] = find_encoder(str(settings["teacher"]))
+        config = with_encoders(in_one_measure(config, config["overrides"]))
     check(config)
     from selfsup.run.train import train
 
@@ -52,6 +49,12 @@ def check(config: dict[str, Any]) -> None:
     for group, name in (("optimizer", "name"), ("schedule", "schedule")):
         if (chosen := method["optimizer"][name]) not in options(group):
             raise UsageError(f"no {group} '{chosen}'{near(chosen, options(group))}")
+    rate = method["optimizer"]
+    if rate["schedule"] == "infinite" and rate["warmup_steps"] > rate["cooldown_steps"]:
+        raise UsageError(
+            f"method.optimizer.warmup_steps={rate['warmup_steps']} has to be at most cooldown_steps="
+            f"{rate['cooldown_steps']}, the step from which the rate is constant"
+        )
     require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config["online"])
     backbone = config["backbone"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.embed import tell_decisions
+from selfsup.commands.encoders import with_encoders
 from selfsup.commands.train import check
 from selfsup.errors import UsageError
 from selfsup.files import fitting, require_writable, written_whole
@@ -24,9 +25,10 @@ def run(config: dict[str, Any]) -> None:
         UsageError: where training would raise it, except for a batch larger than the data; or if the file
             exists or cannot be made.
     """
-    for key in ("resume", "from"):
+    for key in ("resume", "from", "anneal"):
         if config[key]:
             raise UsageError(f"views shows the first batch of a new run; leave {key}= out")
+    config = with_encoders(dict(config))
     check({**config, "name": None})
     path = target(config)
     require_writable(path)

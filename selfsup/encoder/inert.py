@@ -6,41 +6,24 @@ does to it and does nothing. Nothing of the package is imported or called. Any o
 
 import collections
 import pickle
+import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 # Whose objects stand beside the weights in checkpoints: a command's settings, paths, numbers.
-_OF_SETTINGS: tuple[str, ...] = (
-    "argparse",
-    "collections",
-    "copyreg",
-    "copy_reg",
-    "enum",
-    "functools",
-    "lightly",
-    "lightning",
+_OF_SETTINGS = re.compile(
+    r"argparse|collections|enum|functools|pathlib|typing|copy_?reg|_codecs|numpy|lightly|lightning"
+    r"|lightning_fabric|pytorch_lightning|mmengine|omegaconf|solo|yacs"
 )
-_OF_SETTINGS += ("lightning_fabric", "mmengine", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "solo")
-_OF_SETTINGS += ("typing", "yacs", "_codecs")
 # torch.save writes the names of Python 2.
-_BUILTINS = ("builtins", "__builtin__")
-_PLAIN: tuple[str, ...] = (
-    "bool",
-    "bytearray",
-    "complex",
-    "dict",
-    "float",
-    "int",
-    "list",
-    "long",
-    "object",
-    "set",
-    "slice",
+_PLAIN = re.compile(
+    r"(builtins|__builtin__)\."
+    r"(bool|bytearray|complex|dict|float|int|list|long|object|set|slice|str|tuple|unicode)"
 )
-_PLAIN += ("str", "tuple", "unicode")
 _TENSORS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch", "Size"): torch.Size,
@@ -89,7 +72,7 @@ class Unpickler(pickle.Unpickler):
             return _TENSORS[module, name]
         if module == "torch" and isinstance(kind := getattr(torch, name, None), torch.dtype):
             return kind
-        if module.partition(".")[0] in _OF_SETTINGS or (module in _BUILTINS and name in _PLAIN):
+        if _OF_SETTINGS.fullmatch(module.partition(".")[0]) or _PLAIN.fullmatch(f"{module}.{name}"):
             return Inert
         raise pickle.UnpicklingError(f"{module}.{name} is not a tensor or a setting")
 
@@ -103,5 +86,5 @@ def load_tensors(file: Path) -> Any:
     with zipfile.ZipFile(file) as archive:
         if any(name.endswith("constants.pkl") for name in archive.namelist()):
             raise pickle.UnpicklingError("a script, which torch would compile")
-    this = type("pickle_module", (), {"Unpickler": Unpickler, "load": None, "__name__": "inert"})
+    this = SimpleNamespace(Unpickler=Unpickler, __name__=__name__)
     return torch.load(file, map_location="cpu", weights_only=False, pickle_module=this, mmap=True)

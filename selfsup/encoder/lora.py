@@ -17,9 +17,9 @@ _ADAPTED = re.compile(r"\battn\.(qkv|[qkv]_proj|proj)$")
 
 
 class LowRank(nn.Module):
-    """``weight + alpha / rank * up @ down``, of which only ``up`` and ``down`` learn.
+    """``weight + alpha / rank * up @ down``; only ``up`` and ``down`` are trained.
 
-    ``up`` begins at 0, so that the first forward pass is, bit for bit, that of the weight by itself.
+    ``up`` starts at 0, so that the first forward pass uses the weight itself, bit for bit.
 
     Args:
         weight: ``(out, in)``.

@@ -27,8 +27,8 @@ def start_from(
 ) -> Encoder:
     """An encoder with somebody's weights, for images of ``image_size`` pixels, to be trained on.
 
-    The weights bring their architecture, and the mean and deviation that they know images by. For another
-    image size learned position embeddings are resampled, bicubically, and fixed ones made anew.
+    The weights bring their architecture and their images' mean and standard deviation. If the image size
+    changes, learned position embeddings are resampled bicubically and fixed ones are computed again.
 
     Args:
         weights: what :func:`~selfsup.encoder.load_encoder` reads; of ``timm:NAME`` the published weights.

@@ -62,11 +62,11 @@ def judged_rows(
     if not controls:
         return rows
     begun: dict[str, Judged] = {}
-    for row in [row for row in rows if row.name in starts]:
-        start = starts[row.name]
-        called = f"start of {row.name}" if len(encoders) > 1 else "start"
-        begun.setdefault(start.fingerprint(), _of(called, "start", start, precision, device))
-        row.start = begun[start.fingerprint()].name
+    for row in rows:
+        if row.name in starts:
+            called = f"start of {row.name}" if len(encoders) > 1 else "start"
+            start = _of(called, "start", starts[row.name], precision, device)
+            row.start = begun.setdefault(str(start.fingerprint), start).name
     rows += begun.values()
     architectures: dict[str, tuple[str, Any]] = {}
     for name, each in encoders.items():

@@ -81,7 +81,8 @@ def evaluate(
     choose_views(chosen, encoders, data_config)
     _check_settings(batch_size, precision)
     _check_data(train, test)
-    homes = {name: next(each.parameters()).device for name, each in encoders.items()}
+    moved = [*encoders.values(), *(starts or {}).values()]
+    homes = [next(each.parameters()).device for each in moved]
     try:
         rows = judged_rows(encoders, starts or {}, controls, untrained_seeds, seed, precision, device)
         with evaluating(*(row.encoder for row in rows if row.encoder is not None)):
@@ -90,10 +91,8 @@ def evaluate(
                 rows, seen = _with_principal(rows, seen)
             scored = [_row(row, chosen, *both) for row, both in zip(rows, seen, strict=True)]
     finally:
-        for name, each in encoders.items():
-            each.to(homes[name])
-        for each in (starts or {}).values():
-            each.to("cpu")
+        for each, home in zip(moved, homes, strict=True):
+            each.to(home)
     bank, query = (part.features for part in seen[0])
     return {
         "encoder": rows[0].fingerprint if len(encoders) == 1 else None,

@@ -16,9 +16,10 @@ from selfsup.encoder import Encoder, load_published, start_from
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
+from selfsup.methods.failures import FLOOR
 from selfsup.methods.parts import Centre, Frozen, Queue
 from selfsup.methods.requirements import require_queue
-from selfsup.objectives import distill_layer, distill_relations, distill_tokens
+from selfsup.objectives import distill_layer, distill_relations, distill_tokens, floors
 from selfsup.objectives.distributed import gather
 
 
@@ -38,6 +39,8 @@ class Distill(Method):
         layers: the teacher's blocks, from 1, that heads predict, or None.
         mixup: whether images are mixed in pairs, which are many more images to compare on.
     """
+
+    failures = (FLOOR,)
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class Distill(Method):
             list(layers or ()),
             mixup,
         )
-        if teacher in (None, "untrained"):
+        if teacher is None or teacher == "untrained":
             taught = self.encoder.untrained(self.seed + 1)
         else:
             taught = start_from(teacher, teacher_size) if teacher_size else load_published(teacher)
@@ -103,6 +106,9 @@ class Distill(Method):
             scalars["layers"] = self._layers(mine, seen)
         loss = scalars["relations"] + self.places * scalars.get("places", 0.0) + scalars.get("layers", 0.0)
         return Output(loss, [features], {name: value.detach() for name, value in scalars.items()})
+
+    def marks(self) -> dict[str, float]:
+        return {"floor": floors.distill_layer_least()} if self.layers else {}
 
     def _mixed(self, batch: Batch) -> Tensor:
         """The images, or each mixed with another one by a random share."""

@@ -5,6 +5,7 @@ arXiv:2312.08457.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.failures import TEACHER, Bound, Failure
+from selfsup.methods.mae import MAE
 from selfsup.methods.parts import Teacher
 from selfsup.methods.queries import QueryBlock
 from selfsup.methods.requirements import require_full_size, require_heads
-from selfsup.objectives import byol, masked_reconstruction, patchify, semantic_order
+from selfsup.objectives import byol, floors, masked_reconstruction, patchify, semantic_order
 from selfsup.optim import linear
 
 BLUR, SIGMA = 9, 1.0  # pixels: size and width of the kernel by which the target is blurred
@@ -44,6 +46,7 @@ class SemAIM(Method):
 
     failures = (
         TEACHER,
+        replace(MAE.failures[1], remedy="raise method.optimizer.lr"),
         Failure(
             "collapsed targets",
             (Bound("target_std", below=0.3, of_start=True),),
@@ -118,6 +121,11 @@ class SemAIM(Method):
         encoder = self.teacher.module
         assert isinstance(encoder, Encoder)
         return encoder
+
+    def marks(self) -> dict[str, float]:
+        return (
+            {"trivial": floors.masked_reconstruction(3 * self.encoder.patch_size**2)} if self.pixels else {}
+        )
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         patches = self.answer(batch.views[0])[:, self.encoder.prefix :]

@@ -1,9 +1,7 @@
 """The test images of a report: their features, labels, names and thumbnails."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,7 +100,7 @@ def sample(source: Source, count: int, to: Fitting) -> tuple[Tensor, list[int]]:
     return torch.cat([images for _, images in found]), torch.cat([index for index, _ in found]).tolist()
 
 
-def denormalised(images: Tensor, settings: Mapping[str, Any]) -> Tensor:
-    """uint8 ``(N, 3, H, W)`` of images normalised with the ``mean`` and ``std`` in ``settings``."""
-    mean, std = (torch.tensor(settings[name], dtype=torch.float32).view(3, 1, 1) for name in ("mean", "std"))
+def denormalised(images: Tensor, encoder: Encoder) -> Tensor:
+    """uint8 ``(N, 3, H, W)`` of images normalised as an encoder's are."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (encoder.mean, encoder.std))
     return ((images.float().cpu() * std + mean).clamp(0, 1) * 255).round().byte()

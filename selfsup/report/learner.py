@@ -85,14 +85,14 @@ def _require_small(method: Method) -> None:
         raise UsageError(f"{len(sizes)} views of up to {max(sizes)} px are more than a report shows")
 
 
-def views_seen(method: Method, source: Source, data: dict[str, Any]) -> list[dict[str, Any]]:
+def views_seen(method: Method, source: Source) -> list[dict[str, Any]]:
     """A few training images, each with its views as the network gets them.
 
     Returns:
         One a kind of view and image: ``name``, and ``views``, figures.
     """
     rows, batch = few(method, source)
-    shown = [denormalised(view, data) for view in batch.views]
+    shown = [denormalised(view, method.encoder) for view in batch.views]
     return [
         {
             "name": source.name(i),
@@ -109,13 +109,14 @@ def views_seen(method: Method, source: Source, data: dict[str, Any]) -> list[dic
 
 
 @torch.inference_mode()
-def made_of(method: Method, source: Source, data: dict[str, Any]) -> list[dict[str, Any]]:
+def made_of(method: Method, source: Source) -> list[dict[str, Any]]:
     """What the method makes of a few training images (:meth:`Method.pictures`): rows of figures by title."""
     _, batch = few(method, source)
     rows = []
     for title, tensor in method.pictures(batch).items():
         side = batch.views[0].shape[-1]
-        shown = denormalised(tensor, data) if tensor.ndim == 4 else enlarged(coloured(tensor, 0, 1), side)
+        maps = tensor.ndim != 4
+        shown = enlarged(coloured(tensor, 0, 1), side) if maps else denormalised(tensor, method.encoder)
         rows.append(
             {
                 "title": title,

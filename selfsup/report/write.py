@@ -101,8 +101,8 @@ def _seen(
     try:
         if method is not None:
             with bounded(run):
-                found["views"] = views_seen(method, train, data)
-                found["made"] = made_of(method, train, data) if run.checkpoint is not None else []
+                found["views"] = views_seen(method, train)
+                found["made"] = made_of(method, train) if run.checkpoint is not None else []
                 found["cost"] = cost(run, of_encoding, gflops_of_training(method, train))
         if encoder is not None:
             encoder, workers = encoder.to(device), worker_count(data.get("workers", 0), test)

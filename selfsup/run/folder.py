@@ -13,11 +13,11 @@ import yaml
 from selfsup.backbone_names import backbone_name
 from selfsup.errors import UsageError
 from selfsup.files import remove_parts, write_text
-from selfsup.runs import START
+from selfsup.runs import KEPT
 
 CONFIG, DECIDED = "config.yaml", "data.json"
 # Files of a start before anything is learned.
-_OF_A_START = {CONFIG, DECIDED, START, "environment.json", "tensorboard", "wandb"}
+_OF_A_START = {CONFIG, DECIDED, *KEPT.values(), "environment.json", "tensorboard", "wandb"}
 
 
 def new_folder(
@@ -32,7 +32,7 @@ def new_folder(
 
     Args:
         texts: files to put into it beside ``config.yaml``, by name.
-        more: writes into it what is no text; called with the folder under its hidden name.
+        more: writes further files, such as an encoder; it gets the folder under its hidden name.
 
     Raises:
         UsageError: the name is in use, or the folder cannot be made.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from safetensors import SafetensorError
@@ -19,7 +19,7 @@ from selfsup.callbacks.guard.record import warned
 from selfsup.callbacks.present import require_there
 from selfsup.config import load_config
 from selfsup.data import Source
-from selfsup.encoder import add_to_card, load_encoder, save_encoder, write_model_card
+from selfsup.encoder import Encoder, add_to_card, load_encoder, save_encoder, write_model_card
 from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.evaluation.results.verdict import Verdict, judged
@@ -27,7 +27,7 @@ from selfsup.files import read_json, remove_parts, sync_folder
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
 from selfsup.run.loggers import public_name, without_machine
-from selfsup.runs import START
+from selfsup.runs import KEPT, START, named_encoders
 from selfsup.terminal import say, typed
 
 _TRIED = 64 * 2**20  # bytes of the largest encoder that is saved as a trial
@@ -46,7 +46,8 @@ def try_hand_over(config: Mapping[str, Any], method: Method) -> None:
     parameters = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
     states = 2 if config["method"]["optimizer"]["name"] == "adamw" else 1
     encoder = method.learned_encoder()
-    needed = _bytes(method) + states * parameters + _bytes(encoder)
+    kept = {} if config["resume"] else kept_encoders(config, method)
+    needed = _bytes(method) + states * parameters + _bytes(encoder) + sum(map(_bytes, kept.values()))
     free = shutil.disk_usage(where).free
     if free < needed:
         raise UsageError(
@@ -65,6 +66,14 @@ def try_hand_over(config: Mapping[str, Any], method: Method) -> None:
             f"the encoder of backbone={config['backbone']['name']} could be trained but not saved "
             f"({str(error).strip().splitlines()[0]}); choose another backbone"
         ) from error
+
+
+def kept_encoders(config: Mapping[str, Any], method: Method) -> dict[str, Encoder]:
+    """What a run began with and learns from, before the first step, by the folders that keep it."""
+    found = {KEPT[key]: f"{key.removeprefix('method.')}.module" for key, _, _ in named_encoders(config)}
+    if START in found or config["backbone"]["pretrained"]:
+        found[START] = "encoder"
+    return {name: cast(Encoder, method.get_submodule(place)) for name, place in found.items()}
 
 
 def _bytes(module: nn.Module) -> int:
@@ -119,8 +128,8 @@ def hand_over(
             write_results(results, None, str(target))
         add_to_card(target, {"scores": results["rows"][0]["scores"]})
         print_table(results, console, warned(folder))
-        if results.get("gains"):
-            found = judged(results, results["rows"][0], warned(folder))
+        row = results["rows"][0]
+        found = judged(results, row, warned(folder)) if row.get("start") is not None else None
     write_model_card(target)
     say(console, f"Encoder: {target}   ({seconds / 60:.1f} min of training). Next:")
     say(console, f"  {typed('evaluate', f'encoder={target}', *_data_given(config))}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from selfsup.callbacks.checkpoint_files import newest_intact, read_checkpoint, step_of
 from selfsup.config import defaults, options
 from selfsup.errors import UsageError
-from selfsup.runs import leaves, read_config
+from selfsup.runs import KEPT, leaves, read_config
 
 _MAY_CHANGE = (
     "compile",
@@ -62,6 +62,8 @@ def repeated(config: dict[str, Any]) -> dict[str, Any]:
     folder = Path(config["from"])
     before = read_config(folder, "from")
     for key in _keys(config["overrides"]):
+        if key in KEPT:
+            raise UsageError(f"that run keeps the encoder of {key}; start a new run for another")
         if isinstance(config.get(key), dict) and key not in _ALONE:
             raise UsageError(f"from= repeats the {key} of that run; set single values as {key}.name=value")
     if before.get("anneal"):

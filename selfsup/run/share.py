@@ -31,22 +31,19 @@ class Share(pl.Callback):
 
     Args:
         source: training images.
-        data: the configuration's ``data``.
         card: the encoder's card.
         private: whether this machine's paths are kept private.
     """
 
-    def __init__(
-        self, source: Source, data: Mapping[str, Any], card: Mapping[str, Any], private: bool
-    ) -> None:
-        self.source, self.data, self.card, self.private = source, data, card, private
+    def __init__(self, source: Source, card: Mapping[str, Any], private: bool) -> None:
+        self.source, self.card, self.private = source, card, private
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
         views = few(pl_module, self.source)[1].views
         side = max(view.shape[-1] for view in views)
-        shown = [_in_corner(denormalised(view, self.data), side) for view in views]
+        shown = [_in_corner(denormalised(view, pl_module.encoder), side) for view in views]
         self._tell(trainer, partial(show, name="views", image=sheet_of(torch.stack(shown, 1)), step=0))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

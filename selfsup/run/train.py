@@ -42,11 +42,11 @@ from selfsup.report import write_report
 from selfsup.run.branch import copy_checkpoint
 from selfsup.run.environment import FILE, differences, environment, recorded, require_same_data, starts
 from selfsup.run.folder import CONFIG, DECIDED, new_folder, point_latest, remove_unused
-from selfsup.run.hand_over import hand_over, try_hand_over
+from selfsup.run.hand_over import hand_over, kept_encoders, try_hand_over
 from selfsup.run.launch import agreed
 from selfsup.run.resume import changes, find_position
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
-from selfsup.runs import START, read_config
+from selfsup.runs import read_config
 from selfsup.runtime import look_for_gpus_once, quiet
 from selfsup.terminal import make_console, say
 
@@ -220,11 +220,10 @@ def _folder(config: dict[str, Any], method: Method, now: dict[str, Any], source:
     try_hand_over(config, method)
     decided = json.dumps(source.decisions.as_json(), indent=2) + "\n"
     if not config["resume"]:
-        begun = config["backbone"]["weights"] is not None or config["backbone"]["pretrained"]
 
         def more(part: Path) -> None:
-            if begun:
-                save_encoder(method.encoder, part / START)
+            for name, encoder in kept_encoders(config, method).items():
+                save_encoder(encoder, part / name)
             if config["anneal"]:
                 copy_checkpoint(Path(config["anneal"]), part)
 

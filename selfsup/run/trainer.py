@@ -87,11 +87,11 @@ def make_environment(config: Mapping[str, Any], devices: int) -> Environment:
 
 def make_share(config: Mapping[str, Any], source: Source) -> list[Share]:
     """What gives a logger pictures and the encoder, if there is one."""
-    logger, data = config["logger"], config["data"]
+    logger = config["logger"]
     if logger["name"] == "none":
         return []
-    card = {"method": config["method"]["name"], "data": public_name(data)}
-    return [Share(source, data, card, private=logger.get("private", True))]
+    card = {"method": config["method"]["name"], "data": public_name(config["data"])}
+    return [Share(source, card, private=logger.get("private", True))]
 
 
 def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Console) -> list[CollapseGuard]:

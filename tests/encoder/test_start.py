@@ -77,7 +77,8 @@ def test_what_does_not_fit_is_refused(size: int, args: dict[str, int], words: st
 def test_a_model_with_positions_of_its_own_keeps_its_size(tmp_path: Path) -> None:
     args = {"embed_dim": 24, "depths": (1, 1), "num_heads": (2, 2), "window_size": 7, "img_size": 56}
     saved = str(save_encoder(build_encoder("swin_tiny_patch4_window7_224", 56, args), tmp_path / "saved"))
-    assert start_from(saved, 56).input_size == 56
+    images = torch.randn(2, 3, 56, 56)
+    assert torch.equal(start_from(saved, 56).eval()(images), load_encoder(saved).eval()(images))
     with pytest.raises(UsageError, match=r"take data\.image_size=56"):
         start_from(saved, 28)
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from selfsup.build import count_samples
+from selfsup.build import count_samples, make_encoder, make_method
+from selfsup.config import options
 from selfsup.errors import UsageError
-from tests.methods.building import composed
+from tests.methods.building import batch_of, composed
 
 SHARED = {
     "swav": "prototypes.count=",
@@ -31,3 +32,20 @@ def test_images_are_shared_out_among_no_more_prototypes_than_there_are_images(me
 
 def test_running_means_need_no_more_images_than_prototypes() -> None:
     count_samples(composed("method=dino"), 1)
+
+
+OF_TOKENS = [
+    name for name in options("method") if "tokens" in composed(f"method={name}")["method"]["requires"]
+]
+SMALL_ROTARY = ("patch_size=4", "embed_dim=48", "depth=2", "num_heads=2", "dynamic_img_size=true")
+ROTARY = [f"backbone.model_args.{each}" for each in SMALL_ROTARY]
+
+
+@pytest.mark.parametrize("backbone", ["vit_small_patch16_dinov3", "eva02_tiny_patch14_224"])
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_what_needs_tokens_trains_a_rotary_transformer(name: str, backbone: str) -> None:
+    config = composed(f"method={name}", f"backbone={backbone}", *ROTARY)
+    method = make_method(config, make_encoder(config), devices=1)
+    method(batch_of(method)).loss.backward()
+    learned = [p.grad for p in method.encoder.model.blocks.parameters() if p.requires_grad]
+    assert all(grad is not None and grad.isfinite().all() for grad in learned)

@@ -73,6 +73,8 @@ def test_the_annealing_is_a_branch_that_can_be_resumed(straight: Path, tmp_path:
 def test_what_cannot_be_annealed_is_a_sentence(
     given: list[str], straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert main(["train", *given, "method.optimizer.warmup_steps=9", f"out={tmp_path}"]) == 2
+    assert "warmup_steps=9 has to be at most cooldown_steps=4" in capsys.readouterr().err
     assert main(["train", f"anneal={tmp_path / 'none'}"]) == 2
     assert "is not a run's folder" in capsys.readouterr().err
     assert main(["train", f"anneal={straight}", f"resume={straight}"]) == 2

@@ -47,7 +47,7 @@ def judged(results: Mapping[str, Any], row: Mapping[str, Any], warned: Iterable[
     controls = {role: scores_of(control_row(results, row, role)) for role in CONTROLS}
     labelled = {name: score for name, score in row.get("scores", {}).items() if is_accuracy(score)}
     if not labelled:
-        return _without_labels(row, controls["untrained"], names)
+        return _without_labels(row, controls, names)
     own = {name: score for name, score in labelled.items() if score.get("value") is not None}
     if not own:
         reason = next(
@@ -183,19 +183,20 @@ def _against_controls(own: Scores, controls: Mapping[str, Scores], n_test: int |
     return Verdict("mixed", f"It learned ({gain:+.1f} points), but raw pixels do {how} here: {said}")
 
 
-def _without_labels(row: Mapping[str, Any], untrained: Scores, warned: Sequence[str]) -> Verdict:
+def _without_labels(row: Mapping[str, Any], controls: Mapping[str, Scores], warned: Sequence[str]) -> Verdict:
     """Judge by the guard's warnings and by the untrained encoder: a rank has no scale of its own.
 
     An untrained vision transformer's features have a large mean and a RankMe of 2 or 3.
     """
-    own = scores_of(row)
+    own, untrained = scores_of(row), controls["untrained"]
+    beside, when = (controls["start"], "before") if controls["start"] else (untrained, "untrained")
     reasons = " ".join(str(score.get("reason") or "") for score in row.get("scores", {}).values())
     if "the features are constant" in reasons:
         return Verdict("bad", "The features have collapsed: those of all images are the same")
     if "not finite" in reasons:
         return Verdict("bad", "Training destroyed the encoder: its features are not finite")
-    ranks = [scores["rankme"]["value"] for scores in (own, untrained) if "rankme" in scores]
-    said = "; the features use {:.1f} dimensions, untrained {:.1f} (RankMe)" if len(ranks) == 2 else ""
+    ranks = [scores["rankme"]["value"] for scores in (own, beside) if "rankme" in scores]
+    said = f"; the features use {{:.1f}} dimensions, {when} {{:.1f}} (RankMe)" if len(ranks) == 2 else ""
     if warned:
         seen = f"The collapse guard warned of {', '.join(warned)}, and no score with labels contradicts it"
         return Verdict("bad", seen + said.format(*ranks))
