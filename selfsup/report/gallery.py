@@ -54,7 +54,7 @@ def make_gallery(encoder: Encoder, source: Source, images: int, gflops: float, w
     rows = evenly(len(source), min(images, affordable)).nonzero().flatten()
     some = subset(source, rows)
     control = encoder.untrained().to(next(encoder.parameters()).device)
-    tile = min(encoder.input_size, LARGEST_TILE)
+    tile = min(*encoder.input_size, LARGEST_TILE)
     with evaluating(encoder, control):
         frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
         jobs = [
@@ -85,7 +85,7 @@ def class_names(source: Source) -> list[str]:
 @torch.inference_mode()
 def gflops_an_image(encoder: Encoder) -> float:
     """Multiplications and additions, in 10⁹, of encoding one image."""
-    image = next(encoder.parameters()).new_zeros(1, 3, encoder.input_size, encoder.input_size)
+    image = next(encoder.parameters()).new_zeros(1, encoder.channels, *encoder.input_size)
     with evaluating(encoder), FlopCounterMode(display=False) as counter:
         encoder(image)
     return float(counter.get_total_flops()) / 1e9

@@ -30,7 +30,7 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
     images, where = sample(source, IMAGES, fitting(encoder))
     if not where:
         return None
-    side = max(SIDE, encoder.input_size)
+    side = max(SIDE, *encoder.input_size)
     with evaluating(encoder):
         frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
         rows = [{"title": "The image", "figures": _figures(enlarged(images, side), "test image")}]
@@ -86,8 +86,8 @@ def attention(encoder: Encoder, inputs: Tensor) -> Tensor | None:
     weights = seen[0].float().mean(dim=1)  # (N, tokens, tokens)
     first = encoder.prefix
     from_whom = weights[:, 0] if first else weights.mean(dim=1)
-    rows = inputs.shape[-1] // encoder.patch_size
-    return from_whom[:, first:].unflatten(1, (-1, rows)).cpu()
+    columns = inputs.shape[-1] // encoder.patch_size
+    return from_whom[:, first:].unflatten(1, (-1, columns)).cpu()
 
 
 def _colours(patches: Tensor) -> Tensor:

@@ -13,18 +13,20 @@ from torch.utils.data import DataLoader, Dataset
 from selfsup.data import Source, UnreadableImage
 from selfsup.data.workers import begin_worker
 from selfsup.encoder.resizing import OURS, Resizing
+from selfsup.sides import compact, sides
 
-Fitting = int | Resizing  # pixels a side for an encoder of ours; timm's preprocessing for others
+# Pixels a side, or height and width, for an encoder of ours; timm's preprocessing for others.
+Fitting = int | list[int] | Resizing
 
 
 def fitting(encoder: Any) -> Fitting:
     """How images are resized and cropped for an encoder: by its own preprocessing, if it has one."""
-    return getattr(encoder, "resizing", None) or int(encoder.input_size)
+    return getattr(encoder, "resizing", None) or compact(encoder.input_size)
 
 
 def side(to: Fitting) -> int:
-    """Pixels a side of fitted images."""
-    return to.size if isinstance(to, Resizing) else to
+    """Pixels a side of fitted images, of rectangles the height."""
+    return sides(to.size if isinstance(to, Resizing) else to)[0]
 
 
 def described(to: Fitting) -> dict[str, Any]:
@@ -35,35 +37,40 @@ def described(to: Fitting) -> dict[str, Any]:
 
 
 def fit(images: Tensor, to: Fitting) -> Tensor:
-    """``(B, 3, H, W)`` as ``(B, 3, S, S)``.
+    """``(B, C, H, W)`` as ``(B, C, h, w)``.
 
-    For an encoder of ours, given by a number of pixels, the shorter side is resized, bilinear and
-    antialiased, and the centre cropped. For one with its own preprocessing uint8 images become what timm
-    makes of the same pictures (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
+    For an encoder of ours, given by numbers of pixels, images are resized, bilinear and antialiased, until
+    they just cover these, and the centre is cropped. For one with its own preprocessing uint8 images become
+    what timm makes of the same pictures (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
     """
     if isinstance(to, Resizing):
         return _as_timm(images, to)
-    height, width = images.shape[-2:]
-    shorter = min(height, width)
-    if shorter != to:
-        shape = (max(to, round(height * to / shorter)), max(to, round(width * to / shorter)))
+    (height, width), (down, across) = images.shape[-2:], sides(to)
+    # One side is filled, and the other is longer or as long.
+    by, of = (down, height) if height * across <= width * down else (across, width)
+    if by != of:
+        shape = (max(down, round(height * by / of)), max(across, round(width * by / of)))
         images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (images.shape[-2] - to) // 2, (images.shape[-1] - to) // 2
-    return images[..., top : top + to, left : left + to]
+    top, left = (images.shape[-2] - down) // 2, (images.shape[-1] - across) // 2
+    return images[..., top : top + down, left : left + across]
 
 
 def _as_timm(images: Tensor, to: Resizing) -> Tensor:
     height, width = images.shape[-2:]
+    down, across = sides(to.scaled)
     if to.crop_mode == "squash":
-        shape = to.scaled, to.scaled
+        shape = down, across
     elif to.crop_mode == "border":
-        ratio = max(height, width) / to.scaled
+        ratio = max(height / down, width / across)
         shape = max(1, round(height / ratio)), max(1, round(width / ratio))
-    else:
+    elif down == across:
         shorter = min(height, width)
-        shape = height * to.scaled // shorter, width * to.scaled // shorter
+        shape = height * down // shorter, width * down // shorter
+    else:
+        ratio = min(height / down, width / across)
+        shape = round(height / ratio), round(width / ratio)
     resized = images if shape == (height, width) else _resized(images, shape, to.interpolation)
-    return _centre(resized, to.size, to.fill)
+    return _centre(resized, sides(to.size), to.fill)
 
 
 def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
@@ -75,17 +82,17 @@ def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tens
     return torch.stack(resized).permute(0, 3, 1, 2).contiguous()
 
 
-def _centre(images: Tensor, size: int, fill: tuple[int, ...]) -> Tensor:
-    """The central ``size`` x ``size`` pixels, padded with ``fill``."""
-    missing = [max(0, size - length) for length in images.shape[-2:]]
+def _centre(images: Tensor, size: tuple[int, int], fill: tuple[int, ...]) -> Tensor:
+    """The central pixels, height and width, padded with ``fill``."""
+    missing = [max(0, side - length) for side, length in zip(size, images.shape[-2:], strict=True)]
     if any(missing):
-        height, width = (max(size, length) for length in images.shape[-2:])
+        height, width = map(max, size, images.shape[-2:])
         whole = torch.tensor(fill, dtype=images.dtype).view(-1, 1, 1).repeat(len(images), 1, height, width)
         top, left = (each // 2 for each in missing)
         whole[..., top : top + images.shape[-2], left : left + images.shape[-1]] = images
         images = whole
-    top, left = (round((length - size) / 2) for length in images.shape[-2:])
-    return images[..., top : top + size, left : left + size]
+    top, left = (round((length - side) / 2) for length, side in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]
 
 
 def batches(
