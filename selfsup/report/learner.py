@@ -18,6 +18,7 @@ from selfsup.report.folder import Run
 from selfsup.report.gallery import denormalised
 from selfsup.report.pictures import coloured, enlarged, figure
 from selfsup.runtime import quiet
+from selfsup.sides import sides
 from selfsup.text import shown
 
 IMAGES = 4
@@ -80,9 +81,10 @@ def rebuild(run: Run) -> Method | None:
 
 
 def _require_small(method: Method) -> None:
-    sizes = method.views.sizes
-    if max(sizes, default=0) > LARGEST_SIDE or IMAGES * sum(size**2 for size in sizes) > MOST_PIXELS:
-        raise UsageError(f"{len(sizes)} views of up to {max(sizes)} px are more than a report shows")
+    sizes = [sides(size) for size in method.views.sizes]
+    largest = max(map(max, sizes), default=0)
+    if largest > LARGEST_SIDE or IMAGES * sum(height * width for height, width in sizes) > MOST_PIXELS:
+        raise UsageError(f"{len(sizes)} views of up to {largest} px are more than a report shows")
 
 
 def views_seen(method: Method, source: Source) -> list[dict[str, Any]]:
