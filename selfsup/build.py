@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from selfsup.data.settings import colours_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
+from selfsup.sides import compact, sides
 from selfsup.targets import load_target
 from selfsup.views import ViewPlan
 from selfsup.views.image.native import cxx
@@ -77,13 +79,14 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         seed=config["seed"],
         multiple=encoder.patch_size if encoder.has_tokens else 1,
         native=config["native_views"],
+        colours=colours_of(config["data"]),
     )
-    whole = config["data"]["image_size"]
+    whole = sides(config["data"]["image_size"])
     kinds = [kind for kind, view in config["views"].items() for _ in range(view["count"])]
     smaller = [kind for kind, size in zip(kinds, views.sizes, strict=True) if size != whole]
     without = " ".join(f"views.{kind}.count=0" for kind in dict.fromkeys(smaller))
     for size in sorted(set(views.sizes)):
-        encoder.require_size(size, without if size != whole and whole in views.sizes else "")
+        encoder.require_size(compact(size), without if size != whole and whole in views.sizes else "")
     kind = load_target(config["method"]["_target_"], "method", "method._target_")
     method: Method = kind(
         encoder=encoder,

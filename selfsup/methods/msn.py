@@ -62,8 +62,8 @@ class MSN(Method):
         super().__init__(**common)
         require_views(self.views, 2, "msn")
         self.large = large_views(self.views, "msn")
-        side = max(self.views.sizes) // self.encoder.patch_size
-        self.mask = Masking(masking, mask_ratio, (side, side), "msn")
+        rows, columns = (side // self.encoder.patch_size for side in max(self.views.sizes))
+        self.mask = Masking(masking, mask_ratio, (rows, columns), "msn")
         self.temperature, self.sharpening, self.balancing = temperature, sharpening, balancing
         self.regularization = regularization
         self.projector = MSNProjectionHead(self.encoder.dim, projector["hidden"], projector["out"])

@@ -8,6 +8,7 @@ import torch
 from selfsup.backbones.masked import leaks
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
+from selfsup.sides import in_words, sides
 from selfsup.views import ViewPlan
 
 
@@ -37,9 +38,10 @@ def require_full_size(plan: ViewPlan, encoder: Encoder, method: str, views: str 
     Args:
         views: a plan whose views have.
     """
-    if set(plan.sizes) != {encoder.input_size}:
+    if set(plan.sizes) != {sides(encoder.input_size)}:
+        found = ", ".join(in_words(size) for size in sorted(set(plan.sizes)))
         raise UsageError(
-            f"{method} masks views of {encoder.input_size} px and the plan has {sorted(set(plan.sizes))}; "
+            f"{method} masks views of {in_words(encoder.input_size)} and the plan has some of {found}; "
             f"take views={views}"
         )
 
