@@ -51,6 +51,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
             else "",
             "settings": _readable(run.config),
             "map_says": _map_says(part.get("map")),
+            "false_colours": part.get("false_colours", ""),
             **{key: part.get(key) for _, _, key in _SECTIONS},
         }
         for i, (run, part) in enumerate(zip(runs, seen, strict=True))
