@@ -67,7 +67,7 @@ def check(config: dict[str, Any]) -> None:
         )
     if config["logger"]["name"] == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
         raise UsageError("logger=tensorboard needs one more package: pip install 'selfsup[tensorboard]'")
-    if "tokens" in method["requires"] and config["backbone"]["tokens"] is False:
+    if config["backbone"]["tokens"] is False and any("tokens" in need for need in method["requires"]):
         raise UsageError(
             f"method={method['name']} needs patch tokens, which {config['backbone']['name']} does not have; "
             "take backbone=vit_mini, vit_tiny, vit_small or vit_base"

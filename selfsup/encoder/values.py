@@ -1,4 +1,4 @@
-"""The range of values in an encoder's ``config.json``, as a note in timm's part of it.
+"""The range of values in an encoder's ``config.json``, or that of each channel, as a note in timm's part.
 
 timm refuses unknown keys, keeps notes when it saves a model again, and ignores them.
 """
@@ -12,9 +12,11 @@ from typing import Any
 from selfsup.errors import UsageError
 
 _NOTE = "selfsup.range="
+Range = tuple[float, float]
+Ranges = Range | tuple[Range, ...]  # of all channels, or of each
 
 
-def range_notes(range: tuple[float, float] | None) -> dict[str, list[str]]:
+def range_notes(range: Ranges | None) -> dict[str, list[str]]:
     """The addition to a ``pretrained_cfg``.
 
     >>> range_notes((0, 4095))
@@ -23,7 +25,7 @@ def range_notes(range: tuple[float, float] | None) -> dict[str, list[str]]:
     return {} if range is None else {"notes": [f"{_NOTE}{json.dumps(range)}"]}
 
 
-def noted_range(config: Mapping[str, Any], folder: str | Path) -> tuple[float, float] | None:
+def noted_range(config: Mapping[str, Any], folder: str | Path) -> Ranges | None:
     """The range in an encoder's configuration, which may be untrusted; None if it has none.
 
     Raises:
@@ -37,10 +39,18 @@ def noted_range(config: Mapping[str, Any], folder: str | Path) -> tuple[float, f
     for note in notes if isinstance(notes, list) else []:
         if isinstance(note, str) and note.startswith(_NOTE):
             try:
-                low, high = json.loads(note.removeprefix(_NOTE))
-                if math.isfinite(low) and math.isfinite(high) and low < high:
-                    return low, high
-            except (ValueError, TypeError, RecursionError, OverflowError):
+                found = json.loads(note.removeprefix(_NOTE))
+                if isinstance(found[0], list):
+                    return tuple(_pair(each) for each in found)
+                return _pair(found)
+            except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
                 pass
             raise UsageError(f"'{folder}/config.json' has no range of values in its note '{note[:60]}'")
     return None
+
+
+def _pair(ends: Any) -> Range:
+    low, high = ends
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError("not a range")
+    return low, high

@@ -16,6 +16,7 @@ from selfsup.methods.masking import Masking
 from selfsup.methods.parts import Centre, FrozenAtFirst, Teacher
 from selfsup.objectives import MASKS, dino, dino_center, floors, ibot, swav
 from selfsup.objectives.distributed import world_size
+from selfsup.sides import sides
 
 STRATA = 4  # of the ratios of hidden patches in one batch
 
@@ -56,7 +57,8 @@ class IBOT(DINO):
             freeze_last_layer=freeze_last_layer,
             **settings,
         )
-        rows, columns = (side // self.encoder.patch_size for side in max(self.views.sizes))
+        patch = self.encoder.patch_size
+        rows, columns = (side // patch for side in sides(max(self.views.sizes)))
         for ratio in mask_ratio:
             Masking(masking, ratio, (rows, columns), "ibot")  # refuses what hides nothing or all
         self.grid, self.sampler = (rows, columns), MASKS[masking]

@@ -61,7 +61,7 @@ def rehearse(method: Method, name: str, alone: bool = False) -> list[str]:
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             raise UsageError(
                 f"method={name} cannot train backbone '{backbone}' on views of "
-                f"{' and '.join(in_words(size) for size in dict.fromkeys(method.views.sizes))} "
+                f"{'/'.join(in_words(size) for size in dict.fromkeys(method.views.sizes))} "
                 f"({' '.join(str(error).split())}); take another, such as vit_tiny or resnet18"
             ) from error
         if drawn:
@@ -97,24 +97,24 @@ def _require_one_image(method: Method, name: str, batch: Batch) -> None:
 
 def noise_batch(method: Method) -> Batch:
     """A batch of two images of noise."""
-    index, (height, width) = torch.arange(IMAGES), sides(method.encoder.input_size)
+    index, size = torch.arange(IMAGES), method.encoder.input_size
 
     def drawn(number: int) -> dict[str, Tensor]:
-        return method.views.drawn(number, index, 0, height, width)
+        return method.views.drawn(number, index, 0, *size)
 
     labels = index if method.labelled else None
-    views = [_noise(each, method.views.channels) for each in method.views.sizes]
+    views = [_noise(method, each) for each in method.views.sizes]
     return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn)
 
 
-def _noise(size: int | Sequence[int], channels: int) -> Tensor:
-    height, width = sides(size)
-    return torch.randn(IMAGES, channels, height, width, generator=torch.Generator().manual_seed(height))
+def _noise(method: Method, size: int | Sequence[int]) -> Tensor:
+    shape = method.encoder.channels, *sides(size)
+    return torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(shape[-1]))
 
 
 def _used(method: Method, parameters: dict[str, nn.Parameter]) -> list[str]:
     """Which of the parameters the encoder's pooled features depend on."""
-    features = method.encoder(_noise(method.encoder.input_size, method.views.channels))
+    features = method.encoder(_noise(method, method.encoder.input_size))
     found = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
     return [key for key, gradient in zip(parameters, found, strict=True) if gradient is not None]
 

@@ -13,7 +13,6 @@ from selfsup.evaluation.features.extract import Job, evaluating, evenly, extract
 from selfsup.evaluation.features.frozen import FrozenEncoder
 from selfsup.evaluation.features.images import Fitting, batches, fit, fitting, sides_of
 from selfsup.report.pictures import framed, visible
-from selfsup.sides import sides
 
 LARGEST_TILE = 64  # pixels a side of the small pictures
 
@@ -59,7 +58,7 @@ def make_gallery(encoder: Encoder, source: Source, images: int, gflops: float, w
     rows = evenly(len(source), min(images, affordable)).nonzero().flatten()
     some = subset(source, rows)
     control = encoder.untrained().to(next(encoder.parameters()).device)
-    height, width = sides(encoder.input_size)
+    height, width = encoder.input_size
     tile = min(max(height, width), LARGEST_TILE)
     shrink = tile / max(height, width)
     thumbnail = max(1, round(height * shrink)), max(1, round(width * shrink))
@@ -79,7 +78,7 @@ def make_gallery(encoder: Encoder, source: Source, images: int, gflops: float, w
         labels=None if some.labels is None else some.labels[kept],
         classes=class_names(source),
         names=["/".join(Path(some.name(i)).parts[-2:]) for i in kept.tolist()],
-        channels=len(encoder.mean),
+        channels=encoder.channels,
     )
 
 
@@ -94,7 +93,7 @@ def class_names(source: Source) -> list[str]:
 @torch.inference_mode()
 def gflops_an_image(encoder: Encoder) -> float:
     """Multiplications and additions, in 10⁹, of encoding one image."""
-    image = next(encoder.parameters()).new_zeros(1, len(encoder.mean), *sides(encoder.input_size))
+    image = next(encoder.parameters()).new_zeros(1, encoder.channels, *encoder.input_size)
     with evaluating(encoder), FlopCounterMode(display=False) as counter:
         encoder(image)
     return float(counter.get_total_flops()) / 1e9

@@ -15,7 +15,6 @@ from selfsup.evaluation.features.parts import tokens
 from selfsup.report.embedding import principal
 from selfsup.report.gallery import sample
 from selfsup.report.pictures import enlarged, figure, over
-from selfsup.sides import sides
 
 IMAGES = 6
 SIDE = 160  # pixels a side of these pictures, at least
@@ -31,9 +30,8 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
     images, where = sample(source, IMAGES, fitting(encoder))
     if not where:
         return None
-    whole = sides(encoder.input_size)
-    scale = max(1.0, SIDE / max(whole))
-    size = round(whole[0] * scale), round(whole[1] * scale)
+    (height, width), scale = encoder.input_size, max(1.0, SIDE / max(encoder.input_size))
+    size = round(height * scale), round(width * scale)
     with evaluating(encoder):
         frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
         rows = [{"title": "The image", "figures": _figures(enlarged(images, size), "test image")}]
@@ -52,7 +50,7 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
             patches = tokens(frozen, images, torch.tensor(where))[:, encoder.prefix :]
         except NoScore:
             patches = torch.empty(0)
-    rows_of = round((patches.shape[1] * whole[0] / whole[1]) ** 0.5) if patches.ndim == 3 else 0
+    rows_of = round((patches.shape[1] * height / width) ** 0.5) if patches.ndim == 3 else 0
     columns = patches.shape[1] // rows_of if rows_of else 0
     if min(rows_of, columns) > 1 and rows_of * columns == patches.shape[1]:
         colours = _colours(patches).view(len(images), rows_of, columns, 3).movedim(-1, 1)

@@ -61,16 +61,20 @@ def fit(images: Tensor, to: Fitting) -> Tensor:
 
 def _as_timm(images: Tensor, to: Resizing) -> Tensor:
     height, width = images.shape[-2:]
+    down, across = sides(to.scaled)
     if to.crop_mode == "squash":
-        shape = to.scaled, to.scaled
+        shape = down, across
     elif to.crop_mode == "border":
-        ratio = max(height, width) / to.scaled
+        ratio = max(height / down, width / across)
         shape = max(1, round(height / ratio)), max(1, round(width / ratio))
-    else:
+    elif down == across:
         shorter = min(height, width)
-        shape = height * to.scaled // shorter, width * to.scaled // shorter
+        shape = height * down // shorter, width * down // shorter
+    else:
+        ratio = min(height / down, width / across)
+        shape = round(height / ratio), round(width / ratio)
     resized = images if shape == (height, width) else _resized(images, shape, to.interpolation)
-    return _centre(resized, to.size, to.fill)
+    return _centre(resized, sides(to.size), to.fill)
 
 
 def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
@@ -85,17 +89,17 @@ def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tens
     return whole.contiguous()
 
 
-def _centre(images: Tensor, size: int, fill: tuple[int, ...]) -> Tensor:
-    """The central ``size`` x ``size`` pixels, padded with ``fill``."""
-    missing = [max(0, size - length) for length in images.shape[-2:]]
+def _centre(images: Tensor, size: tuple[int, int], fill: tuple[int, ...]) -> Tensor:
+    """The central pixels, height and width, padded with ``fill``."""
+    missing = [max(0, side - length) for side, length in zip(size, images.shape[-2:], strict=True)]
     if any(missing):
-        height, width = (max(size, length) for length in images.shape[-2:])
+        height, width = map(max, size, images.shape[-2:])
         whole = torch.tensor(fill, dtype=images.dtype).view(-1, 1, 1).repeat(len(images), 1, height, width)
         top, left = (each // 2 for each in missing)
         whole[..., top : top + images.shape[-2], left : left + images.shape[-1]] = images
         images = whole
-    top, left = (round((length - size) / 2) for length in images.shape[-2:])
-    return images[..., top : top + size, left : left + size]
+    top, left = (round((length - side) / 2) for length, side in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]
 
 
 def batches(
