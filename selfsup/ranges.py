@@ -18,7 +18,7 @@ Around an interval, in this order:
 * ``whole``: whole numbers only, which is implied by a whole default;
 * ``x 2``: a list of so many, each in the interval (a list of any other length where the default is a list);
 * ``ascending``: each at least as large as the one before it;
-* ``or auto``: this word instead; ``or null``; ``or list``: any list;
+* ``or auto``: this word instead; ``or null``; ``or list``: any list; ``or pair``: two such numbers;
 * ``; words``: a remark for the error message.
 """
 
@@ -41,7 +41,7 @@ _FORM = re.compile(
     r"((?: or [\w-]+)*)(?:; (.+))?"
 )
 _LENGTHS = {2: "two", 3: "three"}
-_KINDS = {"null": "null", "list": "a list"}  # words with a special meaning
+_KINDS = {"null": "null", "list": "a list", "pair": "two of them"}  # words with a special meaning
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Range:
         """Whether a setting of this default may have this value."""
         if value is None:
             return default is None or "null" in self.others
+        if isinstance(value, list) and "pair" in self.others:
+            return len(value) == 2 and all(self._holds_number(each, default) for each in value)
         if isinstance(value, list):
             if not self._many(default):
                 return "list" in self.others and all(map(_finite, value))

@@ -35,6 +35,8 @@ def require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) 
         expected = (ListConfig,), f"a list such as {key}={example}"
     else:
         expected = (DictConfig,), "a group of settings; set one of them as key.name=value"
+    if isinstance(value, ListConfig) and key in ranges and "pair" in parsed(ranges[key]).others:
+        return  # whose numbers check_numbers looks at
     if not isinstance(value, expected[0]) or (isinstance(value, bool) and expected[0] != (bool,)):
         raise UsageError(f"{key} is {expected[1]}, not '{'null' if value is None else value}'")
 
