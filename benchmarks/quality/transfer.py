@@ -5,7 +5,8 @@
 
 Each run is the command a user would type, in a process of its own; ``{NAME}`` in it is the folder of another
 run, which is made first. A row of ``benchmarks/results/transfer.jsonl`` has a run's results, and how far its
-scores are from those of another run on the same test images.
+scores are from those of another run on the same test images. Runs that learned from CIFAR-10 first and from
+other images then are also judged on CIFAR-10: what they forgot.
 """
 
 import argparse
@@ -33,6 +34,16 @@ SIMCLR = f"method=simclr batch_size=64 method.optimizer.lr_batch=64 {COLOURS}"
 DIGITS = "backbone=resnet10 batch_size=64 data.image_size=16 data.min_area=0.85"
 RATE = "method.optimizer.lr=4e-3 method.optimizer.lr_batch=64"  # chosen on a hold-out of the training images
 
+RESNET = "experiment=cifar10_cpu_simclr"
+ENDLESS = "schedule=infinite method.optimizer.warmup_steps=125 method.optimizer.cooldown_steps=1248"
+
+
+def stage(name: str, images: str) -> str:
+    """The settings of a stage that learns from ``images`` for 8 epochs."""
+    given = [each.removeprefix("data.") for each in images.split() if "image_size" not in each]
+    return " ".join(f"data.sources.{name}.{each}" for each in [*given, "epochs=8"])
+
+
 # name -> what is typed behind `selfsup train`, and the run that it has to be better than
 RUNS: dict[str, tuple[str, str | None]] = {
     "cifar10": (f"{SIMCLR} {CIFAR} trainer.max_epochs=20", None),
@@ -53,7 +64,17 @@ RUNS: dict[str, tuple[str, str | None]] = {
         f"method=distill method.teacher={{digits-teacher}}/encoder {RATE} {DIGITS} trainer.max_steps=400",
         "digits-simclr",
     ),
+    "two-first": (f"{RESNET} {CIFAR} trainer.max_epochs=8", None),
+    "two-cosines": (f"{RESNET} {TINY} backbone.weights={{two-first}} trainer.max_epochs=8", None),
+    # 16 epochs of 156 batches, the last 200 of which anneal
+    "two-endless": (
+        f"{RESNET} {ENDLESS} data=stages {stage('cifar10', CIFAR)} {stage('tiny', TINY)} "
+        "trainer.max_steps=2296",
+        None,
+    ),
+    "two-annealed": ("anneal={two-endless}", "two-cosines"),
 }
+FIRST = ("two-first", "two-cosines", "two-annealed")  # judged on CIFAR-10, and then on Tiny-ImageNet
 
 
 def needed(names: list[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from selfsup.data.decisions import Decisions
 from selfsup.data.readers.decode import Picture, UnreadableImage
 from selfsup.data.readers.values import Range, byte_table
+from selfsup.data.stage_order import Stage, among
 
 __all__ = ["ImageArray", "ImageFiles", "Items", "Source", "UnreadableImage", "in_memory", "ranged", "subset"]
 
@@ -40,6 +41,7 @@ class ImageArray:
 
     Attributes:
         range: the stored values that have become black and white, None for those of their type.
+        stages: the data sets to learn from one after another, if there are several.
 
     >>> source = ImageArray(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
     >>> len(source), source[1].shape, source.name(1)
@@ -64,6 +66,7 @@ class ImageArray:
         self.skipped = list(skipped)
         self.decisions = Decisions()
         self.range: Range | None = None
+        self.stages: list[Stage] = []
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,6 +91,7 @@ class ImageFiles:
     Attributes:
         range: the stored values that become black and white (`readers.decode.Picture`), None for those
             of their type.
+        stages: the data sets to learn from one after another, if there are several.
     """
 
     images: None = None
@@ -107,6 +111,7 @@ class ImageFiles:
         self.skipped: list[tuple[str, str]] = []
         self.decisions = Decisions()
         self.range: Range | None = None
+        self.stages: list[Stage] = []
 
     def __len__(self) -> int:
         return len(self.files)
@@ -245,6 +250,7 @@ def in_memory(source: Source) -> Source:
     names = [source.name(i) for i in kept]
     array = ImageArray(images[: len(kept)], labels, source.classes, names, skipped)
     array.decisions, array.range = source.decisions, source.range
+    array.stages = among(source.stages, rows)
     return array
 
 

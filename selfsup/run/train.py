@@ -32,6 +32,7 @@ from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.order import EpochOrder
+from selfsup.data.stage_order import require_all
 from selfsup.data.workers import explain_dead_worker, worker_count
 from selfsup.encoder import save_encoder
 from selfsup.errors import RunStopped, UsageError
@@ -86,6 +87,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     selecting(config["online"]["best"], source.labels is not None)
 
     total = count_steps(config, len(order))
+    require_all(order, total * config["trainer"]["accumulate_grad_batches"])
     now = environment(source, gpu, place.world)
     notes, checkpoint = _take_up(config, order, method, total, now)
 
@@ -100,7 +102,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         for note in notes:
             tell(note)
         begun = partial(_begun, folder, Path(str(config["out"])), tell)
-        trainer = make_trainer(config, devices, folder, source, console, signals, begun)
+        trainer = make_trainer(config, devices, folder, source, order, console, signals, begun)
         order.rank = trainer.global_rank
         workers = worker_count(config["data"]["workers"], source, devices)
         loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
