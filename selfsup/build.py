@@ -18,6 +18,10 @@ from selfsup.views.image.native import cxx
 
 PATCH_SIZES, FEWEST_PATCHES = (16, 8, 4, 2), 6
 LARGEST_FOR_SMALL_STEM = 64
+STEMS = {
+    "linear": "patch16_224",
+    "mlp": "mlp_stem",
+}  # how a patch becomes a token, and the end of timm's name
 _NOT_ARGUMENTS = ("_target_", "name", "requires", "class_token", "pool")
 
 
@@ -27,6 +31,9 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
     name, args, size = backbone["name"], dict(backbone["model_args"]), data["image_size"]
     if backbone["small"] and size <= LARGEST_FOR_SMALL_STEM:
         name = backbone["small"]
+    if (stem := backbone.get("stem", "linear")) not in STEMS:
+        raise UsageError(f"backbone.stem is '{stem}'; it has to be {' or '.join(STEMS)}")
+    name = name.replace("patch16_224", STEMS[stem])
     if "patch_size" in args and args["patch_size"] is None:
         fitting = [p for p in PATCH_SIZES if size % p == 0 and size // p >= FEWEST_PATCHES]
         if not fitting:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from selfsup.backbone_names import current_name, require_timm_name
-from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
+from selfsup.backbones import mlp_stem, norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.encoder.blocks import TRANSFORMERS
 from selfsup.encoder.limits import check_arguments
 from selfsup.errors import UsageError

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
+from selfsup.backbones import mlp_stem, norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.backbones.masked import feature_maps
 from selfsup.encoder.blocks import TRANSFORMERS, embedded, through
 from selfsup.encoder.creation import create, named_now, ways_to_take
