@@ -4,8 +4,8 @@
 
 A small ResNet learns by SimCLR from 10,000 images of CIFAR-10, then from 10,000 of 50 classes of
 Tiny-ImageNet, for 8 epochs each: by two runs with a cosine each, the second from the weights of the first, or
-by one run in stages whose rate has no end and which is annealed. Each encoder is judged on both sets, all three
-by one command, so that their differences are paired. A row of ``benchmarks/results/forgetting.jsonl`` is a set.
+by one run in stages whose rate has no end and which is annealed. All three encoders are judged on both sets
+by one command, so that differences are paired. A row of ``benchmarks/results/forgetting.jsonl`` is a set.
 """
 
 import argparse
