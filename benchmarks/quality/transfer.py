@@ -69,6 +69,11 @@ RUNS: dict[str, tuple[str, str | None]] = {
         "digits-simclr",
     ),
     "two-first": (f"{RESNET} {CIFAR} trainer.max_epochs=8", None),
+    "cifar-distilled": (
+        f"method=distill method.teacher={{cifar10}}/encoder {RATE} backbone=resnet10 "
+        f"backbone.model_args.stem_stride=2 batch_size=64 {CIFAR} trainer.max_epochs=8",
+        "two-first",
+    ),
     "two-cosines": (f"{RESNET} {TINY} backbone.weights={{two-first}} trainer.max_epochs=8", None),
     # 16 epochs of 156 batches, the last 200 of which anneal
     "two-endless": (
