@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder
-from selfsup.data.settings import require_paths, require_range
+from selfsup.data.settings import require_paths, require_reading
 from selfsup.errors import UsageError
 from selfsup.files import require_writable
 from selfsup.precision import require_precision
@@ -51,7 +51,7 @@ def check(config: Mapping[str, Any]) -> str:
     """Refuse what is wrong without importing torch; returns the encoder's folder or name."""
     require_precision("precision", config["precision"])
     if config["data"]:
-        require_range(config["data"])
+        require_reading(config["data"])
         require_paths(config["data"])
     return find_encoder(str(config["encoder"]))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder, short_name, start_of
-from selfsup.data.settings import other_data, require_paths, require_range
+from selfsup.data.settings import other_data, require_paths, require_reading
 from selfsup.errors import RunStopped, UsageError
 from selfsup.processes import launched, together
 from selfsup.text import shown
@@ -110,7 +110,7 @@ def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, d
     }
     for source in sources.values():
         require_paths(source)
-        require_range(source)
+        require_reading(source)
     names = [source["name"] for source in sources.values()]
     name = names[0] if sources["bank"] == sources["query"] else f"{names[0]}-to-{names[1]}"
     return {**sources["bank"], "name": name}, sources

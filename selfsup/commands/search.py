@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.embed import check, tell_skipped
-from selfsup.data.settings import require_range
+from selfsup.data.settings import require_reading
 from selfsup.errors import UsageError
 from selfsup.terminal import typed
 from selfsup.text import shown
@@ -22,7 +22,7 @@ def run(config: Mapping[str, Any]) -> None:
     """
     features, query = config["features"], Path(str(config["query"])).expanduser()
     name = check(config if features is None else {**config, "data": {}})
-    require_range(config["data"])
+    require_reading(config["data"])
     if not query.is_file():
         raise UsageError(f"query: there is no file '{query}'")
     if features is not None and not Path(str(features)).is_file():
@@ -32,8 +32,8 @@ def run(config: Mapping[str, Any]) -> None:
 
     from selfsup.commands.devices import find_device
     from selfsup.data import ImageFiles, Source, UnreadableImage
+    from selfsup.data.channels import ranged
     from selfsup.data.load import chosen_ranged
-    from selfsup.data.source import ranged
     from selfsup.encoder import load_encoder
     from selfsup.evaluation.classifiers.neighbours import neighbours
     from selfsup.evaluation.features.embeddings import embed, read_embeddings
