@@ -32,10 +32,11 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.data.load import chosen_ranged
     from selfsup.encoder import load_encoder
     from selfsup.evaluation.features.embeddings import embed, write_embeddings
-    from selfsup.evaluation.features.ranges import differing
+    from selfsup.evaluation.features.ranges import differing, with_channels
 
     encoder = load_encoder(name).to(find_device(config["device"]))
-    sources = dict(zip(("train", "test"), chosen_ranged(config["data"], encoder.range), strict=True))
+    data = with_channels(config["data"], {str(config["encoder"]): encoder}, config["overrides"])
+    sources = dict(zip(("train", "test"), chosen_ranged(data, encoder.range), strict=True))
     tell_decisions(sources["train"])
     for note in differing({str(config["encoder"]): encoder}, sources["train"].range):
         print(note)

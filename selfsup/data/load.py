@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from selfsup.data.channels import paged, ranged, read_as
-from selfsup.data.readers.reading import reading_of
+from selfsup.data.readers.reading import Reading, reading_of
 from selfsup.data.readers.values import range_of
 from selfsup.data.select import choose
 from selfsup.data.slices import path_and_slice
@@ -86,11 +86,19 @@ def chosen_ranged(config: Mapping[str, Any], range: Any) -> tuple[Source, Source
     return ranged(train, range_), ranged(test, range_)
 
 
+def reading_for(config: Mapping[str, Any]) -> Reading:
+    """The reading that a data configuration asks for, with the function that it names, if the user typed it.
+
+    Raises:
+        UsageError: as `reading_of` and `load_target`.
+    """
+    name = config.get("decode")
+    return reading_of(config, None if name is None else load_target(name, "data", "data.decode"))
+
+
 def read(config: Mapping[str, Any]) -> tuple[Source, Source]:
     """`chosen`, with the channels and pages that the configuration asks for."""
-    name = config.get("decode")
-    decode = None if name is None else load_target(name, "data", "data.decode")
-    reading = reading_of(config, decode)
+    reading = reading_for(config)
     train, test = (paged(read_as(source, reading)) for source in chosen(config))
     return train, test
 

@@ -158,16 +158,15 @@ def test_what_has_no_pixels_is_damaged_or_packed_says_so_and_nothing_of_a_patien
             with pytest.raises(UnreadableImage, match=reason):
                 Picture(file, "x").pixels()
         read(odd)
-        refused = 0
+        said = []
         for place in random.integers(0, len(whole), 150).tolist():
             for damaged in (whole[:place], whole[:place] + random.bytes(1) + whole[place + 1 :]):
                 try:
                     Picture(damaged or b"x", "x").pixels()
                 except UnreadableImage as error:
-                    refused += 1
-                    assert "ller" not in str(error)
-                    assert "12345" not in str(error)
-        assert refused > 50
+                    said.append(str(error))
+        assert len(said) > 50
+        assert not any("ller" in each or "12345" in each for each in said)
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,9 @@ def from_arrays(
     numbers, names = _numbered(labels, len(pixels), classes)
     source = ImageArray(pixels, numbers, names)
     source.range = range
-    return read_as(source, Reading(channels))
+    made = read_as(source, Reading(channels))
+    assert isinstance(made, ImageArray)
+    return made
 
 
 def arrays(
