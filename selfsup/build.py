@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from selfsup.data.settings import range_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
@@ -41,7 +42,7 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
                 f"no patch size fits images of {size} px; set data.image_size to a multiple of 4"
             )
         args["patch_size"] = fitting[0]
-    values = tuple(data["range"]) if data.get("range") else None
+    values = range_of(data.get("range"), channels=data.get("channels", 3))
     if backbone["weights"] is not None:
         encoder = start_from(backbone["weights"], size, args, range=values)
     else:

@@ -63,7 +63,7 @@ class Range:
         if value is None:
             return default is None or "null" in self.others
         if isinstance(value, list):
-            if not self._many(default):
+            if not self._many(default) or (value and all(isinstance(each, list) for each in value)):
                 return "list" in self.others and all(map(_finite, value))
             fits = len(value) == self.length if self.length else bool(value)
             numbers = fits and all(self._holds_number(each, default) for each in value)
@@ -112,6 +112,8 @@ class Range:
 
 
 def _finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
 
 

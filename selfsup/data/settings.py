@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.config import load_config
+from selfsup.data.readers.reading import reading_of
 from selfsup.data.slices import looks_like_splits, parse_splits, path_and_slice
 from selfsup.errors import UsageError
 
@@ -23,6 +24,10 @@ _OF_MIXTURES = (
     "mirror",
     "colour",
     "range",
+    "channels",
+    "bands",
+    "pages",
+    "decode",
 )
 _OF_A_SOURCE = {"weight": "1", "epochs": "10"}  # what a source has among others, and an example
 
@@ -124,13 +129,32 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def require_range(data: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless ``data.range`` is a range (:func:`range_of`)."""
-    range_of(data.get("range"))
+def require_reading(data: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
+    """Raise a UsageError unless channels, bands, pages, range, mean and deviation are some, and fit together.
+
+    Args:
+        typed: the command's ``key=value``; only numbers typed there have to be one a channel, since those of
+            a configuration are of colours, and measured for other channels.
+    """
+    channels = reading_of(data).channels
+    range_of(data.get("range"), channels=channels)
+    for key in {each.partition("=")[0] for each in typed} & {"data.mean", "data.std"}:
+        given = data[key.removeprefix("data.")]
+        if isinstance(given, list) and len(given) != channels:
+            raise UsageError(
+                f"{key} has {len(given)} numbers and data.channels is {channels}; give one a channel, or "
+                "data.mean=auto, which measures them"
+            )
+    for key in ("mean", "std"):
+        given = data.get(key)
+        if isinstance(given, str) and given != "auto":
+            raise UsageError(f"data.{key} is a list of numbers, one a channel, auto or null, not '{given}'")
 
 
-def range_of(setting: Any, where: str = "data.range") -> tuple[float, float] | str | None:
-    """A range as a configuration gives it: two numbers, "auto", or None.
+def range_of(setting: Any, where: str = "data.range", channels: int = 3) -> Any:
+    """A range as a configuration gives it: two numbers, such a pair for each channel, "auto", or None.
+
+    Only bands have pairs of their own; colours share one.
 
     Raises:
         UsageError: it is something else, or not from low to high.
@@ -141,6 +165,12 @@ def range_of(setting: Any, where: str = "data.range") -> tuple[float, float] | s
     if setting is None or setting == "auto":
         return setting
     pair = tuple(setting) if isinstance(setting, list | tuple) else ()
+    if pair and all(isinstance(each, list | tuple) for each in pair):
+        if channels == 3 or len(pair) != channels:
+            one = "one pair for all colours" if channels == 3 else f"one pair, or {channels}"
+            raise UsageError(f"{where} has {len(pair)} pairs and data.channels is {channels}; give {one}")
+        pairs = tuple(range_of(each, where) for each in pair)
+        return pairs[0] if channels == 1 else pairs
     numbers = [each for each in pair if isinstance(each, int | float) and not isinstance(each, bool)]
     if len(pair) != 2 or len(numbers) != 2 or not all(-_LARGEST <= each <= _LARGEST for each in numbers):
         raise UsageError(f"{where} must be two numbers such as [0,4095], auto, or null, not {setting}")

@@ -23,8 +23,8 @@ def range_notes(range: tuple[float, float] | None) -> dict[str, list[str]]:
     return {} if range is None else {"notes": [f"{_NOTE}{json.dumps(range)}"]}
 
 
-def noted_range(config: Mapping[str, Any], folder: str | Path) -> tuple[float, float] | None:
-    """The range in an encoder's configuration, which may be untrusted; None if it has none.
+def noted_range(config: Mapping[str, Any], folder: str | Path) -> Any:
+    """The range in an encoder's configuration, which may be untrusted: a pair, pairs, or None.
 
     Raises:
         UsageError: its note is not a range.
@@ -37,10 +37,12 @@ def noted_range(config: Mapping[str, Any], folder: str | Path) -> tuple[float, f
     for note in notes if isinstance(notes, list) else []:
         if isinstance(note, str) and note.startswith(_NOTE):
             try:
-                low, high = json.loads(note.removeprefix(_NOTE))
-                if math.isfinite(low) and math.isfinite(high) and low < high:
-                    return low, high
-            except (ValueError, TypeError, RecursionError, OverflowError):
+                found = json.loads(note.removeprefix(_NOTE))
+                several = isinstance(found[0], list)
+                pairs = tuple((low, high) for low, high in (found if several else [found]))
+                if all(math.isfinite(low) and math.isfinite(high) and low < high for low, high in pairs):
+                    return pairs if several else pairs[0]
+            except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
                 pass
             raise UsageError(f"'{folder}/config.json' has no range of values in its note '{note[:60]}'")
     return None
