@@ -23,6 +23,9 @@ _OF_MIXTURES = (
     "in_memory",
     "mirror",
     "colour",
+    "colours",
+    "noise",
+    "drop",
     "range",
     "channels",
     "bands",
@@ -149,6 +152,24 @@ def require_reading(data: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
         given = data.get(key)
         if isinstance(given, str) and given != "auto":
             raise UsageError(f"data.{key} is a list of numbers, one a channel, auto or null, not '{given}'")
+
+
+def colours_of(data: Mapping[str, Any]) -> bool:
+    """Whether the channels of a data configuration are red, green and blue.
+
+    Raises:
+        UsageError: ``data.colours`` is something else than auto, true or false, or true and there are not
+            three channels.
+
+    >>> colours_of({"channels": 3, "colours": "auto"}), colours_of({"channels": 4})
+    (True, False)
+    """
+    setting, channels = data.get("colours", "auto"), data.get("channels", 3)
+    if setting not in ("auto", True, False):
+        raise UsageError(f"data.colours must be auto, true or false, not {setting}")
+    if setting is True and channels != 3:
+        raise UsageError(f"data.colours=true is for data.channels=3, and there are {channels}; leave it out")
+    return channels == 3 and setting is not False
 
 
 def range_of(setting: Any, where: str = "data.range", channels: int = 3) -> Any:

@@ -11,7 +11,7 @@ from selfsup.data.decisions import decisions_of
 from selfsup.errors import UsageError
 from selfsup.files import read_json
 from selfsup.runs import read_config, require_own
-from selfsup.shapes import LARGEST, NUMBER, TEXT, TRUTH, WHOLE, Each, Needed, fault, without_null
+from selfsup.shapes import LARGEST, NUMBER, SIDES, TEXT, TRUTH, WHOLE, Each, Needed, fault, without_null
 from selfsup.tables import read_rows
 from selfsup.text import shown
 
@@ -47,7 +47,11 @@ _FORGETTING = {
     ],
     "reasons": Each(TEXT),
 }
-_CARD = {"fingerprint": TEXT, "minutes": NUMBER, "recipe": {"name": TEXT, "image_size": WHOLE}}
+_CARD = {
+    "fingerprint": TEXT,
+    "minutes": NUMBER,
+    "recipe": {"name": TEXT, "image_size": SIDES, "channels": WHOLE},
+}
 
 
 @dataclass

@@ -53,6 +53,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
             "settings": _readable(run.config),
             "forgetting": forgetting_table(run.forgetting) if run.forgetting else None,
             "map_says": _map_says(part.get("map")),
+            "false_colours": part.get("false_colours", ""),
             **{key: part.get(key) for _, _, key in _SECTIONS},
         }
         for i, (run, part) in enumerate(zip(runs, seen, strict=True))

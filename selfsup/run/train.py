@@ -50,6 +50,7 @@ from selfsup.run.resume import changes, find_position
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
 from selfsup.runs import read_config
 from selfsup.runtime import look_for_gpus_once, quiet
+from selfsup.sides import in_words
 from selfsup.terminal import make_console, say
 
 
@@ -246,7 +247,7 @@ def _announce(
     optimizer, trainer = config["method"]["optimizer"], config["trainer"]
     batch, encoder = effective_batch(config, devices), method.encoder
     parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
-    sizes = "/".join(str(size) for size in dict.fromkeys(method.views.sizes))
+    sizes = "/".join(in_words(size).removesuffix(" px") for size in dict.fromkeys(method.views.sizes))
     lines = [
         f"{config['method']['name']} on {config['data']['name']}: {len(source)} images, "
         f"{len(method.views)} views of {sizes} px",
@@ -262,5 +263,7 @@ def _announce(
             f"{config['method']['name']} does not train {', '.join(method.untrained)}: pooled features pass "
             "through it untrained",
         )
+    if left_out := method.views.left_out():
+        lines.insert(1, left_out)
     for line in [*source.decisions.lines(), *lines]:
         tell(line)

@@ -68,7 +68,8 @@ def train_whole(
     except ValueError as why:  # layers that timm cannot number
         raise NoScore(str(why)) from why
     optimizer = torch.optim.AdamW(groups, lr=rate)
-    views = ViewPlan(plan, images.size, (0.0,) * 3, (1.0,) * 3, seed)
+    channels = images.frozen.mean.numel()
+    views = ViewPlan(plan, images.size, (0.0,) * channels, (1.0,) * channels, seed)
     generator = torch.Generator().manual_seed(seed)
     place = torch.full((len(images.source),), -1).index_put((samples,), target)
     steps, step = epochs * math.ceil(len(samples) / batch), 0
