@@ -41,7 +41,7 @@ _FORM = re.compile(
     r"((?: or [\w-]+)*)(?:; (.+))?"
 )
 _LENGTHS = {2: "two", 3: "three"}
-_KINDS = {"null": "null", "list": "a list", "pair": "two of them"}  # words with a special meaning
+_KINDS = {"null": "null", "list": "a list", "pair": "two such numbers in a list"}  # words with a special meaning
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Range:
         """Whether a setting of this default may have this value."""
         if value is None:
             return default is None or "null" in self.others
-        if isinstance(value, list) and "pair" in self.others:
-            return len(value) == 2 and all(self._holds_number(each, default) for each in value)
         if isinstance(value, list):
-            if not self._many(default):
+            if "pair" in self.others and len(value) == 2:
+                return all(self._holds_number(each, default) for each in value)
+            if not self._many(default) or (value and all(isinstance(each, list) for each in value)):
                 return "list" in self.others and all(map(_finite, value))
             fits = len(value) == self.length if self.length else bool(value)
             numbers = fits and all(self._holds_number(each, default) for each in value)
@@ -114,6 +114,8 @@ class Range:
 
 
 def _finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
 
 

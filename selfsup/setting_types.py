@@ -15,8 +15,12 @@ FREE = ("backbone.model_args.", "data.sources.", "bank.", "query.")  # settings 
 
 def require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) -> None:
     """Raise a UsageError unless a setting's value is of its default's type."""
-    nullable = key.startswith(FREE) or (key in ranges and "null" in parsed(ranges[key]).others)
-    if value is None and nullable:
+    words = parsed(ranges[key]).others if key in ranges else ()
+    if value is None and (key.startswith(FREE) or "null" in words):
+        return
+    if isinstance(value, str) and value in words:
+        return
+    if isinstance(value, ListConfig) and "pair" in words:
         return
     if default is None or isinstance(default, str):
         refers = isinstance(default, str) and "${" in default  # to a possible group
@@ -35,8 +39,6 @@ def require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) 
         expected = (ListConfig,), f"a list such as {key}={example}"
     else:
         expected = (DictConfig,), "a group of settings; set one of them as key.name=value"
-    if isinstance(value, ListConfig) and key in ranges and "pair" in parsed(ranges[key]).others:
-        return  # whose numbers check_numbers looks at
     if not isinstance(value, expected[0]) or (isinstance(value, bool) and expected[0] != (bool,)):
         raise UsageError(f"{key} is {expected[1]}, not '{'null' if value is None else value}'")
 

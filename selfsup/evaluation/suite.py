@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from selfsup.config import load_config
 from selfsup.data import Source
+from selfsup.data.readers.values import as_setting
 from selfsup.data.settings import colours_of
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
@@ -104,7 +105,7 @@ def evaluate(
         "n_test": len(query),
         "skipped": {"train": _skipped(train, bank), "test": _skipped(test, query)},
         "seed": seed,
-        "preprocessing": {**scored[0]["preprocessing"], "range": train.range and list(train.range)},
+        "preprocessing": {**scored[0]["preprocessing"], "range": as_setting(train.range)},
         "rows": scored,
         **({"comparison": compare(scored)} if len(encoders) > 1 else {}),
         **({"gains": gains(scored)} if starts and controls else {}),

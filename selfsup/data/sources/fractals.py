@@ -56,7 +56,7 @@ def fractals(
         if value < least[name]:
             raise UsageError(f"data.{name} has to be at least {least[name]}, not {value}")
     if not isinstance(size, int):
-        raise UsageError(f"fractals are square; set data.image_size to one number, not {size}")
+        raise UsageError(f"fractals are squares; set data.image_size to one number, not {list(size)}")
     if size < 8:
         raise UsageError(f"fractals need at least 8 pixels a side, not {size}; set data.image_size")
     if seed < 0:
