@@ -8,17 +8,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfsup.data.settings import range_of
+from selfsup.data.settings import colours_of, range_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
+from selfsup.encoder.trials import require_ability
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
+from selfsup.sides import in_words, sides
 from selfsup.targets import load_target
 from selfsup.views import ViewPlan
 from selfsup.views.image.native import cxx
 
 PATCH_SIZES, FEWEST_PATCHES = (16, 8, 4, 2), 6
 LARGEST_FOR_SMALL_STEM = 64
+STEMS = {
+    "linear": "patch16_224",
+    "mlp": "mlp_stem",
+}  # how a patch becomes a token, and the end of timm's name
 _NOT_ARGUMENTS = ("_target_", "name", "requires", "class_token", "pool")
 
 
@@ -26,18 +32,31 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
     """The backbone of a configuration or of its weights, with patches or a stem that fit the image size."""
     backbone, data = config["backbone"], config["data"]
     name, args, size = backbone["name"], dict(backbone["model_args"]), data["image_size"]
-    if backbone["small"] and size <= LARGEST_FOR_SMALL_STEM:
+    both, channels = sides(size), data.get("channels", 3)
+    if backbone["small"] and min(both) <= LARGEST_FOR_SMALL_STEM:
         name = backbone["small"]
+    if (stem := backbone.get("stem", "linear")) not in STEMS:
+        raise UsageError(f"backbone.stem is '{stem}'; it has to be {' or '.join(STEMS)}")
+    name = name.replace("patch16_224", STEMS[stem])
     if "patch_size" in args and args["patch_size"] is None:
-        fitting = [p for p in PATCH_SIZES if size % p == 0 and size // p >= FEWEST_PATCHES]
+        whole = [p for p in PATCH_SIZES if not any(side % p for side in both)]
+        fitting = [p for p in whole if min(both) // p >= FEWEST_PATCHES]
         if not fitting:
             raise UsageError(
-                f"no patch size fits images of {size} px; set data.image_size to a multiple of 4"
+                f"no patch size fits images of {in_words(size)}; set data.image_size to a multiple of 4"
             )
         args["patch_size"] = fitting[0]
     values = range_of(data.get("range"), channels=data.get("channels", 3))
     if backbone["weights"] is not None:
-        encoder = start_from(backbone["weights"], size, args, range=values)
+        encoder = start_from(
+            backbone["weights"],
+            size,
+            args,
+            range=values,
+            channels=channels,
+            mean=data["mean"],
+            std=data["std"],
+        )
     else:
         encoder = build_encoder(
             name,
@@ -49,9 +68,10 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
             pretrained=backbone["pretrained"],
             seed=config["seed"],
             range=values,
+            channels=channels,
         )
-    if "tokens" in config["method"]["requires"]:
-        encoder.require_tokens()
+    for need in config["method"]["requires"]:
+        require_ability(encoder, need)
     if rank := backbone["lora"]["rank"]:
         add_adapters(encoder, rank, backbone["lora"]["alpha"], config["seed"])
     return encoder
@@ -78,13 +98,15 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         seed=config["seed"],
         multiple=encoder.patch_size if encoder.has_tokens else 1,
         native=config["native_views"],
+        colours=colours_of(config["data"]),
     )
-    whole = config["data"]["image_size"]
+    whole = sides(config["data"]["image_size"])
     kinds = [kind for kind, view in config["views"].items() for _ in range(view["count"])]
-    smaller = [kind for kind, size in zip(kinds, views.sizes, strict=True) if size != whole]
+    sizes = [sides(size) for size in views.sizes]
+    smaller = [kind for kind, size in zip(kinds, sizes, strict=True) if size != whole]
     without = " ".join(f"views.{kind}.count=0" for kind in dict.fromkeys(smaller))
-    for size in sorted(set(views.sizes)):
-        encoder.require_size(size, without if size != whole and whole in views.sizes else "")
+    for size in sorted(set(sizes)):
+        encoder.require_size(size, without if size != whole and whole in sizes else "")
     kind = load_target(config["method"]["_target_"], "method", "method._target_")
     method: Method = kind(
         encoder=encoder,

@@ -20,6 +20,8 @@ def require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) 
         return
     if isinstance(value, str) and value in words:
         return
+    if isinstance(value, ListConfig) and "pair" in words:
+        return
     if default is None or isinstance(default, str):
         refers = isinstance(default, str) and "${" in default  # to a possible group
         if isinstance(value, DictConfig) and not refers and not f"{key}.".startswith(FREE):

@@ -8,6 +8,7 @@ from selfsup.text import shown
 
 LARGEST = 1e15  # of a number; selfsup's counts and scores are far below
 NUMBER, WHOLE, TEXT, TRUTH = "a number", "a whole number", "text", "true or false"
+SIDES = "a whole number, or two"  # of pixels
 
 
 class Each(NamedTuple):
@@ -27,7 +28,7 @@ def fault(value: Any, shape: Any, where: str = "") -> str | None:
 
     Args:
         value: of :func:`json.loads`.
-        shape: one of the four words above; a mapping of shapes by key, whose other keys are not looked at;
+        shape: one of the words above; a mapping of shapes by key, whose other keys are not looked at;
             :class:`Each`; :class:`Needed`; a list with the shape of all items; a tuple of its items' shapes.
 
     >>> fault({"value": 0.5, "flags": ["a"]}, {"value": NUMBER, "flags": [TEXT]}) is None
@@ -78,6 +79,9 @@ def without_null(value: Any, shape: Any) -> Any:
 def _is(value: Any, kind: str) -> bool:
     if kind == TEXT:
         return isinstance(value, str)
+    if kind == SIDES:
+        both = value if isinstance(value, list) and len(value) == 2 else [value]
+        return all(_is(side, WHOLE) for side in both)
     if isinstance(value, bool) or kind == TRUTH:
         return isinstance(value, bool) and kind == TRUTH
     kinds = int if kind == WHOLE else (int, float)

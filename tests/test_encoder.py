@@ -53,7 +53,7 @@ def small_vit(**changes: Any) -> Encoder:
 
 def images_for(encoder: Encoder, n: int = 3) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(n, 3, encoder.input_size, encoder.input_size, generator=generator)
+    return torch.randn(n, encoder.channels, *encoder.input_size, generator=generator)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -383,7 +383,7 @@ def test_the_width_is_that_of_the_features(name: str) -> None:
 
 def test_timm_names_are_encoders() -> None:
     encoder = load_encoder("timm:resnet18")
-    assert (encoder.dim, encoder.input_size, encoder.card) == (512, 224, {})
+    assert (encoder.dim, encoder.input_size, encoder.card) == (512, (224, 224), {})
     assert encoder.mean == pytest.approx((0.485, 0.456, 0.406))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from selfsup.objectives.distributed import all_reduce_sum
+from selfsup.sides import in_words, sides
 
 Axes = tuple[int, int]
 _CHANNELS: dict[Axes, int] = {(2, 3): 1, (1, 2): 3}  # the axis of channels, by those of height and width
@@ -35,7 +36,7 @@ class Masked(TorchFunctionMode):
     Args:
         model: the network, whose :class:`~torch.nn.SyncBatchNorm` take the visible places of all processes.
         visible: (N, rows, columns) bool, which cells of each image are seen.
-        size: pixels a side of the images.
+        size: pixels a side of the images, or their height and width.
         elsewhere: a value to put at the hidden places of every map, to see whether it changes anything.
 
     Example:
@@ -46,9 +47,11 @@ class Masked(TorchFunctionMode):
         True
     """
 
-    def __init__(self, model: nn.Module, visible: Tensor, size: int, elsewhere: float | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, visible: Tensor, size: int | Sequence[int], elsewhere: float | None = None
+    ) -> None:
         super().__init__()
-        self.size, self.elsewhere = size, elsewhere
+        self.size, self.elsewhere = sides(size), elsewhere
         self.samples, self.rows, self.columns = visible.shape
         self._masks = {(self.rows, self.columns): ~visible}
         # In training mode they call code of their own; in evaluation mode, a batch norm like any other, which
@@ -78,7 +81,7 @@ class Masked(TorchFunctionMode):
 
     def _mask(self, height: int, width: int) -> Tensor | None:
         by = height // self.rows
-        if not by or self.size % height or (by * self.rows, by * self.columns) != (height, width):
+        if not by or self.size[0] % height or (by * self.rows, by * self.columns) != (height, width):
             return None
         if (height, width) not in self._masks:
             cells = self._masks[self.rows, self.columns]
@@ -239,13 +242,13 @@ def feature_maps(model: Any, images: Tensor, visible: Tensor | None = None) -> l
 
     Args:
         model: one that has ``forward_intermediates``.
-        images: ``(N, 3, size, size)``.
+        images: ``(N, C, H, W)``.
         visible: ``(N, rows, columns)`` bool; the cells to see. Other places are 0 then.
 
     Returns:
         Maps ``(N, D, h, w)``, from large to small.
     """
-    size = images.shape[-1]
+    size = images.shape[-2], images.shape[-1]
     mode = nullcontext() if visible is None else Masked(model, visible, size)
     with mode:
         last, maps = model.forward_intermediates(images)
@@ -260,25 +263,28 @@ def _emptied(x: Tensor, mode: Masked) -> Tensor:
     """A map that is 0 where it is hidden."""
     found = mode.hidden(x)
     if found is None:
-        raise ValueError(f"maps {tuple(x.shape)} do not tile images of {mode.size} px by the mask's cells")
+        size = in_words(mode.size)
+        raise ValueError(f"maps {tuple(x.shape)} do not tile images of {size} by the mask's cells")
     return x.masked_fill(found[0], 0)
 
 
 @torch.no_grad()
-def leaks(model: nn.Module, size: int, cells: tuple[int, int]) -> bool:
+def leaks(model: nn.Module, size: int | Sequence[int], cells: tuple[int, int], channels: int = 3) -> bool:
     """Whether what is at hidden places of images or maps of a model reaches a visible one, as a trial shows.
 
     All operations are looked at, also those behind a factor that is initialised to nothing.
 
     Args:
-        size: pixels a side of the images.
+        size: pixels a side of the images, or their height and width.
         cells: rows and columns of the mask, at least two cells.
+        channels: of the images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         visible = torch.rand(2, prod(cells)).argsort(1).view(2, *cells) < max(1, prod(cells) // 2)
-        images = torch.randn(2, 3, size, size)
-        places = visible.repeat_interleave(size // cells[0], 1).repeat_interleave(size // cells[1], 2)
+        height, width = sides(size)
+        images = torch.randn(2, channels, height, width)
+        places = visible.repeat_interleave(height // cells[0], 1).repeat_interleave(width // cells[1], 2)
         found = []
         for value in (-3.5, 7.25):
             torch.manual_seed(1)

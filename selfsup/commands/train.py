@@ -7,7 +7,7 @@ from typing import Any
 from selfsup.callbacks.online_settings import check_online
 from selfsup.commands.encoders import with_encoders
 from selfsup.config import options
-from selfsup.data.settings import require_paths, require_reading
+from selfsup.data.settings import colours_of, require_paths, require_reading
 from selfsup.errors import UsageError
 from selfsup.hints import near
 from selfsup.precision import require_precision
@@ -44,6 +44,7 @@ def check(config: dict[str, Any]) -> None:
     method, trainer = config["method"], config["trainer"]
     require_paths(config["data"])
     require_reading(config["data"], config["overrides"])
+    colours_of(config["data"])
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
         raise UsageError("set trainer.max_epochs or trainer.max_steps above 0")
     for group, name in (("optimizer", "name"), ("schedule", "schedule")):
@@ -66,7 +67,7 @@ def check(config: dict[str, Any]) -> None:
         )
     if config["logger"]["name"] == "tensorboard" and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
         raise UsageError("logger=tensorboard needs one more package: pip install 'selfsup[tensorboard]'")
-    if "tokens" in method["requires"] and config["backbone"]["tokens"] is False:
+    if config["backbone"]["tokens"] is False and any("tokens" in need for need in method["requires"]):
         raise UsageError(
             f"method={method['name']} needs patch tokens, which {config['backbone']['name']} does not have; "
             "take backbone=vit_mini, vit_tiny, vit_small or vit_base"

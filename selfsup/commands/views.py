@@ -49,6 +49,8 @@ def run(config: dict[str, Any]) -> None:
     count_samples(config, len(source))
     tell_decisions(source)
     method = make_method(config, make_encoder(config), devices)
+    if left_out := method.views.left_out():
+        print(left_out)
     batch, world = config["batch_size"], devices * config["trainer"]["num_nodes"]
     if batch * world > len(source):
         most = max(1, len(source) // world)

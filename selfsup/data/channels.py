@@ -12,6 +12,7 @@ from selfsup.data.readers.channels import luma
 from selfsup.data.readers.reading import USUAL, Reading
 from selfsup.data.readers.values import Range, byte_table, pairs_of
 from selfsup.data.source import ImageArray, ImageFiles, Items, Names, Page, Source, UnreadableImage
+from selfsup.data.stage_order import among
 from selfsup.errors import UsageError
 
 
@@ -89,6 +90,7 @@ def paged(source: Source) -> Source:
     labels = None if source.labels is None else source.labels[rows]
     made = ImageFiles(Pages(source.files, counts), labels, source.classes, PageNames(source, counts))
     made.skipped, made.reading, made.decisions = list(source.skipped), source.reading, source.decisions
+    made.stages = among(source.stages, rows)
     return made
 
 

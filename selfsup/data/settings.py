@@ -23,12 +23,16 @@ _OF_MIXTURES = (
     "in_memory",
     "mirror",
     "colour",
+    "colours",
+    "noise",
+    "drop",
     "range",
     "channels",
     "bands",
     "pages",
     "decode",
 )
+_OF_A_SOURCE = {"weight": "1", "epochs": "10"}  # what a source has among others, and an example
 
 
 def require_paths(data: Mapping[str, Any]) -> None:
@@ -66,12 +70,41 @@ def data_config(name: str, settings: Any) -> dict[str, Any]:
     """
     if not isinstance(settings, Mapping):
         raise UsageError(f"data.sources.{name} holds settings, such as weight=1, not '{settings}'")
-    rest = {key: value for key, value in settings.items() if key != "weight"}
+    rest = {key: value for key, value in settings.items() if key not in _OF_A_SOURCE}
     if common := [key for key in rest if key in _OF_MIXTURES]:
         raise UsageError(
             f"data.sources.{name}.{common[0]} belongs to the whole mixture; set data.{common[0]}"
         )
     return other_data(f"data.sources.{name}", rest, name)
+
+
+def source_configs(sources: Mapping[str, Any], of: str, needed: str) -> list[dict[str, Any]]:
+    """The configurations of several sources in the order in which they are named (:func:`data_config`).
+
+    Args:
+        sources: settings by name.
+        of: what they are the sources of, in words.
+        needed: the one of ``weight`` and ``epochs`` that each must have; the other has no meaning here.
+
+    Raises:
+        UsageError: if there are fewer than two sources, or one does not fit.
+
+    >>> sources = {"digits": {"epochs": 1}, "fractals": {"epochs": 2}}
+    >>> [config["name"] for config in source_configs(sources, "stages", "epochs")]
+    ['digits', 'fractals']
+    """
+    example = f"{needed}={_OF_A_SOURCE[needed]}"
+    if len(sources) < 2:
+        raise UsageError(
+            f"{of} needs two sources or more; set data.sources.NAME.{example} for each of several"
+        )
+    configs = [data_config(name, settings) for name, settings in sources.items()]
+    for name, settings in sources.items():
+        if needed not in settings:
+            raise UsageError(f"source '{name}' has no {needed}; set data.sources.{name}.{example}")
+        for other in settings.keys() & (_OF_A_SOURCE.keys() - {needed}):
+            raise UsageError(f"{of} takes {needed} of a source; leave out data.sources.{name}.{other}")
+    return configs
 
 
 def other_data(where: str, settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -119,6 +152,24 @@ def require_reading(data: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
         given = data.get(key)
         if isinstance(given, str) and given != "auto":
             raise UsageError(f"data.{key} is a list of numbers, one a channel, auto or null, not '{given}'")
+
+
+def colours_of(data: Mapping[str, Any]) -> bool:
+    """Whether the channels of a data configuration are red, green and blue.
+
+    Raises:
+        UsageError: ``data.colours`` is something else than auto, true or false, or true and there are not
+            three channels.
+
+    >>> colours_of({"channels": 3, "colours": "auto"}), colours_of({"channels": 4})
+    (True, False)
+    """
+    setting, channels = data.get("colours", "auto"), data.get("channels", 3)
+    if setting not in ("auto", True, False):
+        raise UsageError(f"data.colours must be auto, true or false, not {setting}")
+    if setting is True and channels != 3:
+        raise UsageError(f"data.colours=true is for data.channels=3, and there are {channels}; leave it out")
+    return channels == 3 and setting is not False
 
 
 def range_of(setting: Any, where: str = "data.range", channels: int = 3) -> Any:

@@ -12,6 +12,7 @@ from selfsup.data.decisions import Decisions
 from selfsup.data.readers.decode import Picture, UnreadableImage
 from selfsup.data.readers.reading import MOST_CHANNELS, USUAL
 from selfsup.data.readers.values import Range
+from selfsup.data.stage_order import Stage, among
 
 __all__ = ["ImageArray", "ImageFiles", "Items", "Page", "Source", "UnreadableImage", "in_memory", "subset"]
 
@@ -48,6 +49,7 @@ class ImageArray:
     Attributes:
         channels: of each image.
         range: the stored values that have become black and white, None for those of their type.
+        stages: the data sets to learn from one after another, if there are several.
         statistics: mean and standard deviation of each channel, of values in [0, 1], once they are known.
 
     >>> source = ImageArray(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
@@ -73,6 +75,7 @@ class ImageArray:
         self.skipped = list(skipped)
         self.decisions = Decisions()
         self.range: Range | None = None
+        self.stages: list[Stage] = []
         self.statistics: Statistics | None = None
 
     @property
@@ -103,6 +106,7 @@ class ImageFiles:
         reading: which channels become those of an image (`readers.reading.Reading`).
         range: the stored values that become black and white (`readers.decode.Picture`), None for those
             of their type.
+        stages: the data sets to learn from one after another, if there are several.
         statistics: as of an `ImageArray`.
     """
 
@@ -124,6 +128,7 @@ class ImageFiles:
         self.decisions = Decisions()
         self.reading = USUAL
         self.range: Range | None = None
+        self.stages: list[Stage] = []
         self.statistics: Statistics | None = None
 
     @property
@@ -248,6 +253,7 @@ def in_memory(source: Source) -> Source:
     names = [source.name(i) for i in kept]
     array = ImageArray(images[: len(kept)], labels, source.classes, names, skipped)
     array.decisions, array.range, array.statistics = source.decisions, source.range, source.statistics
+    array.stages = among(source.stages, rows)
     return array
 
 

@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from selfsup.encoder.card_text import model_card, write_model_card
     from selfsup.encoder.folder import add_to_card, check_saveable, load_encoder, save_encoder
     from selfsup.encoder.lora import add_adapters
-    from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder, take
+    from selfsup.encoder.model import Encoder, build_encoder, take
     from selfsup.encoder.positions import fix_positions, sincos_positions
     from selfsup.encoder.start import load_published, start_from
+    from selfsup.encoder.statistics import IMAGENET_MEAN, IMAGENET_STD
 else:  # the files of an encoder are checked before torch is imported
     __getattr__ = exports(
         __name__,
         {
             "folder": ["add_to_card", "check_saveable", "load_encoder", "save_encoder"],
             "lora": ["add_adapters"],
-            "model": ["IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "build_encoder", "take"],
+            "model": ["Encoder", "build_encoder", "take"],
+            "statistics": ["IMAGENET_MEAN", "IMAGENET_STD"],
             "card_text": ["model_card", "write_model_card"],
             "positions": ["fix_positions", "sincos_positions"],
             "start": ["load_published", "start_from"],

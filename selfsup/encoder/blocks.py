@@ -1,15 +1,89 @@
-"""What timm's vision transformers do between patches and last norm, plain or with rotary positions."""
+"""What timm's models do between patches and pooling: with all patches, with some, or with some replaced."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
-# Of these the patches can be dropped or replaced; Eva is EVA, EVA-02, DINOv3 and the Perception Encoder.
+from selfsup.encoder.abilities import sees_beyond, stem
+
+# These are passed through block by block: in training each block may be compiled. Eva is EVA, EVA-02, DINOv3
+# and the Perception Encoder. Any other model makes its own pass, with hooks at its stem and its blocks.
 TRANSFORMERS = (VisionTransformer, Eva)
+
+
+def passed(
+    model: Any,
+    images: Tensor,
+    grid: tuple[int, int],
+    keep: Tensor | None = None,
+    mask: Tensor | None = None,
+    token: Tensor | None = None,
+    run: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = lambda part, x: part(x),
+) -> Tensor:
+    """Tokens ``(N, P + L, D)`` after the last norm, or the last map's places ``(N, L, D)``.
+
+    Args:
+        model: with a stem.
+        images: normalised, ``(N, C, H, W)``.
+        grid: rows and columns of patches, or of places of the last map.
+        keep, mask, token: as of :meth:`selfsup.encoder.Encoder.sequence`.
+        run: calls the blocks of one of :data:`TRANSFORMERS`.
+    """
+    if keep is not None:
+        every = torch.ones(len(images), grid[0] * grid[1], dtype=torch.bool, device=images.device)
+        images = _shown(model, images, every.scatter(1, keep, False), grid)
+    if mask is not None and token is not None:
+        images = _shown(model, images, mask, grid)
+    if not isinstance(model, TRANSFORMERS):
+        with Passing(model, grid, keep, mask, token):
+            return _as_tokens(model.forward_features(images), model, grid)
+    patches = model.patch_embed(images)
+    if mask is not None and token is not None:
+        patches = _replaced(patches, mask, token, grid, last=True)
+    tokens, rotary = embedded(model, patches, keep)
+
+    def last(tokens: Tensor) -> Tensor:
+        for said in through(model, tokens, rotary):
+            tokens = said
+        return tokens
+
+    return model.norm(run(last, tokens))  # type: ignore[no-any-return]
+
+
+def layers(model: Any, images: Tensor, grid: tuple[int, int], attends: Tensor | None = None) -> list[Tensor]:
+    """What each block says of all tokens ``(N, P + L, D)``, the last one after the last norm.
+
+    Args:
+        model: that has a token for each patch.
+        images, grid: as of :func:`passed`.
+        attends: as of :func:`through`.
+    """
+    if not isinstance(model, TRANSFORMERS):
+        with Passing(model, grid, attends=attends) as passing:
+            passing.collect(model.blocks)
+            last = model.forward_features(images)
+        return [*passing.said[:-1], last]
+    found = list(through(model, *embedded(model, model.patch_embed(images)), attends))
+    return [*found[:-1], model.norm(found[-1])]
+
+
+def _as_tokens(features: Tensor, model: Any, grid: tuple[int, int]) -> Tensor:
+    """Tokens as they are, or a last map's places with their channels last."""
+    if features.ndim == 3:
+        return features
+    if features.shape[1:] == (*grid, model.num_features):
+        return features.flatten(1, 2)
+    if features.shape[1:] == (model.num_features, *grid):
+        return features.flatten(2).transpose(1, 2)
+    raise ValueError(
+        f"its last map has the shape {tuple(features.shape[1:])}, not {grid[0]} x {grid[1]} cells"
+    )
 
 
 def embedded(model: Any, patches: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -29,8 +103,7 @@ def embedded(model: Any, patches: Tensor, keep: Tensor | None = None) -> tuple[T
         prefix = int(model.num_prefix_tokens)
         kept = tokens[:, prefix:].gather(1, keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
         tokens = torch.cat([tokens[:, :prefix], kept], dim=1)
-        if rotary is not None:  # (L, D), or of each block and head
-            rotary = rotary[:, :, keep].transpose(1, 2) if rotary.ndim == 4 else rotary[keep].unsqueeze(1)
+        rotary = None if rotary is None else _turns(rotary, keep)
     return model.norm_pre(tokens), rotary
 
 
@@ -51,3 +124,136 @@ def through(
             given["rope"] = rotary[number] if of_each else rotary
         tokens = block(tokens, **given)
         yield tokens
+
+
+def _shown(model: nn.Module, images: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Images whose hidden patches ``(N, L)`` are 0 where the stem would see them from their neighbours."""
+    if not sees_beyond(model):
+        return images
+    return images.masked_fill(_enlarged(hidden, grid, images.shape[-2:]).unsqueeze(1), 0)
+
+
+def _replaced(patches: Tensor, hidden: Tensor, token: Tensor, grid: tuple[int, int], last: bool) -> Tensor:
+    """A stem's patches with a token in the place of the hidden cells, each of one or more patches.
+
+    Args:
+        patches: ``(N, places, C)``, ``(N, h, w, C)``, or ``(N, C, h, w)`` unless ``last``.
+        hidden: ``(N, L)``, which cells.
+        token: ``(C,)``.
+        grid: rows and columns of cells.
+        last: whether a map has its channels last.
+    """
+    if patches.ndim == 3:
+        by = round((patches.shape[1] / hidden.shape[1]) ** 0.5)
+        where = _enlarged(hidden, grid, (grid[0] * by, grid[1] * by)).flatten(1).unsqueeze(-1)
+    elif last:
+        where = _enlarged(hidden, grid, patches.shape[1:3]).unsqueeze(-1)
+    else:
+        where, token = _enlarged(hidden, grid, patches.shape[2:]).unsqueeze(1), token.view(-1, 1, 1)
+    return torch.where(where, token.to(patches.dtype), patches)
+
+
+def _enlarged(hidden: Tensor, grid: tuple[int, int], size: Any) -> Tensor:
+    cells = hidden.unflatten(1, grid)
+    down, across = size[0] // grid[0], size[1] // grid[1]
+    return cells.repeat_interleave(down, 1).repeat_interleave(across, 2)
+
+
+class Passing(ExitStack):
+    """A block in which a model of tokens is given some of its patches, others, or a mask of attention.
+
+    Args:
+        model: that has a stem and blocks.
+        length: patches of an image, L.
+        keep: indices ``(N, K)`` of the patches that reach the first block, with their positions.
+        mask: which cells are a ``token``, as in :func:`passed`.
+        token: in the place of a hidden patch, before positions are added.
+        grid: rows and columns of cells.
+        attends: as in :func:`through`, for blocks that take a mask.
+
+    Attributes:
+        said: what each block said of its tokens.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        grid: tuple[int, int],
+        keep: Tensor | None = None,
+        mask: Tensor | None = None,
+        token: Tensor | None = None,
+        attends: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.said: list[Tensor] = []
+        self.length, self.keep, self.cut = grid[0] * grid[1], keep, False
+        self.attends = None if attends is None else attends.unsqueeze(1)
+        if mask is not None and token is not None:
+            first = stem(model)
+            last = getattr(getattr(first, "output_fmt", None), "value", "NCHW") == "NHWC"
+            replace = partial(_replaced, hidden=mask, token=token, grid=grid, last=last)
+            self.enter_context(first.register_forward_hook(lambda module, given, out: _first(replace, out)))
+        for block in getattr(model, "blocks", []) if keep is not None or attends is not None else []:
+            self.enter_context(block.register_forward_pre_hook(self._select, with_kwargs=True))
+
+    def collect(self, blocks: Any) -> None:
+        """Have what each block says appended to :attr:`said`."""
+        for block in blocks:
+            self.enter_context(block.register_forward_hook(lambda *call: self.said.append(call[2])))
+
+    def _select(self, block: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+        tokens, *others = given
+        if self.attends is not None:
+            named = {**named, "attn_mask": self.attends}
+        if self.keep is None:
+            return (tokens, *others), named
+        # Of a class token that comes in later, the first blocks know nothing.
+        before = tokens.shape[1] - (self.keep.shape[1] if self.cut else self.length)
+        prefix = torch.arange(before, device=self.keep.device).expand(len(self.keep), -1)
+        index = torch.cat([prefix, self.keep + before], dim=1)
+        if not self.cut:
+            tokens = tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+            self.cut = True
+        self._place(block.attn, index)
+        return (tokens, *others), {name: self._placed(name, value, index) for name, value in named.items()}
+
+    def _placed(self, name: str, value: Any, index: Tensor) -> Any:
+        """A block's argument, of the tokens that are left."""
+        if value is not None and self.keep is not None and name == "rope":
+            return _turns(value, self.keep)
+        return _pairs(value, index) if value is not None and name.startswith("shared_rel_pos") else value
+
+    def _place(self, attention: Any, index: Tensor) -> None:
+        """Give an attention that has relative positions of its own those of the tokens that are left."""
+        if getattr(attention, "relative_position_bias_table", None) is not None:  # BEiT
+            bias = _pairs(attention._get_rel_pos_bias(), index)
+            self._instead(attention, "_get_rel_pos_bias", lambda: bias)
+        elif getattr(attention, "rel_pos", None) is not None:
+            found = _pairs(attention.rel_pos.get_bias(), index)
+            self._instead(attention.rel_pos, "get_bias", lambda: found)
+        elif hasattr(attention, "get_rel_indices"):  # ConViT
+            places = attention.get_rel_indices(self.length)[0]
+            usual, attention.rel_indices = attention.rel_indices, places[index[:, :, None], index[:, None]]
+            self.callback(setattr, attention, "rel_indices", usual)
+
+    def _instead(self, owner: Any, name: str, value: Any) -> None:
+        setattr(owner, name, value)
+        self.callback(delattr, owner, name)
+
+
+def _first(change: Any, out: Any) -> Any:
+    """What a stem gives, patches or patches and more, with its patches changed."""
+    return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
+
+
+def _turns(rotary: Tensor, keep: Tensor) -> Tensor:
+    """Rotary positions ``(L, D)``, of each head, or of each block and head, of the kept patches."""
+    if rotary.ndim == 2:
+        return rotary[keep].unsqueeze(1)
+    return rotary[:, :, keep].transpose(1, 2) if rotary.ndim == 4 else rotary[:, keep].transpose(0, 1)
+
+
+def _pairs(bias: Tensor, index: Tensor) -> Tensor:
+    """What is added to the attention of pairs ``(heads, T, T)``, for those of ``index`` ``(N, K)``."""
+    heads = bias.flatten(0, -3)
+    return heads[:, index[:, :, None], index[:, None]].transpose(0, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from selfsup.backbones import small_stem
+from selfsup.backbones import mlp_stem, small_stem
 from selfsup.encoder.files import read_card, read_config
 from selfsup.encoder.values import noted_range
 from selfsup.files import write_text
@@ -14,8 +14,8 @@ from selfsup.files import write_text
 _TEXT = """{front}
 # {title}
 
-An image encoder{origin}, saved by `selfsup`. It maps RGB images of
-{size} x {size} pixels to {dim} features.
+An image encoder{origin}, saved by `selfsup`. It maps {images} of
+{size} pixels to {dim} features.
 
 ## Use
 
@@ -23,8 +23,7 @@ An image encoder{origin}, saved by `selfsup`. It maps RGB images of
 import timm{registers}
 
 encoder = timm.create_model("hf-hub:USER/NAME", pretrained=True).eval()  # or "local-dir:FOLDER"
-transform = timm.data.create_transform(**timm.data.resolve_model_data_config(encoder), is_training=False)
-features = encoder(transform(image).unsqueeze(0))  # (1, {dim})
+{transform}
 ```
 
 With selfsup: `selfsup.load_encoder(FOLDER)`.
@@ -36,16 +35,24 @@ With selfsup: `selfsup.load_encoder(FOLDER)`.
 Whoever publishes the weights chooses their licence: `license:` at the top of this file.
 """
 
+_OF_COLOURS = """\
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(encoder), is_training=False)
+features = encoder(transform(image).unsqueeze(0))  # (1, {dim})"""
+_OF_CHANNELS = """\
+import torch
+
+mean, std = (torch.tensor(encoder.pretrained_cfg[key]).view(-1, 1, 1) for key in ("mean", "std"))
+features = encoder((images / 255 - mean) / std)  # images (N, {channels}, {height}, {width}): (N, {dim})"""
+
 _VALUES = """## Values
 
-Stored values from {low} to {high} become 0 to 255; values outside are clipped, and NaN becomes 0.
-`selfsup` does so by itself. Elsewhere, before `transform`:
+Stored values from {black} to {white} become 0 to 255; values outside are clipped, and NaN becomes 0.
+`selfsup` does so by itself. Elsewhere, {before}:
 
 ```python
 stored = numpy.asarray(PIL.Image.open(FILE)).astype("float64")
 eight = numpy.rint(255 * ((stored - {low}) / ({high} - {low})).clip(0, 1)).astype("uint8")
-image = PIL.Image.fromarray(eight).convert("RGB")
-```
+{image}```
 
 """
 
@@ -94,7 +101,7 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         front=f"---\n{front.to_yaml()}\n---",
         title=title,
         origin=f" trained without labels by `{method}` on `{data}`" if method else "",
-        size=config["pretrained_cfg"]["input_size"][-1],
+        **_input(config),
         dim=config["num_features"],
         registers="\nimport selfsup.backbones  # has its architecture" if _is_ours(architecture) else "",
         values=_values(config),
@@ -104,8 +111,17 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     )
 
 
+def _input(config: Mapping[str, Any]) -> dict[str, str]:
+    """What the encoder takes, in words and in code."""
+    channels, height, width = config["pretrained_cfg"]["input_size"]
+    images = {1: "grey images", 3: "RGB images"}.get(channels, f"images of {channels} channels")
+    text = _OF_COLOURS if channels == 3 else _OF_CHANNELS
+    transform = text.format(dim=config["num_features"], channels=channels, height=height, width=width)
+    return {"images": images, "size": f"{height} x {width}", "transform": transform}
+
+
 def _is_ours(architecture: str) -> bool:
-    return architecture.partition(".")[0] in small_stem.default_cfgs
+    return architecture.partition(".")[0] in {**small_stem.default_cfgs, **mlp_stem.default_cfgs}
 
 
 def _accuracies(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -122,7 +138,16 @@ def _accuracies(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _values(config: Mapping[str, Any]) -> str:
     range = noted_range(config, "the encoder")
-    return "" if range is None else _VALUES.format(low=range[0], high=range[1])
+    if range is None:
+        return ""
+    colours = config["pretrained_cfg"]["input_size"][0] == 3
+    ends = (
+        list(range) if isinstance(range[0], int | float) else [list(end) for end in zip(*range, strict=True)]
+    )
+    low, high = (f"numpy.array({end})" if isinstance(end, list) else end for end in ends)
+    image = 'image = PIL.Image.fromarray(eight).convert("RGB")\n' if colours else ""
+    before = "before `transform`" if colours else "of pictures (height, width, channels)"
+    return _VALUES.format(black=ends[0], white=ends[1], low=low, high=high, image=image, before=before)
 
 
 def _training(card: Mapping[str, Any]) -> str:

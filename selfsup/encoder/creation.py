@@ -1,21 +1,25 @@
 """Making timm models, and the advice where one cannot be made or takes another size of images."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
+from timm.models.convit import ConVit
 from torch import nn
 
 from selfsup.backbone_names import current_name, require_timm_name
-from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
-from selfsup.encoder.blocks import TRANSFORMERS
+from selfsup.backbones import mlp_stem, norms, small_stem  # noqa: F401  (register their models with timm)
+from selfsup.encoder.abilities import patch_sides
 from selfsup.encoder.limits import check_arguments
 from selfsup.errors import UsageError
+from selfsup.sides import compact, in_words, sides
 
 _logger = logging.getLogger(__name__)
+MOST_CHANNELS = 16  # of images
 LARGEST_ADVISED = 512  # pixels a side
-_NO_PASS = (RuntimeError, ValueError, AssertionError, IndexError)  # raised by models without a size argument
+NO_PASS = (RuntimeError, ValueError, AssertionError, IndexError)  # raised by models without a size argument
 _ANY_SIZE = (("dynamic_img_size", True), ("strict_img_size", False))  # make some models take any size
 
 
@@ -29,31 +33,39 @@ def named_now(name: str) -> str:
     return now
 
 
-def ways_to_take(size: int, recipe: dict[str, Any], without: str) -> list[str]:
+def ways_to_take(size: tuple[int, int], recipe: dict[str, Any], without: str) -> list[str]:
     """Settings that make a backbone take views of a size that it does not take otherwise."""
-    name, whole, args = recipe["name"], recipe["image_size"], recipe["model_args"]
+    name, whole, args = recipe["name"], sides(recipe["image_size"]), recipe["model_args"]
+    channels = recipe.get("channels", 3)
     found = [
         f"add backbone.model_args.{key}={str(value).lower()}"
         for key, value in _ANY_SIZE
-        if _takes(name, whole, {**args, key: value}, size)
+        if _takes(name, whole, {**args, key: value}, size, channels)
     ][:1]
-    if without and _takes(name, whole, args, whole):
+    if without and _takes(name, whole, args, whole, channels):
         found.append(f"leave them out by {without}")
-    # The sizes of smaller views are rounded.
     for by in (2, 4, 8):
-        about = [size * by] if size == whole else [size * by - by, size * by, size * by + by]
-        if whole * by <= LARGEST_ADVISED and all(_takes(name, whole * by, args, side) for side in about):
-            return [*found, f"raise data.image_size to {whole * by}"]
+        larger = _times(whole, by)
+        # The sizes of smaller views are rounded.
+        about = [_times(size, by)] if size == whole else [_times(size, by, more) for more in (-by, 0, by)]
+        if max(larger) <= LARGEST_ADVISED and all(_takes(name, larger, args, s, channels) for s in about):
+            return [*found, f"raise data.image_size to {compact(larger)}"]
     return found
 
 
-def _takes(name: str, image_size: int, args: dict[str, Any], size: int) -> bool:
+def _times(size: tuple[int, int], by: int, more: int = 0) -> tuple[int, int]:
+    return size[0] * by + more, size[1] * by + more
+
+
+def _takes(
+    name: str, image_size: Sequence[int], args: dict[str, Any], size: tuple[int, int], channels: int
+) -> bool:
     """Whether a model for images of ``image_size`` takes those of ``size``; computes nothing."""
     try:
         with torch.device("meta"):
-            model = create(name, image_size, args, pretrained=False).eval()
-            return bool(model(torch.zeros(1, 3, size, size)).ndim == 2)
-    except (UsageError, *_NO_PASS):
+            model = create(name, image_size, args, channels=channels).eval()
+            return bool(model(torch.zeros(1, channels, *size)).ndim == 2)
+    except (UsageError, *NO_PASS):
         return False
 
 
@@ -67,11 +79,12 @@ def require_tag(name: str) -> None:
 
 def create(
     name: str,
-    image_size: int,
+    image_size: int | Sequence[int],
     args: dict[str, Any],
     pretrained: bool = False,
     classes: int = 0,
     weights: dict[str, Any] | None = None,
+    channels: int = 3,
 ) -> nn.Module:
     """A timm model, as :func:`build_encoder` wraps it.
 
@@ -79,17 +92,27 @@ def create(
         name, image_size, args, pretrained: its ``name``, ``image_size``, ``model_args``, ``pretrained``.
         classes: of a classifier.
         weights: a ``pretrained_cfg`` of timm that describes them; default: those of the name.
+        channels: of the images.
 
     Raises:
         UsageError: as :func:`build_encoder`.
     """
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise UsageError(f"images have 1 to {MOST_CHANNELS} channels, not {channels}; set data.channels")
+    if "in_chans" in args:
+        raise UsageError(
+            f"the channels of images are data.channels={channels}; leave out model_args.in_chans"
+        )
+    height, width = sides(image_size)
     # Only architectures with a fixed grid take the size.
     fixed = timm.get_pretrained_cfg_value(name, "fixed_input_size") and "img_size" not in args
-    sized: dict[str, Any] = {"img_size": image_size} if fixed else {}
+    given: dict[str, Any] = {"img_size": height if height == width else (height, width)} if fixed else {}
+    if channels != 3:
+        given["in_chans"] = channels
     try:
         check_arguments(args)
         model = timm.create_model(
-            name, pretrained=pretrained, pretrained_cfg=weights, num_classes=classes, **sized, **args
+            name, pretrained=pretrained, pretrained_cfg=weights, num_classes=classes, **given, **args
         )
     except OSError as error:
         raise UsageError(f"no pretrained weights for '{name}' could be fetched: {error}") from error
@@ -105,10 +128,15 @@ def create(
         reason = " ".join(str(error).split())
         raise UsageError(f"timm's '{name}' cannot be built with {args}: {reason}") from error
     # timm would ignore the remaining rows and columns.
-    if isinstance(model, TRANSFORMERS) and any(image_size % side for side in model.patch_embed.patch_size):
-        patch = model.patch_embed.patch_size[0]
+    patch = patch_sides(model)
+    if patch is not None and (height % patch[0] or width % patch[1]):
         raise UsageError(
-            f"patches of {patch} px do not tile images of {image_size} px; "
+            f"patches of {in_words(patch)} do not tile images of {in_words((height, width))}; "
             "set backbone.model_args.patch_size or data.image_size"
+        )
+    if height != width and isinstance(model, ConVit):
+        raise UsageError(
+            f"timm's '{name}' takes every image for a square, and those of {in_words((height, width))} are "
+            "none; take another backbone, such as vit_tiny"
         )
     return model

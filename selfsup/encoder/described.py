@@ -1,17 +1,18 @@
 """An encoder's ``config.json``, from any version of timm, each value of the required type."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import timm
 
-from selfsup.encoder.creation import named_now
+from selfsup.encoder.creation import MOST_CHANNELS, named_now
 from selfsup.encoder.limits import LARGEST_NUMBER
-from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD
 from selfsup.encoder.resizing import LARGEST_SIDE, Resizing, resizing_of
+from selfsup.encoder.statistics import usual_statistics
 from selfsup.errors import UsageError
+from selfsup.sides import compact
 
 CLASSES = 1000  # timm's default if a configuration has none
 # Keys of timm's description of weights that its reader of older ones uses. Other keys hold addresses.
@@ -25,16 +26,18 @@ class Described:
 
     Attributes:
         name: timm's, maybe with a tag.
-        size: pixels a side of the images.
+        size: pixels a side of the images, or their height and width.
+        channels: of the images.
         args: of the architecture.
         classes: of the classifier that the weights were saved with, 0 without one.
-        mean, std: of RGB values in [0, 1].
+        mean, std: of each channel's values in [0, 1].
         resizing: how images are resized and cropped.
         cfg: the part of timm's ``pretrained_cfg`` that describes the weights.
     """
 
     name: str
-    size: int
+    size: int | list[int]
+    channels: int
     args: dict[str, Any]
     classes: int
     mean: tuple[float, ...]
@@ -68,29 +71,37 @@ def _described(config: Mapping[str, Any]) -> Described:
     classes = args.pop("num_classes", config.get("num_classes", cfg.get("num_classes", CLASSES)))
     if not isinstance(classes, int) or not 0 <= classes <= LARGEST_NUMBER:
         raise ValueError(f"num_classes {classes}")
+    channels = _channels(args.pop("in_chans", None), cfg)
     size, args = _sized(name, args, cfg)
     mean, std = (
         tuple(float(value) for value in cfg.get(key) or usual)
-        for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD))
+        for key, usual in zip(("mean", "std"), usual_statistics(channels), strict=True)
     )
-    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or not min(std) > 0:
-        raise ValueError(f"mean {mean} and std {std} of three colours")
+    fitting = len(mean) == len(std) == channels
+    if not fitting or not all(map(math.isfinite, (*mean, *std))) or not min(std) > 0:
+        raise ValueError(f"mean {mean} and std {std} of {channels} channels")
     of_weights = {key: cfg[key] for key in _OF_WEIGHTS if cfg.get(key) is not None}
-    return Described(name, size, args, classes, mean, std, resizing_of(cfg, size, mean), of_weights)
+    return Described(name, size, channels, args, classes, mean, std, resizing_of(cfg, size, mean), of_weights)
 
 
-def _sized(name: str, args: dict[str, Any], cfg: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Pixels a side, and the arguments with the size for which the network is built, if it has one."""
-    channels, *sides = cfg.get("input_size") or (3, 224, 224)
-    channels = args.get("in_chans") or channels
-    if channels != 3:
-        raise ValueError(f"it takes images of {channels} channels; only RGB can be read for now")
+def _channels(given: Any, cfg: Mapping[str, Any]) -> int:
+    channels = given or (cfg.get("input_size") or (3,))[0]
+    if not isinstance(channels, int) or not 1 <= channels <= MOST_CHANNELS:
+        raise ValueError(
+            f"it takes images of {channels} channels, and those of 1 to {MOST_CHANNELS} are read"
+        )
+    return channels
+
+
+def _sized(name: str, args: dict[str, Any], cfg: Mapping[str, Any]) -> tuple[int | list[int], dict[str, Any]]:
+    """Sides in pixels, and the arguments with the size for which the network is built, if it has one."""
+    _, *given = cfg.get("input_size") or (3, 224, 224)
     flexible = any(args.get(key) == value for key, value in _FLEXIBLE.items())
     if args.get("img_size") is not None:
-        built = args["img_size"] if isinstance(args["img_size"], list) else [args["img_size"]] * 2
-        args = {**args, "img_size": _square(built)}
-        sides = built if cfg.get("fixed_input_size") and not flexible else sides
-    size = _square(sides)
+        built = args["img_size"] if isinstance(args["img_size"], list | tuple) else [args["img_size"]] * 2
+        args = {**args, "img_size": _read(built)}
+        given = built if cfg.get("fixed_input_size") and not flexible else given
+    size = _read(given)
     if cfg.get("fixed_input_size") and not flexible:
         args = {"img_size": size, **args}
     if timm.get_pretrained_cfg_value(name, "fixed_input_size") and args.get("img_size") == size:
@@ -98,9 +109,7 @@ def _sized(name: str, args: dict[str, Any], cfg: Mapping[str, Any]) -> tuple[int
     return size, args
 
 
-def _square(sides: list[Any]) -> int:
-    if len(sides) != 2 or not all(isinstance(side, int) and 0 < side <= LARGEST_SIDE for side in sides):
-        raise ValueError(f"images of {' x '.join(map(str, sides))} px")
-    if sides[0] != sides[1]:
-        raise ValueError(f"images of {sides[0]} x {sides[1]} px; only square ones can be read for now")
-    return int(sides[0])
+def _read(given: Sequence[Any]) -> int | list[int]:
+    if len(given) != 2 or not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in given):
+        raise ValueError(f"images of {' x '.join(map(str, given))} px")
+    return compact(given)

@@ -32,6 +32,7 @@ from selfsup.encoder.values import noted_range, range_notes
 from selfsup.encoder.weights import fill, read_weights
 from selfsup.errors import UsageError
 from selfsup.files import part_of, sync_folder, write_text, written_whole
+from selfsup.sides import compact, in_words
 
 RANDOM_SEED = 2024  # of timm's random weights: the same at every load, and different from those of controls
 
@@ -91,7 +92,8 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _config(encoder: Encoder) -> dict[str, Any]:
-    recipe, model, size = encoder.recipe, encoder.model, encoder.input_size
+    recipe, model, size = encoder.recipe, encoder.model, compact(encoder.input_size)
+    colours = encoder.channels == 3
     args = dict(recipe["model_args"])
     if timm.get_pretrained_cfg_value(recipe["name"], "fixed_input_size"):
         args.setdefault("img_size", size)
@@ -101,8 +103,10 @@ def _config(encoder: Encoder) -> dict[str, Any]:
         "num_features": encoder.dim,
         "model_args": args,
         "pretrained_cfg": {
-            **{key: (model.pretrained_cfg or {}).get(key) for key in ("first_conv", "classifier")},
-            "input_size": [3, size, size],
+            # timm would fit the first layer, once more, to images of other than three channels.
+            "first_conv": (model.pretrained_cfg or {}).get("first_conv") if colours else None,
+            "classifier": (model.pretrained_cfg or {}).get("classifier"),
+            "input_size": [encoder.channels, *encoder.input_size],
             "fixed_input_size": False,
             **(OURS if encoder.resizing is None else encoder.resizing.record()),
             "mean": list(encoder.mean),
@@ -188,6 +192,7 @@ def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
             about.mean,
             about.std,
             range=noted_range(config, folder),
+            channels=about.channels,
         )
     fill(encoder.model, state, about, weights)
     encoder.card = card
@@ -202,11 +207,11 @@ def _require_pooled(encoder: Encoder, name: str) -> None:
     """Raise a UsageError unless an image gives one vector of the encoder's width."""
     size, was_training = encoder.input_size, encoder.training
     try:
-        shape = tuple(encoder.eval()(torch.zeros(1, 3, size, size)).shape)
+        shape = tuple(encoder.eval()(torch.zeros(1, encoder.channels, *size)).shape)
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
-            f"'{name}' cannot take images of {size} px, as its configuration says: {reason}"
+            f"'{name}' cannot take images of {in_words(size)}, as its configuration says: {reason}"
         ) from error
     finally:
         encoder.train(was_training)

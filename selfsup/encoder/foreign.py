@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import torch
 from selfsup.encoder.files import LARGEST_JSON, WEIGHTS
 from selfsup.encoder.layouts import Found, find
 from selfsup.encoder.limits import Bounded
-from selfsup.encoder.model import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder
+from selfsup.encoder.model import Encoder, build_encoder
 from selfsup.encoder.resizing import Resizing
 from selfsup.encoder.shapes import architecture
+from selfsup.encoder.statistics import usual_statistics
 from selfsup.encoder.weights import read_content
 from selfsup.errors import UsageError
 from selfsup.files import NotPlain, read_json
@@ -29,7 +31,8 @@ def load_foreign(file: Path, branch: str | None = None, heads: int | None = None
     """An encoder from another framework's file, with what was loaded, left out and assumed in its log.
 
     The file does not name an architecture, which is inferred from the shapes of its tensors. It does not say
-    how images were prepared either: ImageNet's mean and standard deviation, and a centre crop, are assumed.
+    how images were prepared either: ImageNet's mean and standard deviation (for other than three channels
+    their average), and a centre crop, are assumed.
 
     Args:
         file: of :func:`torch.save`, or ``.safetensors``.
@@ -84,27 +87,28 @@ def _read(
 ) -> Encoder:
     found = find(read_content(file), str(file), branch)
     eps = 1e-5 if found.layout.framework == "OpenCLIP" else config.get("layer_norm_eps", 1e-6)
-    mean, std = (_of_three_colours(prepared, key) for key in ("image_mean", "image_std"))
     try:
         heads = heads or config.get("num_attention_heads") or _usual_heads(found)
-        name, size, args = architecture(found.layout.family, found.state, heads, eps)
+        name, size, args, channels = architecture(found.layout.family, found.state, heads, eps)
+        mean, std = _statistics(prepared, channels)
         if found.prefix == _SOLO and name.endswith("_small") and _SOLO_HEAD in found.left_out:
             args["stem_padding"] = 2
         with Bounded(file.stat().st_size, len(found.state)):
-            encoder = build_encoder(name, size, args, mean=mean, std=std)
+            encoder = build_encoder(name, size, args, mean=mean, std=std, channels=channels)
     except UsageError as error:
         raise UsageError(f"'{file}' cannot be read: {error}") from error
     _fill(encoder, found.state, file)
     encoder.resizing = Resizing(size)
     kinds = Counter(each.removeprefix(found.prefix).partition(".")[0] for each in found.left_out)
     _logger.warning(
-        "'%s' has the names of %s%s: read as timm's %s of %d px with %s, %s and mean %s, std %s; "
+        "'%s' has the names of %s%s: read as timm's %s of %d px%s with %s, %s and mean %s, std %s; "
         "%d tensors loaded, left out: %s",
         file,
         found.layout.framework,
         f" under '{found.prefix}'" if found.prefix else "",
         name,
         size,
+        "" if channels == 3 else f" and {channels} channels",
         f"{args['num_heads']} heads" if "num_heads" in args else "its usual strides",
         "the class token" if args.get("global_pool") == "token" else "averaged pooling",
         *(" ".join(f"{value:.3g}" for value in values) for values in (encoder.mean, encoder.std)),
@@ -114,17 +118,16 @@ def _read(
     return encoder
 
 
-def _of_three_colours(prepared: dict[str, Any], key: str) -> tuple[float, ...]:
-    usual = IMAGENET_MEAN if key == "image_mean" else IMAGENET_STD
-    values = prepared.get(key, usual)
-    numbers = (
-        isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)
-    )
-    if not numbers or not all(map(math.isfinite, values)) or (key == "image_std" and min(values) <= 0):
-        raise UsageError(
-            f"{_PREPROCESSING} has the {key} {shown(str(values), 60)}, not that of three colours"
-        )
-    return tuple(float(value) for value in values)
+def _statistics(prepared: dict[str, Any], channels: int) -> Iterator[tuple[float, ...]]:
+    """Mean and standard deviation of each channel, as far as a folder says."""
+    for key, usual in zip(("image_mean", "image_std"), usual_statistics(channels), strict=True):
+        values = prepared.get(key, usual)
+        numbers = isinstance(values, list | tuple) and len(values) == channels
+        numbers = numbers and all(type(v) in (int, float) for v in values)
+        if not numbers or not all(map(math.isfinite, values)) or (key == "image_std" and min(values) <= 0):
+            of = "three colours" if channels == 3 else f"{channels} channels"
+            raise UsageError(f"{_PREPROCESSING} has the {key} {shown(str(values), 60)}, not that of {of}")
+        yield tuple(float(value) for value in values)
 
 
 def _usual_heads(found: Found) -> int | None:

@@ -1,8 +1,8 @@
 """Encoders: timm models with their input's statistics and the recipe they were built from."""
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,34 +10,33 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
+from selfsup.backbones import mlp_stem, norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.backbones.masked import feature_maps
-from selfsup.encoder.blocks import TRANSFORMERS, embedded, through
-from selfsup.encoder.creation import create, named_now, ways_to_take
+from selfsup.encoder.abilities import cell_sides, in_columns, lacks_tokens, stem_width
+from selfsup.encoder.blocks import TRANSFORMERS, layers, passed
+from selfsup.encoder.creation import NO_PASS, create, named_now, ways_to_take
 from selfsup.encoder.positions import fix_positions
 from selfsup.encoder.resizing import Resizing
+from selfsup.encoder.statistics import usual_statistics
+from selfsup.encoder.values import Ranges
 from selfsup.errors import UsageError
-
-_logger = logging.getLogger(__name__)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LARGEST_ADVISED = 512  # pixels a side
-_NO_PASS = (RuntimeError, ValueError, AssertionError, IndexError)  # raised by models without a size argument
-_ANY_SIZE = (("dynamic_img_size", True), ("strict_img_size", False))  # make some models take any size
+from selfsup.sides import compact, in_words, sides
 
 
 class Encoder(nn.Module):
     """A timm model with its input's statistics and the recipe it was built from.
 
-    ``encoder(images)`` maps normalised images ``(N, 3, H, W)`` to pooled features ``(N, D)``;
+    ``encoder(images)`` maps normalised images ``(N, C, H, W)`` to pooled features ``(N, D)``;
     ``encoder.tokens(images)`` gives patch tokens ``(N, L, D)`` in row-major order.
 
     Attributes:
         model: the timm model, without a classifier.
         recipe: the arguments of :func:`build_encoder` that rebuild it untrained.
-        mean: of the RGB values in [0, 1] that the images are normalised with.
+        mean: of each channel's values in [0, 1], which the images are normalised with.
         std: their standard deviations.
         resizing: the preprocessing of an encoder trained elsewhere; None for one of ours.
-        range: the stored values of images that became black and white, None for those of their type.
+        range: the stored values of images, or of each channel, that became black and white, None for those of
+            their type.
         card: the content of ``card.json``; empty for an encoder that was not loaded from a directory.
         compiled: whether :meth:`compile_training` was called.
     """
@@ -48,12 +47,13 @@ class Encoder(nn.Module):
         recipe: dict[str, Any],
         mean: Iterable[float],
         std: Iterable[float],
-        range: tuple[float, float] | None = None,
+        range: Ranges | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = model  # timm's models have more than torch's type of them says
         self.recipe = recipe
-        self.mean, self.std, self.range = tuple(mean), tuple(std), range
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.range: Any = range
         self.resizing: Resizing | None = None
         self.card: dict[str, Any] = {}
         self.compiled = False
@@ -65,30 +65,47 @@ class Encoder(nn.Module):
         return int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
 
     @property
-    def input_size(self) -> int:
-        """Pixels a side of the encoder's images."""
-        return int(self.recipe["image_size"])
+    def channels(self) -> int:
+        """Channels C of the encoder's images."""
+        return int(self.recipe.get("channels", 3))
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the encoder's images, in pixels."""
+        return sides(self.recipe["image_size"])
 
     @property
     def has_tokens(self) -> bool:
-        """Whether there are patch tokens that can be dropped before the first block."""
-        return isinstance(self.model, TRANSFORMERS)
+        """Whether every patch has a token of one width, from the first block to the last."""
+        return in_columns(self.model) and lacks_tokens(self.model) is None
 
     @property
     def prefix(self) -> int:
         """Number of tokens before the patches (class token, registers)."""
-        return int(self.model.num_prefix_tokens) if self.has_tokens else 0
+        return int(getattr(self.model, "num_prefix_tokens", 0)) if self.has_tokens else 0
 
     @property
     def patch_size(self) -> int:
-        """Pixels a side of a patch."""
-        self.require_tokens()
-        return int(self.model.patch_embed.patch_size[0])
+        """Pixels a side of a patch; where patches are merged on the way, of a place of the last map."""
+        found = cell_sides(self.model)
+        if found is None or found[0] != found[1]:
+            self.require_tokens()
+        assert found is not None
+        return found[0]
+
+    @property
+    def patch_width(self) -> int:
+        """Width of what stands for a patch in the beginning."""
+        return stem_width(self.model)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches at :attr:`input_size`."""
-        return (self.input_size // self.patch_size,) * 2
+        return self._grid(self.input_size)
+
+    def _grid(self, size: Sequence[int]) -> tuple[int, int]:
+        patch = self.patch_size
+        return size[0] // patch, size[1] // patch
 
     def forward(self, images: Tensor) -> Tensor:
         return self._passed(self.model, images)
@@ -102,40 +119,27 @@ class Encoder(nn.Module):
     ) -> Tensor:
         """Prefix and patch tokens ``(N, P + L, D)``, after the last norm.
 
+        Of a network that merges its patches, the places of the last map ``(N, L, D)``; ``mask`` is of these.
+
         Args:
-            images: normalised, ``(N, 3, H, W)``.
+            images: normalised, ``(N, C, H, W)``.
             keep: indices ``(N, K)`` of the patches to encode. The others are dropped after the
                 position embedding, so that the blocks compute K tokens instead of L.
             mask: ``(N, L)``, True where ``token`` stands for the patch.
-            token: ``(D,)``, in the place of a patch's embedding, before the position is added.
+            token: ``(patch_width,)``, in the place of a patch's embedding, before the position is added.
         """
-        self.require_tokens()
-        vit = self.model
-        patches = vit.patch_embed(images)
-        if mask is not None and token is not None:
-            hidden = mask.view(patches.shape[:-1]).unsqueeze(-1)
-            patches = torch.where(hidden, token.to(patches.dtype), patches)
-        tokens, rotary = embedded(vit, patches, keep)
-
-        def last(tokens: Tensor) -> Tensor:
-            for said in through(vit, tokens, rotary):
-                tokens = said
-            return tokens
-
-        return vit.norm(self._passed(last, tokens))
+        return passed(self.model, images, self._grid(images.shape[-2:]), keep, mask, token, self._passed)
 
     def layers(self, images: Tensor, attends: Tensor | None = None) -> list[Tensor]:
         """What each block says of all tokens ``(N, P + L, D)``, the last one after the last norm.
 
         Args:
-            images: normalised, ``(N, 3, H, W)``.
+            images: normalised, ``(N, C, H, W)``.
             attends: ``(N, P + L, P + L)`` bool, True where the token of a row attends to that of a column;
                 None where all attend to all.
         """
         self.require_tokens()
-        vit = self.model
-        found = list(through(vit, *embedded(vit, vit.patch_embed(images)), attends))
-        return [*found[:-1], vit.norm(found[-1])]
+        return layers(self.model, images, self._grid(images.shape[-2:]), attends)
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Patch tokens ``(N, L, D)``, or ``(N, K, D)`` of the patches in ``keep`` ``(N, K)``."""
@@ -149,7 +153,7 @@ class Encoder(nn.Module):
         """Maps ``(N, D, h, w)`` of a convolutional network's stages, from large to small, before pooling.
 
         Args:
-            images: normalised, ``(N, 3, H, W)``.
+            images: normalised, ``(N, C, H, W)``.
             visible: the cells to see ``(N, rows, columns)`` bool, each as large as a place of the last map.
                 All others are left out of every operation (:class:`~selfsup.backbones.masked.Masked`), and
                 are 0 in the maps.
@@ -166,7 +170,7 @@ class Encoder(nn.Module):
         Args:
             backend: that of :func:`torch.compile`.
         """
-        for part in self.model.blocks if self.has_tokens else [self.model]:
+        for part in self.model.blocks if isinstance(self.model, TRANSFORMERS) else [self.model]:
             part.compile(dynamic=False, backend=backend)
         self.compiled = True
 
@@ -186,7 +190,7 @@ class Encoder(nn.Module):
     def fingerprint(self) -> str:
         """Identity of the encoder: a hash of its weights, by name, and of its preprocessing."""
         own = tuple(each for each in (self.resizing, self.range) if each is not None)
-        digest = hashlib.sha256(repr((self.input_size, self.mean, self.std, *own)).encode())
+        digest = hashlib.sha256(repr((compact(self.input_size), self.mean, self.std, *own)).encode())
         for name, value in sorted(plain_state(self.model).items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -196,30 +200,31 @@ class Encoder(nn.Module):
     def probe(self) -> list[float]:
         """The first eight features of a fixed input, to check that loading worked."""
         was_training, weight = self.training, next(self.parameters())
-        wave = torch.arange(3 * self.input_size**2, dtype=torch.float64).sin().to(weight)
-        features = self.eval()(wave.view(1, 3, self.input_size, self.input_size))
+        shape = self.channels, *self.input_size
+        wave = torch.arange(math.prod(shape), dtype=torch.float64).sin().to(weight)
+        features = self.eval()(wave.view(1, *shape))
         self.train(was_training)
         return features[0, :8].float().tolist()
 
     @torch.no_grad()  # not inference mode: tensors that a model caches for a size are used in training later
-    def require_size(self, size: int, without: str = "") -> None:
-        """Raise a UsageError unless images of ``size`` pixels a side give pooled features ``(N, D)``.
+    def require_size(self, size: int | Sequence[int], without: str = "") -> None:
+        """Raise a UsageError unless images of ``size`` pixels give pooled features ``(N, D)``.
 
         The advice in the message has been tried.
 
         Args:
-            size: pixels a side.
+            size: pixels a side, or height and width.
             without: settings that remove the views of this size, if that is possible.
         """
         was_training, weight = self.training, next(self.parameters())
-        name = self.recipe["name"]
+        name, size = self.recipe["name"], sides(size)
         try:
-            shape = tuple(self.eval()(weight.new_zeros(1, 3, size, size)).shape)
-        except _NO_PASS as error:
+            shape = tuple(self.eval()(weight.new_zeros(1, self.channels, *size)).shape)
+        except NO_PASS as error:
             ways = [*ways_to_take(size, self.recipe, without), "take a backbone for small images: vit_mini"]
             raise UsageError(
-                f"backbone '{name}' cannot take views of {size} px ({str(error).partition(chr(10))[0]}); "
-                f"{', or '.join(ways)}, vit_tiny, resnet10, resnet18"
+                f"backbone '{name}' cannot take views of {in_words(size)} "
+                f"({str(error).partition(chr(10))[0]}); {', or '.join(ways)}, vit_tiny, resnet10, resnet18"
             ) from error
         finally:
             self.train(was_training)
@@ -231,10 +236,10 @@ class Encoder(nn.Module):
 
     def require_tokens(self) -> None:
         """Raise a UsageError, naming backbones that work, unless there are patch tokens."""
-        if not self.has_tokens:
+        if reason := lacks_tokens(self.model):
             raise UsageError(
-                f"backbone '{self.recipe['name']}' has no patch tokens that can be "
-                "dropped; take a vision transformer, such as backbone=vit_tiny or backbone=vit_small"
+                f"backbone '{self.recipe['name']}' {reason}; take a vision transformer, such as "
+                "backbone=vit_tiny or backbone=vit_small"
             )
 
 
@@ -257,38 +262,47 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 def build_encoder(
     name: str,
-    image_size: int,
+    image_size: int | Sequence[int],
     model_args: dict[str, Any] | None = None,
     positions: str = "learned",
-    mean: Iterable[float] = IMAGENET_MEAN,
-    std: Iterable[float] = IMAGENET_STD,
+    mean: Iterable[float] | None = None,
+    std: Iterable[float] | None = None,
     pretrained: bool = False,
     seed: int | None = None,
-    range: tuple[float, float] | None = None,
+    range: Ranges | None = None,
+    channels: int = 3,
 ) -> Encoder:
     """A timm model as an encoder.
 
     Args:
         name: any name timm knows, among them the small-image stems this package registers.
-        image_size: pixels a side of the images.
+        image_size: pixels a side of the images, or their height and width.
         model_args: arguments of the timm model, of plain JSON types.
         positions: ``"learned"``, or ``"sincos"`` for fixed two-dimensional sine-cosine position
             embeddings (of a vision transformer).
+        mean, std: of each channel's values in [0, 1]; by default :func:`usual_statistics`.
         pretrained: start from timm's published weights.
         seed: of the random weights; the global generator is left as it was.
         range: the stored values of images that become black and white, None for those of their type.
+        channels: of the images, 1 to 16. Published weights of three are fitted to others by timm.
 
     Raises:
         UsageError: unknown name, arguments the architecture does not take, image size that the
             patches do not divide.
+
+    >>> build_encoder("vit_tiny_patch16_224", [32, 64], {"patch_size": 8}, channels=4).grid
+    (4, 8)
     """
     name = named_now(name)
     args = {key: value for key, value in (model_args or {}).items() if value is not None}
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        model = create(name, image_size, args, pretrained)
+        model = create(name, image_size, args, pretrained, channels=channels)
     if positions == "sincos" and isinstance(model, VisionTransformer):
         fix_positions(model)
-    recipe = {"name": name, "image_size": image_size, "model_args": args, "positions": positions}
-    return Encoder(model, recipe, mean, std, range)
+    recipe = {"name": name, "image_size": compact(image_size), "model_args": args, "positions": positions}
+    if channels != 3:
+        recipe["channels"] = channels
+    usual = usual_statistics(channels)
+    return Encoder(model, recipe, usual[0] if mean is None else mean, usual[1] if std is None else std, range)

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfsup.sides import compact, in_words, sides
+
 LARGEST_SIDE = 4096  # pixels
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = {
-    "center": "shorter side to {scaled} px, {how}; centre crop of {size} px",
-    "squash": "both sides to {scaled} px, {how}; centre crop of {size} px",
-    "border": "longer side to {scaled} px, {how}; the rest of {size} px is filled with the mean",
+    "center": "shorter side to {scaled}, {how}; centre crop of {size}",
+    "squash": "both sides to {scaled}, {how}; centre crop of {size}",
+    "border": "longer side to {scaled}, {how}; the rest of {size} is filled with the mean",
 }
 OURS = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}  # of the encoders trained here
 # timm's defaults.
@@ -22,12 +24,12 @@ class Resizing:
     """The preprocessing of an encoder trained elsewhere, without mean and standard deviation.
 
     Attributes:
-        size: pixels a side of what the encoder sees.
+        size: pixels a side of what the encoder sees, or its height and width.
         interpolation: one of Pillow's, by its name.
         crop_pct: ``size`` as a share of the resized side. Above 1, black is added around the image.
         crop_mode: the resized side: the shorter one (``"center"``), both, without keeping the image's
             proportions (``"squash"``), or the longer one (``"border"``).
-        fill: RGB values in 0..255 of the border.
+        fill: values in 0..255 of the border, one a channel.
 
     Raises:
         ValueError: timm would not accept one of them.
@@ -37,7 +39,7 @@ class Resizing:
         256
     """
 
-    size: int
+    size: int | tuple[int, int]  # may be hashed: images are read once for all encoders that see them alike
     interpolation: str = "bicubic"
     crop_pct: float = 0.875
     crop_mode: str = "center"
@@ -48,13 +50,15 @@ class Resizing:
             raise ValueError(f"interpolation '{self.interpolation}' is none of {', '.join(INTERPOLATIONS)}")
         if self.crop_mode not in CROP_MODES:
             raise ValueError(f"crop_mode '{self.crop_mode}' is none of {', '.join(CROP_MODES)}")
-        if not 0 < self.crop_pct < math.inf or not 0 < self.scaled <= LARGEST_SIDE:
-            raise ValueError(f"crop_pct {self.crop_pct} of {self.size} px")
+        if not 0 < self.crop_pct < math.inf or not all(
+            0 < side <= LARGEST_SIDE for side in sides(self.scaled)
+        ):
+            raise ValueError(f"crop_pct {self.crop_pct} of {in_words(self.size)}")
 
     @property
-    def scaled(self) -> int:
-        """Pixels of the resized side, or sides."""
-        return math.floor(self.size / self.crop_pct)
+    def scaled(self) -> int | list[int]:
+        """Pixels of the resized side, or of height and width."""
+        return compact([math.floor(side / self.crop_pct) for side in sides(self.size)])
 
     def record(self) -> dict[str, Any]:
         """The same in timm's terms, without the size."""
@@ -64,10 +68,12 @@ class Resizing:
         """The same in words."""
         smooth = "" if self.interpolation == "nearest" else ", antialiased"
         how = self.interpolation + smooth
-        return CROP_MODES[self.crop_mode].format(scaled=self.scaled, how=how, size=self.size)
+        return CROP_MODES[self.crop_mode].format(
+            scaled=in_words(self.scaled), how=how, size=in_words(self.size)
+        )
 
 
-def resizing_of(cfg: Mapping[str, Any], size: int, mean: Sequence[float]) -> Resizing:
+def resizing_of(cfg: Mapping[str, Any], size: int | list[int], mean: Sequence[float]) -> Resizing:
     """The preprocessing that a ``pretrained_cfg`` of timm describes.
 
     Raises:
@@ -75,5 +81,6 @@ def resizing_of(cfg: Mapping[str, Any], size: int, mean: Sequence[float]) -> Res
     """
     said: dict[str, Any] = {name: cfg.get(name) or default for name, default in _DEFAULTS.items()}
     border = said["crop_mode"] == "border"
-    fill = tuple(round(255 * value) for value in mean) if border else (0, 0, 0)
-    return Resizing(size, str(said["interpolation"]), float(said["crop_pct"]), str(said["crop_mode"]), fill)
+    fill = tuple(round(255 * value) for value in mean) if border else (0,) * len(mean)
+    pixels = size if isinstance(size, int) else sides(size)
+    return Resizing(pixels, str(said["interpolation"]), float(said["crop_pct"]), str(said["crop_mode"]), fill)

@@ -26,8 +26,8 @@ _NORMS = {1e-5: "vit_base_patch16_clip_224", 1e-12: "vit_base_eps12"}  # models 
 
 def architecture(
     family: str, state: Mapping[str, Tensor], heads: int | None = None, eps: float = _EPS
-) -> tuple[str, int, dict[str, Any]]:
-    """Name, pixels a side and arguments of the timm model of these tensors.
+) -> tuple[str, int, dict[str, Any], int]:
+    """Name, pixels a side, arguments and channels of the timm model of these tensors.
 
     Args:
         family: ``vit`` or ``resnet``.
@@ -42,16 +42,17 @@ def architecture(
     Example:
         >>> import timm
         >>> architecture("resnet", timm.create_model("resnet18", num_classes=0).state_dict())
-        ('resnet18', 224, {})
+        ('resnet18', 224, {}, 3)
     """
-    return _vit(state, heads, eps) if family == "vit" else _resnet(state)
+    first = state.get("patch_embed.proj.weight" if family == "vit" else "conv1.weight")
+    channels = first.shape[1] if first is not None and first.ndim == 4 else 3
+    return *(_vit(state, heads, eps) if family == "vit" else _resnet(state)), channels
 
 
 def _vit(state: Mapping[str, Tensor], heads: int | None, eps: float) -> tuple[str, int, dict[str, Any]]:
     patch = state["patch_embed.proj.weight"]
     if patch.ndim != 4 or patch.shape[2] != patch.shape[3]:
         raise UsageError(f"patches of shape {tuple(patch.shape)} are not square ones of an image")
-    _require_colours(patch.shape[1])
     width, depth = patch.shape[0], _blocks(state, "blocks")
     if heads is None and width not in _HEADS and width % 64:
         raise UsageError(
@@ -101,7 +102,6 @@ def _resnet(state: Mapping[str, Tensor]) -> tuple[str, int, dict[str, Any]]:
     if "conv1.weight" not in state:
         raise UsageError("the network's first layer is not one convolution, and its kind is not read")
     first = state["conv1.weight"]
-    _require_colours(first.shape[1])
     blocks = tuple(_blocks(state, f"layer{stage}") for stage in (1, 2, 3, 4))
     name = _RESNETS.get((blocks, "layer1.0.conv3.weight" in state))
     if name is None or first.shape[0] != 64:
@@ -128,8 +128,3 @@ def _blocks(state: Mapping[str, Tensor], under: str) -> int:
     if not numbers:
         raise KeyError(under)
     return max(numbers) + 1
-
-
-def _require_colours(channels: int) -> None:
-    if channels != 3:
-        raise UsageError(f"the weights are for images of {channels} channels; only RGB can be read for now")

@@ -1,4 +1,4 @@
-"""The range of values in an encoder's ``config.json``, as a note in timm's part of it.
+"""The range of values in an encoder's ``config.json``, or that of each channel, as a note in timm's part.
 
 timm refuses unknown keys, keeps notes when it saves a model again, and ignores them.
 """
@@ -12,9 +12,11 @@ from typing import Any
 from selfsup.errors import UsageError
 
 _NOTE = "selfsup.range="
+Range = tuple[float, float]
+Ranges = Range | tuple[Range, ...]  # of all channels, or of each
 
 
-def range_notes(range: tuple[float, float] | None) -> dict[str, list[str]]:
+def range_notes(range: Ranges | None) -> dict[str, list[str]]:
     """The addition to a ``pretrained_cfg``.
 
     >>> range_notes((0, 4095))
@@ -23,8 +25,8 @@ def range_notes(range: tuple[float, float] | None) -> dict[str, list[str]]:
     return {} if range is None else {"notes": [f"{_NOTE}{json.dumps(range)}"]}
 
 
-def noted_range(config: Mapping[str, Any], folder: str | Path) -> Any:
-    """The range in an encoder's configuration, which may be untrusted: a pair, pairs, or None.
+def noted_range(config: Mapping[str, Any], folder: str | Path) -> Ranges | None:
+    """The range in an encoder's configuration, which may be untrusted; None if it has none.
 
     Raises:
         UsageError: its note is not a range.
@@ -38,11 +40,17 @@ def noted_range(config: Mapping[str, Any], folder: str | Path) -> Any:
         if isinstance(note, str) and note.startswith(_NOTE):
             try:
                 found = json.loads(note.removeprefix(_NOTE))
-                several = isinstance(found[0], list)
-                pairs = tuple((low, high) for low, high in (found if several else [found]))
-                if all(math.isfinite(low) and math.isfinite(high) and low < high for low, high in pairs):
-                    return pairs if several else pairs[0]
+                if isinstance(found[0], list):
+                    return tuple(_pair(each) for each in found)
+                return _pair(found)
             except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
                 pass
             raise UsageError(f"'{folder}/config.json' has no range of values in its note '{note[:60]}'")
     return None
+
+
+def _pair(ends: Any) -> Range:
+    low, high = ends
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError("not a range")
+    return low, high

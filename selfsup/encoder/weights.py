@@ -174,15 +174,16 @@ def fill(model: nn.Module, state: dict[str, Tensor], about: Described, file: Pat
 def _whole(state: dict[str, Tensor], about: Described, file: Path) -> dict[str, Tensor]:
     """The state of the network as it was saved, under timm's current names."""
     recipe, size = (about.name, about.size, about.args), file.stat().st_size
+    of: dict[str, Any] = {"classes": about.classes, "channels": about.channels}
     with Bounded(size, len(state)):
-        model = create(*recipe, classes=about.classes)
+        model = create(*recipe, **of)
     wrong = _differing(model, state)
     if not wrong:
         return state
     cfg = {**about.cfg, "num_classes": about.classes, "state_dict": dict(state)}
     try:
         with Bounded(2 * size, len(state)):  # timm copies the state that it is given
-            model = create(*recipe, pretrained=True, classes=about.classes, weights=cfg)
+            model = create(*recipe, pretrained=True, weights=cfg, **of)
     except UsageError:
         _require_none(wrong, file)
     return model.state_dict()

@@ -10,8 +10,10 @@ from selfsup.evaluation.features.images import Fitting, fit
 TOLERANCE = 1e-4  # of the largest feature, and of 1
 
 
-def photographs(to: Fitting) -> Tensor:
-    """scikit-learn's two photographs, a temple and a flower: uint8 ``(2, 3, S, S)``, fitted.
+def photographs(to: Fitting, channels: int = 3) -> Tensor:
+    """scikit-learn's two photographs, a temple and a flower: uint8 ``(2, C, H, W)``, fitted.
+
+    Of other than three channels these are their colours over and over.
 
     >>> photographs(64).shape
     torch.Size([2, 3, 64, 64])
@@ -19,7 +21,8 @@ def photographs(to: Fitting) -> Tensor:
     from sklearn.datasets import load_sample_images
 
     images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images]
-    return torch.cat([fit(image[None], to) for image in images])
+    whole = torch.cat([fit(image[None], to) for image in images])
+    return whole[:, torch.arange(channels) % 3]
 
 
 @torch.inference_mode()

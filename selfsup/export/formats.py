@@ -1,6 +1,6 @@
 """Export formats of an encoder.
 
-All but timm's include the normalisation: they take uint8 RGB images ``(N, 3, S, S)`` and give features ``(N,
+All but timm's include the normalisation: they take uint8 images ``(N, C, H, W)`` and give features ``(N,
 D)``, for any N. Resizing stays outside, as does decoding; :func:`preprocessing` describes it. torch's records
 of each operation's lines of code are removed: they hold paths of the exporting machine.
 """
@@ -27,11 +27,11 @@ from selfsup.evaluation.features.images import described, fitting
 from selfsup.export.check import TOLERANCE, difference, photographs
 from selfsup.files import part_of, written_whole
 
-Reader = Callable[[Tensor], Tensor]  # uint8 images (N, 3, S, S) -> features (N, D)
+Reader = Callable[[Tensor], Tensor]  # uint8 images (N, C, H, W) -> features (N, D)
 
 
 class Preprocessed(nn.Module):
-    """An encoder that takes uint8 RGB images ``(N, 3, S, S)``.
+    """An encoder that takes uint8 images ``(N, C, H, W)``.
 
     >>> from selfsup import build_encoder
     >>> model = Preprocessed(build_encoder("resnet18", image_size=32)).eval()
@@ -45,7 +45,7 @@ class Preprocessed(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.model = encoder.model
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (encoder.mean, encoder.std))
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (encoder.mean, encoder.std))
         self.register_buffer("mean", 255 * mean)
         self.register_buffer("std", 255 * std)
 
@@ -56,9 +56,12 @@ class Preprocessed(nn.Module):
 
 def preprocessing(encoder: Encoder) -> dict[str, Any]:
     """The preprocessing of an image for an exported model, in words and numbers."""
+    channels, (height, width) = encoder.channels, encoder.input_size
+    shape = "image_size, image_size" if height == width else f"{height}, {width}"
+    images = f"{'RGB ' if channels == 3 else ''}(N, {channels}, {shape})"
     return {
         **described(fitting(encoder)),
-        "input": "uint8 RGB (N, 3, image_size, image_size); normalised inside",
+        "input": f"uint8 {images}; normalised inside",
         "output": f"float32 (N, {encoder.dim})",
         "mean": list(encoder.mean),
         "std": list(encoder.std),
@@ -90,7 +93,7 @@ def export(encoder: Encoder, format: str, out: str | Path) -> float:
     if os.path.lexists(out):
         raise UsageError(f"'{out}' exists and is not overwritten; name another with out=")
     reader = FORMATS[format](encoder.eval(), out)
-    found = difference(Preprocessed(encoder).eval(), reader, photographs(fitting(encoder)))
+    found = difference(Preprocessed(encoder).eval(), reader, photographs(fitting(encoder), encoder.channels))
     if not found <= TOLERANCE:
         raise UsageError(
             f"the file '{out}' gives features that differ by {found:.2g} from the encoder's, "
@@ -109,7 +112,7 @@ def _timm(encoder: Encoder, out: Path) -> Reader:
         shutil.rmtree(aside, ignore_errors=True)
     plain = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
     data = resolve_model_data_config(plain)
-    mean, std = (torch.tensor(data[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(data[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
     return lambda images: plain((images.float() / 255 - mean) / std)
 
 
@@ -181,7 +184,7 @@ def _exported(encoder: Encoder) -> torch.export.ExportedProgram:
 
 
 def _images(encoder: Encoder) -> Tensor:
-    return torch.zeros(2, 3, encoder.input_size, encoder.input_size, dtype=torch.uint8)
+    return torch.zeros(2, encoder.channels, *encoder.input_size, dtype=torch.uint8)
 
 
 _OF_THE_ENCODER = ("recipe", "resizing", "fingerprint", "features_of_fixed_input")

@@ -65,7 +65,13 @@ class Data2Vec(Method):
         super().__init__(**common)
         require_full_size(self.views, self.encoder, "data2vec")
         self.mask = Masking(masking, mask_ratio, self.encoder.grid, "data2vec")
-        depth = len(self.encoder.model.blocks)
+        blocks = self.encoder.model.blocks
+        if not all(hasattr(block, "mlp") for block in blocks):
+            raise UsageError(
+                "data2vec predicts what the feed-forward layer of each block adds, and the blocks of "
+                f"'{self.encoder.recipe['name']}' have none of their own; take another, such as vit_tiny"
+            )
+        depth = len(blocks)
         self.masks, self.layers, self.class_weight = masks, layers or math.ceil(2 * depth / 3), class_weight
         if self.layers > depth:
             raise UsageError(
@@ -109,7 +115,7 @@ class Data2Vec(Method):
         encoder.sequence(images)
         for hook in hooks:
             hook.remove()
-        return data2vec_targets(torch.stack([each[:, encoder.prefix :].float() for each in found]))
+        return data2vec_targets(torch.stack([each[:, -math.prod(encoder.grid) :].float() for each in found]))
 
     def regions(self, batch: Batch) -> dict[str, Tensor]:
         return {"hidden": self.mask(len(batch.views) * len(batch), batch)[1]}

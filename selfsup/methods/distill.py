@@ -5,6 +5,7 @@ between the places of an image, and predictions of the teacher's layers (DistilH
 arXiv:2110.01900).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ class Distill(Method):
     Args:
         teacher: a run, folder, file, ``timm:NAME`` or ``hf-hub:NAME``; ``"untrained"`` or None is a random
             network of the student's architecture, a control (Sarnthein et al. 2023, arXiv:2302.12091).
-        teacher_size: pixels a side of what the teacher sees; None for those of its weights.
+        teacher_size: pixels a side of what the teacher sees, or its height and width; None for those of its
+            weights.
         temperature: of all relations.
         queue: number of the teacher's earlier features.
         places: weight of the relations between places; 0 leaves them out.
@@ -46,7 +48,7 @@ class Distill(Method):
         self,
         *,
         teacher: str | None,
-        teacher_size: int | None,
+        teacher_size: int | Sequence[int] | None,
         temperature: float,
         queue: int,
         places: float,
@@ -67,6 +69,11 @@ class Distill(Method):
         else:
             taught = start_from(teacher, teacher_size) if teacher_size else load_published(teacher)
         self.teacher = Frozen(taught)
+        if taught.channels != self.encoder.channels:
+            raise UsageError(
+                f"method.teacher={teacher} sees {taught.channels} channels and the data have "
+                f"{self.encoder.channels}; take a teacher of as many, or data.channels={taught.channels}"
+            )
         self.sees = taught.input_size
         self.projector = nn.Linear(self.encoder.dim, taught.dim)
         self.queue = Queue(queue, taught.dim)
@@ -120,20 +127,21 @@ class Distill(Method):
 
     def _as_teacher_sees(self, images: Tensor) -> Tensor:
         """The images of the teacher's size, normalised by its mean and deviation."""
-        if images.shape[-1] != self.sees:
-            images = F.interpolate(images, (self.sees, self.sees), mode="bilinear", antialias=True)
+        if tuple(images.shape[-2:]) != self.sees:
+            images = F.interpolate(images, self.sees, mode="bilinear", antialias=True)
         mine, theirs = ([each.mean, each.std] for each in (self.encoder, self.taught))
         if mine == theirs:
             return images
         (mean, std), (own_mean, own_std) = (
-            [images.new_tensor(value).view(3, 1, 1) for value in pair] for pair in (mine, theirs)
+            [images.new_tensor(value).view(-1, 1, 1) for value in pair] for pair in (mine, theirs)
         )
         return (images * std + mean - own_mean) / own_std
 
     def _layers(self, mine: Tensor, seen: Tensor) -> Tensor:
         teacher = self.taught
         with torch.no_grad():
-            targets = [teacher.layers(seen)[layer - 1][:, teacher.prefix :] for layer in self.layers]
+            patches, said = math.prod(teacher.grid), teacher.layers(seen)
+            targets = [said[layer - 1][:, -patches:] for layer in self.layers]
         tokens = _tokens(_resized(mine, teacher.grid))
         each = [distill_layer(head(tokens), target) for head, target in zip(self.heads, targets, strict=True)]
         return torch.stack(each).mean()
@@ -141,9 +149,8 @@ class Distill(Method):
 
 def _require_places(encoder: Encoder) -> None:
     """Raise a UsageError unless an encoder has features of places: tokens, or a map ``(N, D, h, w)``."""
-    side = encoder.input_size
     with torch.no_grad():
-        shape = encoder.model.forward_features(torch.zeros(1, 3, side, side)).shape
+        shape = encoder.model.forward_features(torch.zeros(1, encoder.channels, *encoder.input_size)).shape
     if not encoder.has_tokens and not (len(shape) == 4 and shape[1] == encoder.model.num_features):
         raise UsageError(
             f"'{encoder.recipe['name']}' has no features of places; add method.places=0 and leave out "

@@ -56,7 +56,7 @@ class GMML(Method):
             name: Masking(masking, ratio, self.encoder.grid, "gmml", setting=f"corruptions.{name}")
             for name, ratio in used.items()
         }
-        width, values = self.encoder.dim, 3 * self.encoder.patch_size**2
+        width, values = self.encoder.dim, self.encoder.channels * self.encoder.patch_size**2
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, values))
 
     def loss(self, batch: Batch) -> Output:
@@ -76,7 +76,9 @@ class GMML(Method):
 
     def paint(self, corrupted: Tensor) -> Tensor:
         """Restored patches of corrupted ones, both ``(N, L, P)``."""
-        return self.head(self.encoder.tokens(unpatchify(corrupted, self.encoder.patch_size)))
+        return self.head(
+            self.encoder.tokens(unpatchify(corrupted, self.encoder.patch_size, self.encoder.grid))
+        )
 
     def regions(self, batch: Batch) -> dict[str, Tensor]:
         n = len(batch.views) * len(batch)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightly.models.modules.ijepa_timm import IJEPAPredictorTIMM
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, layer_norm
 
@@ -17,6 +16,7 @@ from selfsup.encoder import Encoder, take
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
+from selfsup.methods.decoders import jepa_predictor
 from selfsup.methods.failures import TEACHER, Bound, Failure
 from selfsup.methods.parts import Teacher
 from selfsup.methods.requirements import require_full_size, require_heads
@@ -72,13 +72,7 @@ class JEPA(Method):
         except ValueError as error:
             raise UsageError(f"method.masks do not work on {rows} x {columns} patches: {error}") from error
         require_heads("method.predictor", predictor)
-        self.predictor = IJEPAPredictorTIMM(
-            rows * columns,
-            predictor["depth"],
-            self.encoder.dim,
-            predictor["width"],
-            predictor["heads"],
-        )
+        self.predictor = jepa_predictor((rows, columns), self.encoder.dim, **predictor)
         torch.nn.init.trunc_normal_(self.predictor.decoder.mask_token, std=0.02)
         self.teacher = Teacher(self.encoder, momentum, schedule=linear, buffers=True)
 

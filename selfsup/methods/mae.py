@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightly.models.modules.masked_vision_transformer_decoder_timm import MaskedVisionTransformerDecoderTIMM
 from torch import Tensor, nn
 
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
+from selfsup.methods.decoders import mae_decoder
 from selfsup.methods.failures import Bound, Failure
 from selfsup.methods.masking import Masking, painting
 from selfsup.methods.requirements import require_full_size, require_heads
@@ -64,10 +64,8 @@ class MAE(Method):
         self.patches = math.prod(self.encoder.grid)
         require_heads("method.decoder", decoder)
         self.embed = nn.Linear(self.encoder.dim, decoder["width"])
-        self.decoder = MaskedVisionTransformerDecoderTIMM(
-            self.patches, decoder["width"], decoder["depth"], decoder["heads"], self.encoder.prefix
-        )
-        self.predict = nn.Linear(decoder["width"], 3 * self.encoder.patch_size**2)
+        self.decoder = mae_decoder(self.encoder.grid, prefix=self.encoder.prefix, **decoder)
+        self.predict = nn.Linear(decoder["width"], self.encoder.channels * self.encoder.patch_size**2)
 
     def loss(self, batch: Batch) -> Output:
         images = batch.images
@@ -80,7 +78,7 @@ class MAE(Method):
         return {"hidden": self.mask(len(batch.views) * len(batch), batch)[1]}
 
     def decode(self, sequence: Tensor, keep: Tensor) -> Tensor:
-        """Predicted patches ``(N, L, patch² · 3)`` from the encoder's tokens ``(N, P + K, D)``."""
+        """Predicted patches ``(N, L, patch² · C)`` from the encoder's tokens ``(N, P + K, D)``."""
         sequence = self.embed(sequence)
         prefix, visible = sequence[:, : self.encoder.prefix], sequence[:, self.encoder.prefix :]
         tokens = self.decoder.mask_token.to(visible.dtype).expand(len(visible), self.patches, -1)

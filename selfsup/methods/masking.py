@@ -86,7 +86,7 @@ def painting(
     """Pictures of a method that paints what is hidden: the image, what the encoder sees, what it paints.
 
     Args:
-        images: ``(N, 3, H, W)``.
+        images: ``(N, C, H, W)``.
         painted: predicted patches ``(N, L, P)``; only the hidden ones are shown.
         hidden: ``(N, L)``.
         patch: pixels a side.
@@ -94,13 +94,14 @@ def painting(
         seen: patches that the encoder sees; by default all but the hidden ones.
     """
     hidden, target = hidden.unsqueeze(-1), patchify(images, patch)
+    grid = images.shape[-2] // patch, images.shape[-1] // patch
     if normalize:
         painted = painted * (target.var(-1, keepdim=True) + 1e-6).sqrt() + target.mean(-1, keepdim=True)
     note = ", each patch with its own mean and contrast" if normalize else ""
     return {
         "The image": images,
-        "What the encoder sees": unpatchify(target.where(~hidden, 0) if seen is None else seen, patch),
-        f"What it paints in{note}": unpatchify(target.where(~hidden, painted), patch),
+        "What the encoder sees": unpatchify(target.where(~hidden, 0) if seen is None else seen, patch, grid),
+        f"What it paints in{note}": unpatchify(target.where(~hidden, painted), patch, grid),
     }
 
 

@@ -20,6 +20,7 @@ from selfsup.methods.parts import Prototypes, Teacher
 from selfsup.methods.requirements import large_views, require_views
 from selfsup.objectives import floors, msn
 from selfsup.optim import linear
+from selfsup.sides import sides
 
 
 class MSN(Method):
@@ -62,8 +63,9 @@ class MSN(Method):
         super().__init__(**common)
         require_views(self.views, 2, "msn")
         self.large = large_views(self.views, "msn")
-        side = max(self.views.sizes) // self.encoder.patch_size
-        self.mask = Masking(masking, mask_ratio, (side, side), "msn")
+        patch = self.encoder.patch_size
+        rows, columns = (side // patch for side in sides(max(self.views.sizes)))
+        self.mask = Masking(masking, mask_ratio, (rows, columns), "msn")
         self.temperature, self.sharpening, self.balancing = temperature, sharpening, balancing
         self.regularization = regularization
         self.projector = MSNProjectionHead(self.encoder.dim, projector["hidden"], projector["out"])

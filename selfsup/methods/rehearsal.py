@@ -5,7 +5,7 @@ teacher draw random numbers.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, step_generator
 from selfsup.objectives.precision import finite_or_not
+from selfsup.sides import in_words, sides
 
 IMAGES = 2  # the fewest that batch norms and negatives take
 
@@ -60,7 +61,7 @@ def rehearse(method: Method, name: str, alone: bool = False) -> list[str]:
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             raise UsageError(
                 f"method={name} cannot train backbone '{backbone}' on views of "
-                f"{'/'.join(str(size) for size in dict.fromkeys(method.views.sizes))} px "
+                f"{'/'.join(in_words(size) for size in dict.fromkeys(method.views.sizes))} "
                 f"({' '.join(str(error).split())}); take another, such as vit_tiny or resnet18"
             ) from error
         if drawn:
@@ -99,20 +100,21 @@ def noise_batch(method: Method) -> Batch:
     index, size = torch.arange(IMAGES), method.encoder.input_size
 
     def drawn(number: int) -> dict[str, Tensor]:
-        return method.views.drawn(number, index, 0, size, size)
+        return method.views.drawn(number, index, 0, *size)
 
     labels = index if method.labelled else None
-    views = [_noise(each) for each in method.views.sizes]
+    views = [_noise(method, each) for each in method.views.sizes]
     return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn)
 
 
-def _noise(size: int) -> Tensor:
-    return torch.randn(IMAGES, 3, size, size, generator=torch.Generator().manual_seed(size))
+def _noise(method: Method, size: int | Sequence[int]) -> Tensor:
+    shape = method.encoder.channels, *sides(size)
+    return torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(shape[-1]))
 
 
 def _used(method: Method, parameters: dict[str, nn.Parameter]) -> list[str]:
     """Which of the parameters the encoder's pooled features depend on."""
-    features = method.encoder(_noise(method.encoder.input_size))
+    features = method.encoder(_noise(method, method.encoder.input_size))
     found = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
     return [key for key, gradient in zip(parameters, found, strict=True) if gradient is not None]
 

@@ -8,6 +8,7 @@ import torch
 from selfsup.backbones.masked import leaks
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
+from selfsup.sides import compact, in_words, sides
 from selfsup.views import ViewPlan
 
 
@@ -37,10 +38,11 @@ def require_full_size(plan: ViewPlan, encoder: Encoder, method: str, views: str 
     Args:
         views: a plan whose views have.
     """
-    if set(plan.sizes) != {encoder.input_size}:
+    sizes = {sides(size) for size in plan.sizes}
+    if sizes != {encoder.input_size}:
         raise UsageError(
-            f"{method} masks views of {encoder.input_size} px and the plan has {sorted(set(plan.sizes))}; "
-            f"take views={views}"
+            f"{method} masks views of {in_words(encoder.input_size)} and the plan has "
+            f"{[compact(size) for size in sorted(sizes)]}; take views={views}"
         )
 
 
@@ -53,8 +55,8 @@ def require_queue(size: int, rows: int) -> None:
         )
 
 
-def require_maskable(encoder: Encoder, method: str) -> list[tuple[int, int]]:
-    """Width and side of each of a convolutional network's maps, from large to small, at the input's size.
+def require_maskable(encoder: Encoder, method: str) -> list[tuple[int, int, int]]:
+    """Width, height and width of each of a convolutional network's maps, from large to small.
 
     Raises a UsageError unless the network can leave hidden cells out of every operation, which is tried.
     """
@@ -64,24 +66,26 @@ def require_maskable(encoder: Encoder, method: str) -> list[tuple[int, int]]:
         raise UsageError(f"{method} masks maps of a convolutional network, which '{name}' is not; {ways}")
     was_training = encoder.training
     with torch.no_grad():
-        maps = encoder.eval().maps(torch.zeros(1, 3, size, size))
+        maps = encoder.eval().maps(torch.zeros(1, encoder.channels, *size))
     encoder.train(was_training)
-    if any(x.ndim != 4 or x.shape[2] != x.shape[3] for x in maps):
-        raise UsageError(f"{method} masks square maps, and those of '{name}' are not; {ways}")
-    sides = [x.shape[3] for x in maps]
-    stride = 2 ** round(math.log2(size / sides[-1]))
-    if sides[-1] < 2 or stride * sides[-1] != size:
-        fitting = max(2, round(size / stride)) * stride
+    if any(x.ndim != 4 or x.shape[2] * size[1] != x.shape[3] * size[0] for x in maps):
+        raise UsageError(
+            f"{method} masks maps of the images' proportions, and those of '{name}' are not; {ways}"
+        )
+    cells = maps[-1].shape[2], maps[-1].shape[3]
+    stride = 2 ** round(math.log2(size[0] / cells[0]))
+    if min(cells) < 2 or (stride * cells[0], stride * cells[1]) != size:
+        fitting = compact([max(2, round(side / stride)) * stride for side in size])
         raise UsageError(
             f"{method} hides cells of {stride} px, each a place of the last map of '{name}', and images of "
-            f"{size} px are not made of two or more a side; take data.image_size={fitting}"
+            f"{in_words(size)} are not made of two or more a side; take data.image_size={fitting}"
         )
-    if leaks(encoder.model, size, (sides[-1], sides[-1])):
+    if leaks(encoder.model, size, cells, encoder.channels):
         raise UsageError(
             f"{method} hides parts of images, and operations of '{name}' see them all the same, "
             f"as a trial shows; {ways}"
         )
-    return [(x.shape[1], x.shape[3]) for x in maps]
+    return [(x.shape[1], x.shape[2], x.shape[3]) for x in maps]
 
 
 def require_heads(where: str, settings: Mapping[str, int]) -> None:

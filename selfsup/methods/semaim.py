@@ -71,7 +71,8 @@ class SemAIM(Method):
         blocks = [QueryBlock(width, predictor["heads"]) for _ in self.encoder.model.blocks]
         self.blocks = nn.ModuleList(blocks)
         self.pixels = target == "pixels"
-        out = 3 * self.encoder.patch_size**2 if self.pixels else width
+        self.values = self.encoder.channels * self.encoder.patch_size**2  # of a patch
+        out = self.values if self.pixels else width
         self.head = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, out)
         )
@@ -123,9 +124,7 @@ class SemAIM(Method):
         return encoder
 
     def marks(self) -> dict[str, float]:
-        return (
-            {"trivial": floors.masked_reconstruction(3 * self.encoder.patch_size**2)} if self.pixels else {}
-        )
+        return {"trivial": floors.masked_reconstruction(self.values)} if self.pixels else {}
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         patches = self.answer(batch.views[0])[:, self.encoder.prefix :]

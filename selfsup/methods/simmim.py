@@ -19,7 +19,8 @@ from selfsup.objectives import masked_reconstruction, patchify
 class SimMIM(Method):
     """The encoder computes all patches, of which the hidden ones are a token that knows its position.
 
-    The paper's vision transformer has relative positions; ours keeps those of its backbone.
+    The paper's vision transformer has relative positions; ours keeps those of its backbone. Where patches are
+    merged on the way (Swin, Hiera), those of a place of the last map are hidden together, and it paints them.
 
     Args:
         mask_ratio: share of the patches that are hidden.
@@ -33,9 +34,9 @@ class SimMIM(Method):
         super().__init__(**common)
         require_full_size(self.views, self.encoder, "simmim")
         self.mask = Masking(masking, mask_ratio, self.encoder.grid, "simmim", cell)
-        self.token = nn.Parameter(torch.empty(self.encoder.dim))
+        self.token = nn.Parameter(torch.empty(self.encoder.patch_width))
         nn.init.trunc_normal_(self.token, std=0.02, a=-0.02, b=0.02)
-        self.predict = nn.Linear(self.encoder.dim, 3 * self.encoder.patch_size**2)
+        self.predict = nn.Linear(self.encoder.dim, self.encoder.channels * self.encoder.patch_size**2)
 
     def loss(self, batch: Batch) -> Output:
         images = batch.images
@@ -46,7 +47,7 @@ class SimMIM(Method):
         )
 
     def paint(self, images: Tensor, hidden: Tensor) -> Tensor:
-        """Predicted patches ``(N, L, patch² · 3)`` of images without the hidden ones ``(N, L)``."""
+        """Predicted patches ``(N, L, patch² · C)`` of images without the hidden ones ``(N, L)``."""
         sequence = self.encoder.sequence(images, mask=hidden, token=self.token)
         return self.predict(sequence[:, self.encoder.prefix :])
 

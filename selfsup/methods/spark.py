@@ -44,10 +44,10 @@ class SparK(Method):
         super().__init__(**common)
         require_full_size(self.views, self.encoder, "spark")
         stages, size = require_maskable(self.encoder, "spark"), self.encoder.input_size
-        side = stages[-1][1]
-        self.mask = Masking(masking, mask_ratio, (side, side), "spark")
-        self.normalize, self.cell = normalize, size // side
-        self.decoder = UNet(stages, decoder["width"], size)
+        _, rows, columns = stages[-1]
+        self.mask = Masking(masking, mask_ratio, (rows, columns), "spark")
+        self.normalize, self.cell = normalize, size[0] // rows
+        self.decoder = UNet(stages, decoder["width"], size, self.encoder.channels)
 
     def loss(self, batch: Batch) -> Output:
         images = batch.images
@@ -61,7 +61,7 @@ class SparK(Method):
         return {"hidden": self.mask(len(batch.views) * len(batch), batch)[1]}
 
     def paint(self, images: Tensor, hidden: Tensor) -> Tensor:
-        """Cells ``(N, L, cell² · 3)`` made of those that are not hidden ``(N, L)``."""
+        """Cells ``(N, L, cell² · C)`` made of those that are not hidden ``(N, L)``."""
         visible = ~hidden.unflatten(1, self.mask.grid)
         return patchify(self.decoder(self.encoder.maps(images, visible), visible), self.cell)
 
@@ -71,4 +71,5 @@ class SparK(Method):
         return painting(images, self.paint(images, hidden), hidden, self.cell, self.normalize)
 
     def marks(self) -> dict[str, float]:
-        return {"trivial": floors.masked_reconstruction(3 * self.cell**2)} if self.normalize else {}
+        values = self.encoder.channels * self.cell**2
+        return {"trivial": floors.masked_reconstruction(values)} if self.normalize else {}

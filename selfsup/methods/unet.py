@@ -15,16 +15,20 @@ class UNet(nn.Module):
     """SparK's decoder: hidden places are filled with a token, and maps added from small to large.
 
     Args:
-        stages: width and side of the encoder's maps, from large to small.
+        stages: width, rows and columns of the encoder's maps, from large to small.
         width: of the smallest map in here; each that is twice as large has half of it.
-        size: pixels a side of the images, a power of two times the smallest side.
+        size: height and width of the images in pixels, a power of two times the smallest map's.
+        channels: of the images.
     """
 
-    def __init__(self, stages: Sequence[tuple[int, int]], width: int, size: int) -> None:
+    def __init__(
+        self, stages: Sequence[tuple[int, int, int]], width: int, size: tuple[int, int], channels: int = 3
+    ) -> None:
         super().__init__()
-        self.size, side = size, stages[-1][1]
-        widths = [max(1, width >> step) for step in range((size // side).bit_length())]
-        kept = {own: inside for inside, own in stages[-SKIPS:]}
+        self.size, side = size, stages[-1][2]
+        widths = [max(1, width >> step) for step in range((size[1] // side).bit_length())]
+        kept = {columns: inside for inside, _, columns in stages[-SKIPS:]}
+        # A map is known by its columns.
         self.sides = [side << step for step in range(len(widths))]
         self.norms = nn.ModuleDict({str(own): nn.BatchNorm2d(inside) for own, inside in kept.items()})
         self.tokens = nn.ParameterDict(
@@ -41,10 +45,10 @@ class UNet(nn.Module):
             }
         )
         self.larger = nn.ModuleList(_Larger(*pair) for pair in pairwise(widths))
-        self.paint = nn.Conv2d(widths[-1], 3, 1)
+        self.paint = nn.Conv2d(widths[-1], channels, 1)
 
     def forward(self, maps: Sequence[Tensor], visible: Tensor) -> Tensor:
-        """Images ``(N, 3, size, size)`` from maps of the visible cells ``(N, rows, columns)``."""
+        """Images ``(N, C, H, W)`` from maps of the visible cells ``(N, rows, columns)``."""
         given = {x.shape[-1]: x for x in maps}
         x = self._filled(given[self.sides[0]], visible)
         for larger, side in zip(self.larger, self.sides[1:], strict=True):

@@ -1,5 +1,7 @@
 """Objectives that predict hidden parts of the input, as pixels or as a teacher's tokens."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,17 +36,18 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     return squares.reshape(n, rows * columns, patch * patch * channels)
 
 
-def unpatchify(patches: Tensor, patch: int) -> Tensor:
-    """Squares put together to square images, the inverse of :func:`patchify`.
+def unpatchify(patches: Tensor, patch: int, grid: Sequence[int] | None = None) -> Tensor:
+    """Squares put together to images, the inverse of :func:`patchify`.
 
     Args:
-        patches: (N, L, patch * patch * C), L a square number.
+        patches: (N, L, patch * patch * C).
+        grid: (rows, columns) of L patches; by default those of a square image.
 
     Returns:
-        (N, C, H, W) of H = W = patch * sqrt(L).
+        (N, C, H, W) of H = rows * patch and W = columns * patch.
 
     Raises:
-        ValueError: patches that do not make a square.
+        ValueError: patches that do not make an image of the grid, or without one a square.
 
     >>> images = torch.arange(48.0).reshape(1, 3, 4, 4)
     >>> torch.equal(unpatchify(patchify(images, 2), 2), images)
@@ -52,11 +55,13 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
     """
     check_dimensions("N L P", patches=patches)
     n, length, values = patches.shape
-    side, channels = round(length**0.5), values // patch**2
-    if side**2 != length or channels * patch**2 != values:
-        raise ValueError(f"patches {tuple(patches.shape)} of {patch} a side do not make a square image")
-    squares = patches.reshape(n, side, side, patch, patch, channels).permute(0, 5, 1, 3, 2, 4)
-    return squares.reshape(n, channels, side * patch, side * patch)
+    rows, columns = (round(length**0.5),) * 2 if grid is None else grid
+    channels = values // patch**2
+    if rows * columns != length or channels * patch**2 != values:
+        shape = "square image" if grid is None else f"image of {rows} x {columns}"
+        raise ValueError(f"patches {tuple(patches.shape)} of {patch} a side do not make a {shape}")
+    squares = patches.reshape(n, rows, columns, patch, patch, channels).permute(0, 5, 1, 3, 2, 4)
+    return squares.reshape(n, channels, rows * patch, columns * patch)
 
 
 @full_precision

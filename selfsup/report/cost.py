@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.report.folder import Run
+from selfsup.sides import in_words
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
@@ -37,7 +38,9 @@ def cost(run: Run, gflops: float | None, of_training: float | None = None) -> li
     recipe = run.card.get("recipe", {})
     if recipe:
         name = (run.config.get("backbone") or {}).get("called") or recipe.get("name")
-        found.append(("encoder", f"{name}, {recipe.get('image_size')} px"))
+        size = in_words(recipe["image_size"]) if recipe.get("image_size") else "of an unknown size"
+        channels = f", {recipe['channels']} channels" if recipe.get("channels") else ""
+        found.append(("encoder", f"{name}, {size}{channels}"))
     return found
 
 

@@ -32,6 +32,7 @@ from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.order import EpochOrder
+from selfsup.data.stage_order import require_all
 from selfsup.data.statistics import keep_measured
 from selfsup.data.workers import explain_dead_worker, worker_count
 from selfsup.encoder import save_encoder
@@ -49,6 +50,7 @@ from selfsup.run.resume import changes, find_position
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
 from selfsup.runs import read_config
 from selfsup.runtime import look_for_gpus_once, quiet
+from selfsup.sides import in_words
 from selfsup.terminal import make_console, say
 
 
@@ -88,6 +90,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     selecting(config["online"]["best"], source.labels is not None)
 
     total = count_steps(config, len(order))
+    require_all(order, total * config["trainer"]["accumulate_grad_batches"])
     now = environment(source, gpu, place.world)
     notes, checkpoint = _take_up(config, order, method, total, now)
 
@@ -102,7 +105,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         for note in notes:
             tell(note)
         begun = partial(_begun, folder, Path(str(config["out"])), tell)
-        trainer = make_trainer(config, devices, folder, source, console, signals, begun)
+        trainer = make_trainer(config, devices, folder, source, order, console, signals, begun)
         order.rank = trainer.global_rank
         workers = worker_count(config["data"]["workers"], source, devices)
         loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
@@ -244,7 +247,7 @@ def _announce(
     optimizer, trainer = config["method"]["optimizer"], config["trainer"]
     batch, encoder = effective_batch(config, devices), method.encoder
     parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
-    sizes = "/".join(str(size) for size in dict.fromkeys(method.views.sizes))
+    sizes = "/".join(in_words(size).removesuffix(" px") for size in dict.fromkeys(method.views.sizes))
     lines = [
         f"{config['method']['name']} on {config['data']['name']}: {len(source)} images, "
         f"{len(method.views)} views of {sizes} px",
@@ -260,5 +263,7 @@ def _announce(
             f"{config['method']['name']} does not train {', '.join(method.untrained)}: pooled features pass "
             "through it untrained",
         )
+    if left_out := method.views.left_out():
+        lines.insert(1, left_out)
     for line in [*source.decisions.lines(), *lines]:
         tell(line)

@@ -20,6 +20,7 @@ from selfsup.config import load_config
 from selfsup.data import ImageArray, load_data
 from selfsup.errors import UsageError
 from selfsup.evaluation import extract, knn, panel, rankme
+from selfsup.evaluation.features.images import fitting
 
 VIT = ("depth=1", "embed_dim=32", "num_heads=2")
 SMALL = (
@@ -119,7 +120,7 @@ def test_the_scores_are_those_of_the_evaluation(tmp_path: Path) -> None:
     judge = callback(tmp_path, source, *LOOKS)
     encoder = load_encoder(folder / "encoder")
     bank, queries = (
-        extract(encoder, part, encoder.input_size, encoder.mean, encoder.std)
+        extract(encoder, part, fitting(encoder), encoder.mean, encoder.std)
         for part in (judge.bank, judge.queries)
     )
     told = knn(bank.x, bank.labels, queries.x, k=20).argmax(1) == queries.labels

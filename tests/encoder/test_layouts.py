@@ -356,9 +356,9 @@ def bad_contents() -> dict[str, tuple[Any, str]]:
         ),
         "one layer too many": (state | others("norm3.weight"), "'norm3.weight' among them"),
         "other shape": (state | {"norm.bias": torch.zeros(3)}, "'norm.bias' among them"),
-        "four channels": (
-            state | {"patch_embed.proj.weight": torch.zeros(128, 4, 8, 8)},
-            "images of 4 channels; only RGB",
+        "many channels": (
+            state | {"patch_embed.proj.weight": torch.zeros(128, 17, 8, 8)},
+            "images have 1 to 16 channels, not 17",
         ),
         "a volume": (
             state | {"patch_embed.proj.weight": torch.zeros(128, 3, 2, 8, 8)},

@@ -38,7 +38,7 @@ def test_learned_positions_are_resized_and_said_to_be(saved: str, caplog: pytest
     expected = resample_abs_pos_embed(old["pos_embed"], [6, 6], [4, 4], num_prefix_tokens=1)
     assert torch.equal(new["pos_embed"], expected)
     assert all(torch.equal(new[name], value) for name, value in old.items() if name != "pos_embed")
-    assert begun.untrained().input_size == begun.input_size == 24
+    assert begun.untrained().input_size == begun.input_size == (24, 24)
     assert begun.eval()(torch.zeros(1, 3, 24, 24)).shape == begun.eval()(torch.zeros(1, 3, 12, 12)).shape
 
 

@@ -113,7 +113,7 @@ def test_our_own_encoder_saved_again_by_timm(tmp_path: Path) -> None:
     again = require_timms(tmp_path / "timms")
     images = torch.randn(2, 3, 24, 24)
     assert torch.equal(again(images), encoder(images))
-    assert (again.mean, again.std, again.input_size) == (encoder.mean, encoder.std, 24)
+    assert (again.mean, again.std, again.input_size) == (encoder.mean, encoder.std, (24, 24))
 
 
 def flat(config: Content) -> Content:
@@ -197,8 +197,14 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         with_config(model_args={"num_classes": 2**20}),
         "another architecture|much larger",
     ),
-    "grey": (with_config(model_args={"in_chans": 1}), "images of 1 channels; only RGB"),
-    "not square": (with_config(input_size=[3, 64, 96]), "64 x 96 px; only square ones"),
+    "seventeen channels": (
+        with_config(model_args={"in_chans": 17}),
+        "images of 17 channels, and those of 1 to 16",
+    ),
+    "colours of one channel": (
+        with_config(model_args={"in_chans": 1}, mean=[0.5] * 3),
+        r"mean \(0.5, 0.5, 0.5\) and std .* of 1 channels",
+    ),
     "no pooling": (with_config(model_args={"global_pool": ""}), "features of shape .*set global_pool"),
     "no size": (with_config(input_size=[3, 0, 0]), "0 x 0 px"),
     "other resizing": (with_config(interpolation="random"), "interpolation 'random' is none of nearest"),

@@ -18,6 +18,7 @@ from selfsup.data import ImageArray, load_data, subset
 from selfsup.errors import UsageError
 from selfsup.evaluation import extract
 from selfsup.evaluation.features.extract import evenly
+from selfsup.evaluation.features.images import fitting
 from selfsup.report import write_report
 
 SMALL = ("backbone.model_args.depth=1", "backbone.model_args.embed_dim=24", "backbone.model_args.num_heads=2")
@@ -130,7 +131,7 @@ def test_neighbours_on_the_map_are_the_nearest_by_cosine(run: Path, page: Page) 
     encoder = load_encoder(run / "encoder")
     _, test = load_data(yaml.safe_load((run / "config.yaml").read_text())["data"])
     some = subset(test, evenly(len(test), 60).nonzero().flatten())
-    features = extract(encoder, some, encoder.input_size, encoder.mean, encoder.std)
+    features = extract(encoder, some, fitting(encoder), encoder.mean, encoder.std)
     found = NearestNeighbors(n_neighbors=2, metric="cosine").fit(features.x).kneighbors(features.x)[1]
     drawn = page.data["runs"][0]["map"]
     assert [near[0] for near in drawn["near"]] == found[:, 1].tolist()

@@ -80,7 +80,7 @@ def test_views_and_masks_are_those_of_the_first_step(name: str) -> None:
     names = ["first", "second", "1", "2", "3", "4"] if name == "dino" else ["each"]
     sheet = np.array(contact_sheet(method, source, names, 8, 1, ROWS, "title")[0])
     views, masks = first_step(method, source)
-    factor = 192 // max(method.views.sizes)
+    factor = 192 // max(max(method.views.sizes))
     for view in views:
         shown = [is_on(sheet, enlarged(image, method, factor)) for image in view[: ROWS + 1]]
         assert shown == [True] * ROWS + [False]

@@ -13,79 +13,93 @@ from torch.utils.data import DataLoader, Dataset
 from selfsup.data import Source, UnreadableImage
 from selfsup.data.workers import begin_worker
 from selfsup.encoder.resizing import OURS, Resizing
+from selfsup.sides import compact, sides
 
-Fitting = int | Resizing  # pixels a side for an encoder of ours; timm's preprocessing for others
+# Pixels a side, or height and width, for an encoder of ours; timm's preprocessing for others.
+Fitting = int | tuple[int, int] | Resizing
 
 
 def fitting(encoder: Any) -> Fitting:
     """How images are resized and cropped for an encoder: by its own preprocessing, if it has one."""
-    return getattr(encoder, "resizing", None) or int(encoder.input_size)
+    height, width = sides(encoder.input_size)
+    return getattr(encoder, "resizing", None) or (height if height == width else (height, width))
 
 
-def side(to: Fitting) -> int:
-    """Pixels a side of fitted images."""
-    return to.size if isinstance(to, Resizing) else to
+def sides_of(to: Fitting) -> tuple[int, int]:
+    """Height and width of fitted images."""
+    return sides(to.size if isinstance(to, Resizing) else to)
 
 
 def described(to: Fitting) -> dict[str, Any]:
     """How images are fitted, in timm's terms and in words."""
+    size = compact(sides_of(to))
     if isinstance(to, Resizing):
-        return {"image_size": to.size, "resize": to.words(), **to.record()}
-    return {"image_size": to, "resize": "shorter side, bilinear, antialiased; centre crop", **OURS}
+        return {"image_size": size, "resize": to.words(), **to.record()}
+    shorter = "shorter side" if isinstance(size, int) else "as small as covers it"
+    return {"image_size": size, "resize": f"{shorter}, bilinear, antialiased; centre crop", **OURS}
 
 
 def fit(images: Tensor, to: Fitting) -> Tensor:
-    """``(B, 3, H, W)`` as ``(B, 3, S, S)``.
+    """``(B, C, H, W)`` as ``(B, C, h, w)``.
 
     For an encoder of ours, given by a number of pixels, the shorter side is resized, bilinear and
-    antialiased, and the centre cropped. For one with its own preprocessing uint8 images become what timm
-    makes of the same pictures (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
+    antialiased, and the centre cropped; given by a height and a width, images become as small as covers
+    both. For one with its own preprocessing uint8 images become what timm makes of the same pictures
+    (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
     """
     if isinstance(to, Resizing):
         return _as_timm(images, to)
-    height, width = images.shape[-2:]
-    shorter = min(height, width)
-    if shorter != to:
-        shape = (max(to, round(height * to / shorter)), max(to, round(width * to / shorter)))
+    (height, width), (tall, wide) = images.shape[-2:], sides(to)
+    # The side that is scaled the most fits exactly, and the other is cropped.
+    side, pixels = (height, tall) if tall * width >= wide * height else (width, wide)
+    shape = max(tall, round(height * pixels / side)), max(wide, round(width * pixels / side))
+    if shape != (height, width):
         images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (images.shape[-2] - to) // 2, (images.shape[-1] - to) // 2
-    return images[..., top : top + to, left : left + to]
+    top, left = (images.shape[-2] - tall) // 2, (images.shape[-1] - wide) // 2
+    return images[..., top : top + tall, left : left + wide]
 
 
 def _as_timm(images: Tensor, to: Resizing) -> Tensor:
     height, width = images.shape[-2:]
+    down, across = sides(to.scaled)
     if to.crop_mode == "squash":
-        shape = to.scaled, to.scaled
+        shape = down, across
     elif to.crop_mode == "border":
-        ratio = max(height, width) / to.scaled
+        ratio = max(height / down, width / across)
         shape = max(1, round(height / ratio)), max(1, round(width / ratio))
-    else:
+    elif down == across:
         shorter = min(height, width)
-        shape = height * to.scaled // shorter, width * to.scaled // shorter
+        shape = height * down // shorter, width * down // shorter
+    else:
+        ratio = min(height / down, width / across)
+        shape = round(height / ratio), round(width / ratio)
     resized = images if shape == (height, width) else _resized(images, shape, to.interpolation)
-    return _centre(resized, to.size, to.fill)
+    return _centre(resized, sides(to.size), to.fill)
 
 
 def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
     # By Pillow, as timm does: torch's bicubic differs from it by 2 of 255 levels on photographs, but by 29
     # where black meets white, since it treats overshoot differently.
     method = Image.Resampling[interpolation.upper()]
-    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    resized = [torch.from_numpy(np.array(each.resize(shape[::-1], method))) for each in pictures]
-    return torch.stack(resized).permute(0, 3, 1, 2).contiguous()
+    n, channels = images.shape[:2]
+    flat = images.permute(0, 2, 3, 1) if channels == 3 else images.flatten(0, 1)  # else a channel at a time
+    resized = [Image.fromarray(each.numpy()).resize(shape[::-1], method) for each in flat.contiguous()]
+    whole = torch.from_numpy(np.stack([np.asarray(each) for each in resized]))
+    whole = whole.permute(0, 3, 1, 2) if channels == 3 else whole.view(n, channels, *shape)
+    return whole.contiguous()
 
 
-def _centre(images: Tensor, size: int, fill: tuple[int, ...]) -> Tensor:
-    """The central ``size`` x ``size`` pixels, padded with ``fill``."""
-    missing = [max(0, size - length) for length in images.shape[-2:]]
+def _centre(images: Tensor, size: tuple[int, int], fill: tuple[int, ...]) -> Tensor:
+    """The central pixels, height and width, padded with ``fill``."""
+    missing = [max(0, side - length) for side, length in zip(size, images.shape[-2:], strict=True)]
     if any(missing):
-        height, width = (max(size, length) for length in images.shape[-2:])
+        height, width = map(max, size, images.shape[-2:])
         whole = torch.tensor(fill, dtype=images.dtype).view(-1, 1, 1).repeat(len(images), 1, height, width)
         top, left = (each // 2 for each in missing)
         whole[..., top : top + images.shape[-2], left : left + images.shape[-1]] = images
         images = whole
-    top, left = (round((length - size) / 2) for length in images.shape[-2:])
-    return images[..., top : top + size, left : left + size]
+    top, left = (round((length - side) / 2) for length, side in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]
 
 
 def batches(
@@ -96,7 +110,7 @@ def batches(
     workers: int = 0,
     skipped: list[tuple[str, str]] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The samples ``index`` ``(n,)``, in order: their indices ``(B,)`` and uint8 ``(B, 3, S, S)``, fitted.
+    """The samples ``index`` ``(n,)``, in order: their indices ``(B,)`` and uint8 ``(B, C, h, w)``, fitted.
 
     Unreadable images are left out, and their ``(name, reason)`` added to ``skipped``.
     """
