@@ -58,6 +58,13 @@ def _tokens(encoder: Any, images: Tensor) -> str | None:
     return _shaped(encoder.sequence(images), _length(encoder) + encoder.prefix, encoder.dim)
 
 
+def _pooled(encoder: Any, images: Tensor) -> str | None:
+    pooled, whole = encoder.pool(encoder.sequence(images)), encoder(images)
+    if pooled.shape != whole.shape or not _same(pooled, whole):
+        return "they are not what makes its features, as a trial shows"
+    return None
+
+
 def _kept(encoder: Any, images: Tensor) -> str | None:
     length = _length(encoder)
     keep = torch.arange(0, length, 2, device=images.device).expand(len(images), -1)
@@ -94,7 +101,7 @@ def _masked(encoder: Any, images: Tensor) -> str | None:
     hidden[:, -1] = True
     again = encoder.layers(_changed(encoder, images, hidden), attends)
     same = all(_same(one[:, :-1], other[:, :-1]) for one, other in zip(layers, again, strict=True))
-    return None if same else "its blocks do not heed it, as a trial shows"
+    return None if same else "tokens see what it hides from them, as a trial shows"
 
 
 def _length(encoder: Any) -> int:
@@ -120,6 +127,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
 TRIALS: dict[str, tuple[Callable[[Any, Tensor], str | None], str, bool]] = {
     "tokens": (_tokens, "give a feature of each part of an image", True),
     "kept tokens": (_kept, "leave patches out before its first block", False),
+    "pooled tokens": (_pooled, "pool the tokens of its patches", False),
     "replaced tokens": (_replaced, "have a token in the place of a patch", True),
     "attention masks": (_masked, "have its attention masked in each block", False),
 }
