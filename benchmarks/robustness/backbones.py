@@ -3,13 +3,14 @@
     python -m benchmarks.robustness.backbones                       # all, about half an hour
     python -m benchmarks.robustness.backbones --families eva beit
 
-Every model is built at its own image size on torch's device ``meta``, with one block where it takes a depth, and put
-to the trials of :mod:`selfsup.encoder.trials`, of shapes; the tests compare values on a small model of each kind. What
-SparK needs is tried with values, on each family's smallest model. Results go to
+Every model is built at its own image size on torch's device ``meta``, with one block where all are alike, and
+put to the trials of :mod:`selfsup.encoder.trials`, of shapes; the tests compare values on a small model of
+each kind. What SparK needs is tried with values, on each family's smallest model. Results go to
 ``benchmarks/results/backbones.jsonl``, a row a family: how many models pass, and what the others are told.
 """
 
 import argparse
+import math
 import re
 import warnings
 from collections import Counter, defaultdict
@@ -18,7 +19,6 @@ from typing import Any
 
 import timm
 import torch
-from torch import nn
 
 from benchmarks.rows import keep
 from selfsup import UsageError
@@ -28,6 +28,8 @@ from selfsup.encoder.trials import TRIALS, require_ability
 from selfsup.methods.requirements import require_maskable
 
 POOLED = "pooled features"
+# Files of models whose blocks are all alike.
+ALIKE = {"beit", "cait", "deit", "eva", "naflexvit", "vision_transformer", "vision_transformer_relpos"}
 _ADVICE = "; take a vision transformer, such as backbone=vit_tiny or backbone=vit_small"
 
 
@@ -42,17 +44,13 @@ def families(only: list[str] | None) -> dict[str, list[str]]:
 
 
 def built(name: str) -> Encoder:
-    """A model on the current device, of one block where it takes a depth."""
+    """A model on the current device; of one block, where all blocks are alike."""
     size = list(timm.get_pretrained_cfg(name).input_size[1:])  # type: ignore[union-attr]
-    # The last blocks of ConViT have another form.
-    shallow = [] if name.startswith("convit") else [{"depth": 1}, {"num_blocks": 1}]
-    for args in (*shallow, {}):
-        try:
-            model = create(name, size, args)
-            break
-        except UsageError as error:
-            if not args:
-                raise error
+    family = timm.models.model_entrypoint(name).__module__.rpartition(".")[2]
+    try:
+        model = create(name, size, {"depth": 1} if family in ALIKE else {})
+    except UsageError:  # a few name all widths and depths themselves
+        model = create(name, size, {})
     recipe = {"name": name, "image_size": size, "model_args": {}, "positions": "learned"}
     return Encoder(model, recipe, (0.5,) * 3, (0.5,) * 3).eval()
 
@@ -71,41 +69,28 @@ def asked(encoder: Encoder) -> Iterator[tuple[str, str | None]]:
             yield need, str(error)
 
 
-def answers(name: str) -> dict[str, str | None]:
-    """What :func:`asked` gives, with values where shapes alone will not do."""
+def answers(name: str) -> tuple[dict[str, str | None], float]:
+    """What :func:`asked` gives, with values where shapes alone will not do, and the model's parameters."""
     try:
         with torch.device("meta"):
-            found = dict(asked(built(name)))
+            encoder = built(name)
+            found = dict(asked(encoder))
     except UsageError as error:
-        return dict.fromkeys((POOLED, *TRIALS), str(error))
-    if any(said and ("meta" in said or "fake" in said) for said in found.values()):
+        return dict.fromkeys((POOLED, *TRIALS), str(error)), math.inf
+    if any(said and "meta" in said for said in found.values()):
         found = dict(asked(built(name)))
-    return found
+    return found, sum(value.numel() for value in encoder.parameters())
 
 
-def maskable(names: list[str]) -> tuple[str, str | None]:
-    """The smallest model of a family, and why SparK does not take it; None if it does."""
-    sizes = {}
-    for name in names:
-        try:
-            with torch.device("meta"):
-                sizes[name] = parameters(built(name).model)
-        except UsageError:
-            continue
-    if not sizes:
-        return names[0], "cannot be built"
-    smallest = min(sizes, key=lambda name: sizes[name])
+def maskable(name: str) -> str | None:
+    """Why SparK does not take a model; None if it does."""
     try:
-        require_maskable(built(smallest), "spark")
+        require_maskable(built(name), "spark")
     except UsageError as error:
-        return smallest, general(str(error), smallest)
+        return general(str(error), name)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        return smallest, " ".join(str(error).split())[:200]
-    return smallest, None
-
-
-def parameters(model: nn.Module) -> int:
-    return sum(value.numel() for value in model.parameters())
+        return " ".join(str(error).split())[:200]
+    return None
 
 
 def general(said: str, name: str) -> str:
@@ -117,19 +102,20 @@ def general(said: str, name: str) -> str:
 def row(family: str, names: list[str]) -> dict[str, Any]:
     passed: Counter[str] = Counter()
     refused: dict[str, Counter[str]] = defaultdict(Counter)
+    sizes = {}
     for name in names:
-        found = answers(name)
+        found, sizes[name] = answers(name)
         passed[", ".join(need for need, said in found.items() if said is None)] += 1
         for need, said in found.items():
             if said is not None:
                 refused[need][general(said, name)] += 1
-    smallest, why = maskable(names)
+    smallest = min(names, key=lambda name: sizes[name])
     return {
         "family": family,
         "models": len(names),
         "passed": dict(passed),
         "refused": {need: dict(said) for need, said in refused.items()},
-        "spark": {"model": smallest, "refused": why},
+        "spark": {"model": smallest, "refused": maskable(smallest)},
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsup.encoder.abilities import in_columns, sees_beyond, stem
 
@@ -35,11 +35,8 @@ def passed(
         keep, mask, token: as of :meth:`selfsup.encoder.Encoder.sequence`.
         run: calls the blocks of one of :data:`TRANSFORMERS`.
     """
-    if keep is not None:
-        every = torch.ones(len(images), grid[0] * grid[1], dtype=torch.bool, device=images.device)
-        images = _shown(model, images, every.scatter(1, keep, False), grid)
-    if mask is not None and token is not None:
-        images = _shown(model, images, mask, grid)
+    if sees_beyond(model):
+        images = _shown(images, keep, mask, grid)
     if not isinstance(model, TRANSFORMERS):
         with Passing(model, grid, keep, mask, token):
             return _as_tokens(model.forward_features(images), model, grid)
@@ -126,10 +123,15 @@ def through(
         yield tokens
 
 
-def _shown(model: nn.Module, images: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Images whose hidden patches ``(N, L)`` are 0 where the stem would see them from their neighbours."""
-    if not sees_beyond(model):
-        return images
+def _shown(images: Tensor, keep: Tensor | None, mask: Tensor | None, grid: tuple[int, int]) -> Tensor:
+    """Images whose hidden patches are 0, of which a stem would see something beside them."""
+    if keep is not None:
+        every = torch.ones(len(images), grid[0] * grid[1], dtype=torch.bool, device=images.device)
+        images = _emptied(images, every.scatter(1, keep, False), grid)
+    return images if mask is None else _emptied(images, mask, grid)
+
+
+def _emptied(images: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
     return images.masked_fill(_enlarged(hidden, grid, images.shape[-2:]).unsqueeze(1), 0)
 
 

@@ -70,7 +70,7 @@ def rehearse(method: Method, name: str, alone: bool = False) -> list[str]:
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             raise UsageError(
                 f"method={name} cannot train backbone '{backbone}' on views of "
-                f"{'/'.join(in_words(size) for size in dict.fromkeys(method.views.sizes))} "
+                f"{'/'.join(in_words(each)[:-3] for each in dict.fromkeys(method.views.sizes))} px "
                 f"({' '.join(str(error).split())}); take another, such as vit_tiny or resnet18"
             ) from error
         if drawn:
