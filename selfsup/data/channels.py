@@ -76,9 +76,10 @@ def read_as(source: Source, reading: Reading) -> Source:
 def paged(source: Source) -> Source:
     """Each page of each file as an image of its own; labels and splits are those of the files.
 
-    The headers of all files are read, one after the other. A file that cannot be read counts as one page.
+    The headers of all files are read, one after the other. A file that cannot be read, or that a function
+    decodes, counts as one page.
     """
-    if isinstance(source, ImageArray) or source.reading.pages != "all":
+    if isinstance(source, ImageArray) or source.reading.pages != "all" or source.reading.decode is not None:
         return source
     counts = []
     for i in range(len(source)):

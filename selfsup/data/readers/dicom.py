@@ -109,7 +109,7 @@ def _meant(values: np.ndarray, about: Any, number: int) -> Stored:
         found = apply_color_lut(values, about)
         kind = BYTES if found.dtype == np.uint8 else Kind("16-bit", 0, 65535)
         return Stored(found, kind)
-    bits, signed = int(about.BitsStored), values.dtype.kind == "i"
+    bits, signed = int(about.get("BitsStored") or 8 * values.itemsize), values.dtype.kind == "i"
     kind = Kind(f"signed {bits}-bit", -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     kind = kind if signed else Kind("8-bit" if bits <= 8 else f"{bits}-bit", 0, 2**bits - 1)
     kind = FLOATS if values.dtype.kind == "f" else kind
