@@ -41,7 +41,11 @@ _FORM = re.compile(
     r"((?: or [\w-]+)*)(?:; (.+))?"
 )
 _LENGTHS = {2: "two", 3: "three"}
-_KINDS = {"null": "null", "list": "a list", "pair": "two such numbers in a list"}  # words with a special meaning
+_KINDS = {
+    "null": "null",
+    "list": "a list",
+    "pair": "two such numbers in a list",
+}  # words with a special meaning
 
 
 @dataclass(frozen=True)
