@@ -3,8 +3,8 @@
     python -m benchmarks.quality.channels --runs runs/channels
 
 The same handwritten digits are written as files of four kinds, and SimCLR learns from each with its settings
-for digits. A row of ``benchmarks/results/channels.jsonl`` has a kind's results, and how far they are from those
-of 8-bit RGB, paired over the same test images.
+for digits. A row of ``benchmarks/results/channels.jsonl`` has a kind's results, and their differences from
+those of 8-bit RGB, paired over the same test images.
 """
 
 import argparse

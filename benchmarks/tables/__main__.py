@@ -15,8 +15,9 @@ from benchmarks.robustness import faults
 from benchmarks.robustness.mutation_cases import MUTATIONS
 from benchmarks.rows import METHODS, ROOT, Row, read
 from benchmarks.speed.index import AIMS
-from benchmarks.tables import forgetting, learned, scores, speeds, transfer
+from benchmarks.tables import backbones, forgetting, learned, scores, speeds, transfer
 from selfsup.config import load_config, summary
+from selfsup.encoder.trials import TRIALS
 
 
 def objectives() -> str:
@@ -186,13 +187,14 @@ def healthy() -> str:
     return "\n".join(lines)
 
 
-NEEDS = {"tokens": "a vision transformer", "labels": "labels", "masking": "a convolutional network"}
+NEEDS = {"labels": "labels", "masking": "a convolutional network"}
+NEEDS |= dict.fromkeys(TRIALS, "a vision transformer")
 
 
 def _needs(method: str) -> str:
     """What a method requires of the backbone."""
     requires = load_config("train", [f"method={method}"])["method"]["requires"]
-    return ", ".join(NEEDS[each] for each in requires if each in NEEDS) or "any backbone"
+    return ", ".join(dict.fromkeys(NEEDS[each] for each in requires if each in NEEDS)) or "any backbone"
 
 
 def few_words(folder: str) -> str:
@@ -234,6 +236,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/results/trials.md": {
         f"tuning-{suite}": functools.partial(learned.tuned, suite) for suite in ("cifar10-cpu", "digits")
     },
+    "docs/backbones.md": {"families": backbones.taken, "refusals": backbones.refused},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/weights.md": {"transfer": transfer.table, "forgetting": forgetting.table},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},

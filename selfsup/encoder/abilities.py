@@ -15,8 +15,9 @@ def stem(model: nn.Module) -> Any:
     NaFlex has it inside of one that also adds positions; mixers of tokens call theirs a stem.
     """
     inside = getattr(getattr(model, "embeds", None), "proj", None)
-    if first := inside or getattr(model, "patch_embed", None):
-        return first
+    first = inside or getattr(model, "patch_embed", None)
+    if isinstance(first, nn.Module):
+        return None if isinstance(first, nn.ModuleList) else first
     return first if hasattr(first := getattr(model, "stem", None), "patch_size") else None
 
 
@@ -59,16 +60,18 @@ def sees_beyond(model: nn.Module) -> bool:
 
 
 def stem_width(model: nn.Module) -> int:
-    """Width of what the stem makes of a patch."""
-    proj = getattr(stem(model), "proj", stem(model))
-    return int(getattr(proj, "out_channels", None) or model.embed_dim)  # type: ignore[arg-type]
+    """Width of what the stem makes of a patch: that of its last layer."""
+    layers = [each for each in stem(model).modules() if isinstance(each, nn.Conv2d | nn.Linear)]
+    return layers[-1].out_channels if isinstance(layers[-1], nn.Conv2d) else layers[-1].out_features
 
 
 def lacks_tokens(model: nn.Module) -> str | None:
     """Why a model has no tokens of patches, as the end of a sentence about it; None if it has some."""
     if stem(model) is None:
-        return "has no patch tokens that can be left out or replaced"
-    if not in_columns(model):
+        return "has no patch tokens that a layer `patch_embed` makes"
+    if len({each["reduction"] for each in getattr(model, "feature_info", None) or ()}) > 1:
         return "merges its patches on the way, and has no tokens of single ones"
+    if not in_columns(model):
+        return "does not pass tokens of one width through blocks of its own to its features"
     height, width = patch_sides(model) or (0, 0)
     return None if height == width else f"has patches of {height} x {width} px, and only square ones are read"

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
-from selfsup.encoder.abilities import sees_beyond, stem
+from selfsup.encoder.abilities import in_columns, sees_beyond, stem
 
 # These are passed through block by block: in training each block may be compiled. Eva is EVA, EVA-02, DINOv3
 # and the Perception Encoder. Any other model makes its own pass, with hooks at its stem and its blocks.
@@ -35,11 +35,8 @@ def passed(
         keep, mask, token: as of :meth:`selfsup.encoder.Encoder.sequence`.
         run: calls the blocks of one of :data:`TRANSFORMERS`.
     """
-    if keep is not None:
-        every = torch.ones(len(images), grid[0] * grid[1], dtype=torch.bool, device=images.device)
-        images = _shown(model, images, every.scatter(1, keep, False), grid)
-    if mask is not None and token is not None:
-        images = _shown(model, images, mask, grid)
+    if sees_beyond(model):
+        images = _shown(images, keep, mask, grid)
     if not isinstance(model, TRANSFORMERS):
         with Passing(model, grid, keep, mask, token):
             return _as_tokens(model.forward_features(images), model, grid)
@@ -75,8 +72,8 @@ def layers(model: Any, images: Tensor, grid: tuple[int, int], attends: Tensor | 
 
 def _as_tokens(features: Tensor, model: Any, grid: tuple[int, int]) -> Tensor:
     """Tokens as they are, or a last map's places with their channels last."""
-    if features.ndim == 3:
-        return features
+    if features.ndim == 3:  # a class token that comes in on the way stands before the places
+        return features if in_columns(model) else features[:, -grid[0] * grid[1] :]
     if features.shape[1:] == (*grid, model.num_features):
         return features.flatten(1, 2)
     if features.shape[1:] == (model.num_features, *grid):
@@ -126,14 +123,21 @@ def through(
         yield tokens
 
 
-def _shown(model: nn.Module, images: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Images whose hidden patches ``(N, L)`` are 0 where the stem would see them from their neighbours."""
-    if not sees_beyond(model):
-        return images
+def _shown(images: Tensor, keep: Tensor | None, mask: Tensor | None, grid: tuple[int, int]) -> Tensor:
+    """Images whose hidden patches are 0, of which a stem would see something beside them."""
+    if keep is not None:
+        every = torch.ones(len(images), grid[0] * grid[1], dtype=torch.bool, device=images.device)
+        images = _emptied(images, every.scatter(1, keep, False), grid)
+    return images if mask is None else _emptied(images, mask, grid)
+
+
+def _emptied(images: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
     return images.masked_fill(_enlarged(hidden, grid, images.shape[-2:]).unsqueeze(1), 0)
 
 
-def _replaced(patches: Tensor, hidden: Tensor, token: Tensor, grid: tuple[int, int], last: bool) -> Tensor:
+def _replaced(
+    patches: Tensor, hidden: Tensor, token: Tensor, grid: tuple[int, int], last: bool | None = None
+) -> Tensor:
     """A stem's patches with a token in the place of the hidden cells, each of one or more patches.
 
     Args:
@@ -141,8 +145,12 @@ def _replaced(patches: Tensor, hidden: Tensor, token: Tensor, grid: tuple[int, i
         hidden: ``(N, L)``, which cells.
         token: ``(C,)``.
         grid: rows and columns of cells.
-        last: whether a map has its channels last.
+        last: whether a map has its channels last; None if its shape has to say.
     """
+    if last is None and patches.ndim == 4:
+        last, first = (patches.shape[axis] == len(token) for axis in (3, 1))
+        if last == first:
+            raise ValueError(f"the channels of its patches {tuple(patches.shape)} cannot be told from places")
     if patches.ndim == 3:
         by = round((patches.shape[1] / hidden.shape[1]) ** 0.5)
         where = _enlarged(hidden, grid, (grid[0] * by, grid[1] * by)).flatten(1).unsqueeze(-1)
@@ -190,7 +198,8 @@ class Passing(ExitStack):
         self.attends = None if attends is None else attends.unsqueeze(1)
         if mask is not None and token is not None:
             first = stem(model)
-            last = getattr(getattr(first, "output_fmt", None), "value", "NCHW") == "NHWC"
+            said = getattr(getattr(first, "output_fmt", None), "value", None)
+            last = None if said is None else said == "NHWC"
             replace = partial(_replaced, hidden=mask, token=token, grid=grid, last=last)
             self.enter_context(first.register_forward_hook(lambda module, given, out: _first(replace, out)))
         for block in getattr(model, "blocks", []) if keep is not None or attends is not None else []:
@@ -214,7 +223,7 @@ class Passing(ExitStack):
         if not self.cut:
             tokens = tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
             self.cut = True
-        self._place(block.attn, index)
+        self._place(getattr(block, "attn", None), index)
         return (tokens, *others), {name: self._placed(name, value, index) for name, value in named.items()}
 
     def _placed(self, name: str, value: Any, index: Tensor) -> Any:

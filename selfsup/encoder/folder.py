@@ -26,8 +26,9 @@ from selfsup.encoder.files import (
 )
 from selfsup.encoder.foreign import load_foreign, load_transformers
 from selfsup.encoder.limits import Bounded
-from selfsup.encoder.model import Encoder, build_encoder, plain_state
+from selfsup.encoder.model import Encoder, build_encoder
 from selfsup.encoder.resizing import OURS
+from selfsup.encoder.state import plain_state
 from selfsup.encoder.values import noted_range, range_notes
 from selfsup.encoder.weights import fill, read_weights
 from selfsup.errors import UsageError
@@ -227,9 +228,10 @@ def _timm_encoder(asked: str) -> Encoder:
     cfg = timm.get_pretrained_cfg(name)
     about = describe({**(cfg.to_dict() if cfg else {}), "architecture": name}, f"timm's '{name}'")
     base = name.partition(".")[0]
-    encoder = build_encoder(base, about.size, mean=about.mean, std=about.std, seed=RANDOM_SEED)
+    of: dict[str, Any] = {"mean": about.mean, "std": about.std, "channels": about.channels}
+    encoder = build_encoder(base, about.size, seed=RANDOM_SEED, **of)
     if tag:
-        encoder.model = build_encoder(name, about.size, pretrained=True).model
+        encoder.model = build_encoder(name, about.size, pretrained=True, **of).model
     encoder.resizing = about.resizing
     return encoder
 

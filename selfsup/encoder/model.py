@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from selfsup.backbones import mlp_stem, norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.backbones.masked import feature_maps
@@ -17,6 +16,7 @@ from selfsup.encoder.blocks import TRANSFORMERS, layers, passed
 from selfsup.encoder.creation import NO_PASS, create, named_now, ways_to_take
 from selfsup.encoder.positions import fix_positions
 from selfsup.encoder.resizing import Resizing
+from selfsup.encoder.state import plain_state
 from selfsup.encoder.statistics import usual_statistics
 from selfsup.encoder.values import Ranges
 from selfsup.errors import UsageError
@@ -241,18 +241,6 @@ class Encoder(nn.Module):
                 f"backbone '{self.recipe['name']}' {reason}; take a vision transformer, such as "
                 "backbone=vit_tiny or backbone=vit_small"
             )
-
-
-def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dictionary as it would be of plain layers: a weight that is computed has its value."""
-    state = dict(model.state_dict())
-    for name, module in model.named_modules():
-        if parametrize.is_parametrized(module):
-            for tensor in module.parametrizations:  # type: ignore[union-attr]
-                inside = f"{name}.parametrizations.{tensor}."
-                state = {key: value for key, value in state.items() if not key.startswith(inside)}
-                state[f"{name}.{tensor}"] = getattr(module, tensor).detach()
-    return state
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:

@@ -8,12 +8,15 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from selfsup.encoder import Encoder
+from selfsup.encoder.creation import create
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, step_generator
@@ -21,6 +24,12 @@ from selfsup.objectives.precision import finite_or_not
 from selfsup.sides import in_words, sides
 
 IMAGES = 2  # the fewest that batch norms and negatives take
+# Arguments that leave out a pooling of many weights, as far as an architecture has them.
+_POOLINGS: tuple[dict[str, Any], ...] = (
+    {"global_pool": "avg", "fc_norm": False},
+    {"global_pool": "avg", "use_fc_norm": False},
+    {"global_pool": "avg"},
+)
 
 
 def rehearse(method: Method, name: str, alone: bool = False) -> list[str]:
@@ -61,7 +70,7 @@ def rehearse(method: Method, name: str, alone: bool = False) -> list[str]:
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             raise UsageError(
                 f"method={name} cannot train backbone '{backbone}' on views of "
-                f"{'/'.join(in_words(size) for size in dict.fromkeys(method.views.sizes))} "
+                f"{'/'.join(in_words(each)[:-3] for each in dict.fromkeys(method.views.sizes))} px "
                 f"({' '.join(str(error).split())}); take another, such as vit_tiny or resnet18"
             ) from error
         if drawn:
@@ -75,8 +84,7 @@ def rehearse(method: Method, name: str, alone: bool = False) -> list[str]:
     if random_ones := [key for key in used if not _constant(frozen[key])]:
         raise UsageError(
             f"method={name} does not train '{random_ones[0]}' of backbone '{backbone}', through which its "
-            "pooled features pass; add backbone.model_args.global_pool=avg and "
-            "backbone.model_args.fc_norm=false"
+            f"pooled features pass; {_without(method.encoder, random_ones[0])}"
         )
     return used
 
@@ -117,6 +125,23 @@ def _used(method: Method, parameters: dict[str, nn.Parameter]) -> list[str]:
     features = method.encoder(_noise(method, method.encoder.input_size))
     found = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
     return [key for key, gradient in zip(parameters, found, strict=True) if gradient is not None]
+
+
+def _without(encoder: Encoder, parameter: str) -> str:
+    """Settings with which the backbone has no such parameter, as a trial shows."""
+    recipe, name = encoder.recipe, parameter.removeprefix("encoder.model.")
+    for more in _POOLINGS:
+        try:
+            with torch.device("meta"):
+                args = {**recipe["model_args"], **more}
+                model = create(recipe["name"], recipe["image_size"], args, channels=encoder.channels)
+        except UsageError:
+            continue
+        if name not in model.state_dict():
+            return "add " + " and ".join(
+                f"backbone.model_args.{key}={str(value).lower()}" for key, value in more.items()
+            )
+    return "take another, such as vit_tiny"
 
 
 def _constant(parameter: Tensor) -> bool:

@@ -72,7 +72,7 @@ def attention(encoder: Encoder, inputs: Tensor) -> Tensor | None:
     Args:
         inputs: normalised images ``(N, 3, H, W)``.
     """
-    layer = encoder.model.blocks[-1].attn
+    layer: Any = getattr(encoder.model.blocks[-1], "attn", None)
     if not (hasattr(layer, "attn_drop") and hasattr(layer, "fused_attn")):
         return None
     seen: list[Tensor] = []
@@ -83,12 +83,12 @@ def attention(encoder: Encoder, inputs: Tensor) -> Tensor | None:
     finally:
         hook.remove()
         layer.fused_attn = fused
-    if not seen:
+    first, columns = encoder.prefix, inputs.shape[-1] // encoder.patch_size
+    tokens = first + inputs.shape[-2] // encoder.patch_size * columns
+    if not seen or seen[0].shape[-2:] != (tokens, tokens):  # XCiT's attention is among channels
         return None
     weights = seen[0].float().mean(dim=1)  # (N, tokens, tokens)
-    first = encoder.prefix
     from_whom = weights[:, 0] if first else weights.mean(dim=1)
-    columns = inputs.shape[-1] // encoder.patch_size
     return from_whom[:, first:].unflatten(1, (-1, columns)).cpu()
 
 

@@ -16,6 +16,7 @@ from selfsup.data.readers.reading import reading_of
 from selfsup.data.settings import range_of, require_reading
 from selfsup.data.statistics import keep_measured, measured
 from selfsup.errors import UsageError
+from selfsup.evaluation.features.ranges import with_channels
 from selfsup.targets import typed
 
 from .images import write
@@ -221,6 +222,18 @@ def test_only_a_decoder_that_was_typed_is_imported(tmp_path: Path, monkeypatch: 
         ]
         with pytest.raises(UsageError, match="no function"), typed({"decode": "own_reader:none"}):
             load_data({**data, "decode": "own_reader:none"})
+
+
+def test_an_encoder_says_how_many_channels_its_images_have() -> None:
+    from types import SimpleNamespace as Encoder
+
+    one, four = Encoder(mean=(0.5,)), Encoder(mean=(0.5,) * 4)
+    assert with_channels({"channels": 3, "bands": None}, {"a": four})["channels"] == 4
+    assert with_channels({"channels": 4}, {"a": four}, ["data.channels=4"])["channels"] == 4
+    with pytest.raises(UsageError, match=r"'a' takes images of 4 channels; leave data\.channels=3 out"):
+        with_channels({"channels": 3}, {"a": four}, ["data.channels=3"])
+    with pytest.raises(UsageError, match="'a' takes images of 4 channels and 'b' of 1; judge them apart"):
+        with_channels({"channels": 4}, {"a": four, "b": one})
 
 
 def test_a_photograph_without_bands_asked_for_is_as_ever(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ Any other key is a setting of the function. The protocol finds the result in ``t
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -30,11 +31,13 @@ def blocks(frozen: FrozenEncoder, images: Tensor, index: Tensor, count: int = 4)
     """The last ``count`` blocks' class token and averaged patches, after the last norm: ``(B, count, 2, D)``.
 
     ``(B, count, 1, D)`` of an encoder without a class token. A network without blocks of one width gives its
-    last feature map, averaged: ``(B, 1, 1, D)``.
+    last feature map, averaged: ``(B, 1, 1, D)``; one whose blocks timm does not show apart gives the last.
     """
     encoder = _encoder(frozen)
     if not encoder.has_tokens:
         return frozen.through(lambda inputs: _map(encoder, inputs).mean((2, 3)), images)[:, None, None]
+    if "return_prefix_tokens" not in signature(encoder.model.forward_intermediates).parameters:
+        return frozen.through(lambda inputs: _kinds(encoder, encoder.sequence(inputs)), images)[:, None]
     last = min(count, len(encoder.model.blocks))
 
     def run(inputs: Tensor) -> Tensor:
@@ -57,6 +60,12 @@ def blocks(frozen: FrozenEncoder, images: Tensor, index: Tensor, count: int = 4)
         )
 
     return frozen.through(run, images)
+
+
+def _kinds(encoder: Any, sequence: Tensor) -> Tensor:
+    """Class token and averaged patches ``(B, 2, D)`` of a sequence, or these alone."""
+    patches = sequence[:, encoder.prefix :].mean(1)
+    return torch.stack([*([sequence[:, 0]] if encoder.prefix else []), patches], dim=1)
 
 
 def tokens(frozen: FrozenEncoder, images: Tensor, index: Tensor) -> Tensor:
