@@ -70,7 +70,7 @@ def contact_sheet(
         COLOURS[number % len(COLOURS)] for number in range(len(plan)) for _ in range(1 + bool(regions))
     ]
     beneath = false_colours(plan.channels)
-    return _sheet(columns, heads, labels, colours, cell, title, beneath), raw["skipped"]
+    return _sheet(columns, heads, labels, colours, title, beneath), raw["skipped"]
 
 
 def _pixels(view: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -168,7 +168,6 @@ def _sheet(
     heads: Sequence[tuple[str, str]],
     labels: Sequence[str],
     colours: Sequence[str],
-    cell: int,
     title: str,
     beneath: str,
 ) -> Image.Image:
@@ -184,7 +183,8 @@ def _sheet(
         for width, head in zip(widths, heads_, strict=True)
     ]
     widths[0] = max(widths[0], int(max(label.length for label in labels_)) + GAP)
-    top, step = 2 * GAP + 4 * LINE, cell + LINE + GAP
+    tallest = max(picture.height for column in columns for picture in column)
+    top, step = 2 * GAP + 4 * LINE, tallest + LINE + GAP
     width = max(GAP + sum(widths), int(titled.length) + 2 * GAP, int(said.length) + 2 * GAP)
     bottom = top + step * len(labels)
     sheet = Image.new("RGB", (width, bottom + (LINE + GAP if beneath else 0)), "white")
@@ -198,6 +198,6 @@ def _sheet(
             sheet.paste(picture, (x, top + row * step))
         x += wide
     for row, label in enumerate(labels_):
-        draw.text((GAP, top + row * step + cell), label.text, fill="#606060", font=label.font)
+        draw.text((GAP, top + row * step + tallest), label.text, fill="#606060", font=label.font)
     draw.text((GAP, bottom), said.text, fill="#606060", font=said.font)
     return sheet

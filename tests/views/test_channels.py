@@ -7,7 +7,10 @@ import torch
 from scipy.stats import kstest, norm
 from torchvision.transforms.v2 import functional as F
 
-from selfsup.views import ViewPlan
+from selfsup.config import load_config
+from selfsup.data.settings import colours_of
+from selfsup.errors import UsageError
+from selfsup.views import View, ViewPlan
 from selfsup.views.draws import keys, normal
 
 from .plain import PLAIN
@@ -183,3 +186,40 @@ def test_images_of_other_channels_than_the_plan_are_refused(compiled: bool) -> N
     plan = plan_of(4, compiled=compiled)
     with pytest.raises((ValueError, RuntimeError)):
         views_of(plan, images_of(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({}, True),
+        ({"channels": 3, "colours": "auto"}, True),
+        ({"channels": 3, "colours": True}, True),
+        ({"channels": 3, "colours": False}, False),
+        ({"channels": 1, "colours": "auto"}, False),
+        ({"channels": 4, "colours": False}, False),
+    ],
+)
+def test_which_channels_are_colours(data: dict[str, Any], expected: bool) -> None:
+    assert colours_of(data) is expected
+
+
+def test_colours_that_cannot_be() -> None:
+    with pytest.raises(
+        UsageError, match=r"colours=true is for data.channels=3, and there are 4; leave it out"
+    ):
+        colours_of({"channels": 4, "colours": True})
+    with pytest.raises(UsageError, match="colours must be auto, true or false, not red"):
+        colours_of({"colours": "red"})
+
+
+@pytest.mark.parametrize("name", ["noise", "drop"])
+def test_shares_out_of_range(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"^views: {name}=1.5 must be a (probability|standard deviation)"):
+        View(**PLAIN | {name: 1.5})
+
+
+def test_the_datas_settings_reach_the_views_that_change_colours() -> None:
+    config = load_config("train", ["method=dino", "data.noise=0.1", "data.drop=0.3"])
+    assert {(kind["noise"], kind["drop"]) for kind in config["views"].values()} == {(0.1, 0.3)}
+    config = load_config("train", ["views=ressl", "data.noise=0.1", "data.drop=0.3"])
+    assert [config["views"][kind]["noise"] for kind in ("weak", "strong")] == [0.0, 0.1]
