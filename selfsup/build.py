@@ -1,6 +1,6 @@
 """From a configuration to an encoder and a method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial, reduce
 from operator import getitem
 from typing import Any
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from selfsup.data.settings import colours_of, range_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
 from selfsup.encoder.trials import require_ability
-from selfsup.encoder.values import Ranges
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
@@ -21,6 +21,10 @@ from selfsup.views.image.native import cxx
 
 PATCH_SIZES, FEWEST_PATCHES = (16, 8, 4, 2), 6
 LARGEST_FOR_SMALL_STEM = 64
+STEMS = {
+    "linear": "patch16_224",
+    "mlp": "mlp_stem",
+}  # how a patch becomes a token, and the end of timm's name
 _NOT_ARGUMENTS = ("_target_", "name", "requires", "class_token", "pool")
 
 
@@ -31,6 +35,9 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
     both, channels = sides(size), data.get("channels", 3)
     if backbone["small"] and min(both) <= LARGEST_FOR_SMALL_STEM:
         name = backbone["small"]
+    if (stem := backbone.get("stem", "linear")) not in STEMS:
+        raise UsageError(f"backbone.stem is '{stem}'; it has to be {' or '.join(STEMS)}")
+    name = name.replace("patch16_224", STEMS[stem])
     if "patch_size" in args and args["patch_size"] is None:
         whole = [p for p in PATCH_SIZES if not any(side % p for side in both)]
         fitting = [p for p in whole if min(both) // p >= FEWEST_PATCHES]
@@ -39,7 +46,7 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
                 f"no patch size fits images of {in_words(size)}; set data.image_size to a multiple of 4"
             )
         args["patch_size"] = fitting[0]
-    values = _range(data.get("range"))
+    values = range_of(data.get("range"), channels=data.get("channels", 3))
     if backbone["weights"] is not None:
         encoder = start_from(
             backbone["weights"],
@@ -70,13 +77,6 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
     return encoder
 
 
-def _range(ends: Any) -> Ranges | None:
-    """A pair for all channels, or a pair for each."""
-    if not ends:
-        return None
-    return tuple(tuple(each) if isinstance(each, Sequence) else each for each in ends)
-
-
 def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Method:
     """The Lightning module of a configuration.
 
@@ -98,6 +98,7 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         seed=config["seed"],
         multiple=encoder.patch_size if encoder.has_tokens else 1,
         native=config["native_views"],
+        colours=colours_of(config["data"]),
     )
     whole = sides(config["data"]["image_size"])
     kinds = [kind for kind, view in config["views"].items() for _ in range(view["count"])]

@@ -18,7 +18,7 @@ Around an interval, in this order:
 * ``whole``: whole numbers only, which is implied by a whole default;
 * ``x 2``: a list of so many, each in the interval (a list of any other length where the default is a list);
 * ``ascending``: each at least as large as the one before it;
-* ``or auto``: this word instead; ``or null``; ``or list``: any list;
+* ``or auto``: this word instead; ``or null``; ``or list``: any list; ``or pair``: two such numbers;
 * ``; words``: a remark for the error message.
 """
 
@@ -41,7 +41,11 @@ _FORM = re.compile(
     r"((?: or [\w-]+)*)(?:; (.+))?"
 )
 _LENGTHS = {2: "two", 3: "three"}
-_KINDS = {"null": "null", "list": "a list"}  # words with a special meaning
+_KINDS = {
+    "null": "null",
+    "list": "a list",
+    "pair": "two such numbers in a list",
+}  # words with a special meaning
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ class Range:
         if value is None:
             return default is None or "null" in self.others
         if isinstance(value, list):
-            if not self._many(default):
+            if "pair" in self.others and len(value) == 2:
+                return all(self._holds_number(each, default) for each in value)
+            if not self._many(default) or (value and all(isinstance(each, list) for each in value)):
                 return "list" in self.others and all(map(_finite, value))
             fits = len(value) == self.length if self.length else bool(value)
             numbers = fits and all(self._holds_number(each, default) for each in value)
@@ -112,6 +118,8 @@ class Range:
 
 
 def _finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
 
 

@@ -32,7 +32,12 @@ _LARGEST_CONFIG = 2**20  # bytes
 _MOST_VALUES, _DEEPEST, _LARGEST_INT = 10_000, 32, 2**63
 _MOST_FILES = 100_000
 _PLAIN = (str, int, float, bool, type(None))
-_SINCE = ("weights", "frozen", "lora")
+# Settings that every run has and older ones do not name, by their group.
+_SINCE = {
+    "backbone": ("weights", "frozen", "lora"),
+    "data": ("channels", "colours", "bands", "pages", "decode", "noise", "drop"),
+}
+_SINCE_OF_VIEWS = ("noise", "drop")
 _BACKBONE = ("name", "small", "tokens", "positions", "pretrained", "model_args")
 _FETCHES = "download"  # a setting by which a data set is fetched into a folder
 _OF_LOGGERS = "wandb"  # a folder with links of its own program, which selfsup does not follow
@@ -65,22 +70,27 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
     for key, value in leaves(config).items():
         first = key.partition(".")[0]
         group = first if first in ("method", "auxiliary") else "data"
-        if key.rpartition(".")[2] == "_target_" and not may_call(value, group):
+        named = key.rpartition(".")[2] == "_target_" or (key == "data.decode" and value and word != "report")
+        if named and not may_call(value, group):
             raise UsageError(
                 f"{word}: '{path}' would call {value} ({key}), which no configuration of selfsup does; "
                 "if you trust it, give its settings by hand in a new run"
             )
+    known = defaults("train", [])
     try:
         require_types("train", config)
         require_groups(config)
+        for group, keys in _SINCE.items():
+            config[group] = {key: known[group][key] for key in keys} | config[group]
+        for kind, view in config["views"].items():
+            if isinstance(view, dict):
+                config["views"][kind] = dict.fromkeys(_SINCE_OF_VIEWS, 0.0) | view
         if word != "report":
             require_complete(config)
     except (UsageError, OmegaConfBaseException) as error:
         raise UsageError(f"{word}: '{path}' is not a configuration of a run: {error}") from error
     overrides = config.get("overrides")
     config["overrides"] = [str(each) for each in overrides] if isinstance(overrides, list) else []
-    known = defaults("train", [])["backbone"]  # every backbone has these, which older runs do not name
-    config["backbone"] = {key: known[key] for key in _SINCE} | config["backbone"]
     for key, settings, name in named_encoders(config):
         if not (folder / KEPT[key]).is_dir():
             raise UsageError(f"{word}: '{folder}' has no {KEPT[key]}/, the encoder that {key} names")
@@ -218,10 +228,13 @@ def require_complete(config: Mapping[str, Any]) -> None:
     known = defaults("train", chosen)
     needed = {f"{group}.{key}" for group in ("guard", "online") if group in config for key in known[group]}
     needed |= _keys(known["method"], "method.") if method in options("method") else set()
-    needed |= {f"backbone.{key}" for key in _BACKBONE} | {f"data.{key}" for key in _of_all_data()}
+    needed |= {f"backbone.{key}" for key in _BACKBONE}
+    needed |= {f"data.{key}" for key in _of_all_data() if key not in _SINCE["data"]}
     needed |= {"method._target_", "method.requires", "data.source._target_"}
     views = next(iter(known["views"].values()))
-    needed |= {f"views.{kind}.{key}" for kind in config["views"] for key in views}
+    needed |= {
+        f"views.{kind}.{key}" for kind in config["views"] for key in views if key not in _SINCE_OF_VIEWS
+    }
     missing = sorted(needed - _keys(config))
     if missing:
         raise UsageError(f"it has no {missing[0]}, and may be from another version")

@@ -15,8 +15,12 @@ FREE = ("backbone.model_args.", "data.sources.", "bank.", "query.")  # settings 
 
 def require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) -> None:
     """Raise a UsageError unless a setting's value is of its default's type."""
-    nullable = key.startswith(FREE) or (key in ranges and "null" in parsed(ranges[key]).others)
-    if value is None and nullable:
+    words = parsed(ranges[key]).others if key in ranges else ()
+    if value is None and (key.startswith(FREE) or "null" in words):
+        return
+    if isinstance(value, str) and value in words:
+        return
+    if isinstance(value, ListConfig) and "pair" in words:
         return
     if default is None or isinstance(default, str):
         refers = isinstance(default, str) and "${" in default  # to a possible group

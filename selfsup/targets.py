@@ -1,5 +1,5 @@
-"""Allowed values of a configuration's ``_target_``: those in selfsup's own configurations, and those that the
-user typed."""
+"""Allowed values of ``_target_`` and ``data.decode``: those in our own configurations, and what the user
+typed."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -65,7 +65,7 @@ def load_target(name: Any, group: str, setting: str) -> Callable[..., Any]:
             f"name; add {setting}={name} to the command if you trust it"
         )
     try:
-        found = get_object(name)
+        found = get_object(str(name).replace(":", "."))
     except (ImportError, ValueError) as error:
         raise UsageError(f"no function {name!r} to import ({setting})") from error
     if not callable(found):
@@ -75,6 +75,6 @@ def load_target(name: Any, group: str, setting: str) -> Callable[..., Any]:
 
 def _targets(value: Any) -> Iterator[str]:
     for key, inside in value.items() if isinstance(value, Mapping) else ():
-        if key == "_target_" and isinstance(inside, str):
+        if key in ("_target_", "decode") and isinstance(inside, str):
             yield inside
         yield from _targets(inside)

@@ -82,6 +82,29 @@ def test_a_strangers_run_calls_nothing_whatever_way_it_is_written(
     assert called == []
 
 
+@pytest.mark.parametrize("function", [EVIL, EVIL.replace(".evil", ":evil")])
+def test_a_strangers_run_decodes_nothing(
+    function: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        (tmp_path / "images" / f"{i}.jpg").write_bytes(b"x")
+    config = load_config(
+        "train", ["data=folder", "data.root=images", "evaluate=false", "trainer.max_steps=1"]
+    )
+    config["data"]["decode"] = function
+    config["overrides"] = [f"data.decode={function}"]  # a stranger's list is not what was typed
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    called.clear()
+    for given in ("from=run", "resume=run"):
+        assert main(["train", given]) == 2
+        assert f"would call {function} (data.decode)" in capsys.readouterr().err
+    assert main(["report", "run", "device=cpu"]) == 0
+    assert called == []
+
+
 def test_a_strangers_text_refers_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "secret")
     odd = r"a\${oc.env:SECRET}"

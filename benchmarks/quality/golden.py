@@ -68,8 +68,9 @@ def run(suite: str, method: str, seed: int, data: str, folder: Path, piece: floa
     child.returncode = os.waitstatus_to_exitcode(status)
     stopper.cancel()
     minutes = before.get("minutes", 0.0) + (time.perf_counter() - started) / 60
+    busy = before.get("busy", 0.0) + (usage.ru_utime + usage.ru_stime) / 60
     peak = max(before.get("peak", 0.0), usage.ru_maxrss / 2**20)
-    so_far.write_text(json.dumps({"minutes": minutes, "peak": peak}))
+    so_far.write_text(json.dumps({"minutes": minutes, "busy": busy, "peak": peak}))
     if child.returncode == REQUEUE:
         return None
     if child.returncode:
@@ -81,6 +82,7 @@ def run(suite: str, method: str, seed: int, data: str, folder: Path, piece: floa
         "seed": seed,
         "command": " ".join(typed),
         "minutes_in_all": round(minutes, 2),
+        "core_minutes": round(busy, 2),  # which neighbours on the machine hardly change
         "peak_memory_gib": round(peak, 2),
         "gflops_an_image": round(gflops_an_image(selfsup.load_encoder(folder / "encoder")), 4),
         "gflops_of_training": round(gflops_a_step(typed[2:]) * results["steps"]),

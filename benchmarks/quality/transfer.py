@@ -33,12 +33,27 @@ SIMCLR = f"method=simclr batch_size=64 method.optimizer.lr_batch=64 {COLOURS}"
 DIGITS = "backbone=resnet10 batch_size=64 data.image_size=16 data.min_area=0.85"
 RATE = "method.optimizer.lr=4e-3 method.optimizer.lr_batch=64"  # chosen on a hold-out of the training images
 
+RESNET = "experiment=cifar10_cpu_simclr"
+ENDLESS = "schedule=infinite method.optimizer.warmup_steps=125 method.optimizer.cooldown_steps=1248"
+
+
+def stage(name: str, images: str) -> str:
+    """The settings of a stage that learns from ``images`` for 8 epochs."""
+    given = [each.removeprefix("data.") for each in images.split() if "image_size" not in each]
+    return " ".join(f"data.sources.{name}.{each}" for each in [*given, "epochs=8"])
+
+
 # name -> what is typed behind `selfsup train`, and the run that it has to be better than
 RUNS: dict[str, tuple[str, str | None]] = {
     "cifar10": (f"{SIMCLR} {CIFAR} trainer.max_epochs=20", None),
     "tiny-scratch": (f"{SIMCLR} {TINY} trainer.max_epochs=8", None),
     "tiny-continued": (
         f"{SIMCLR} {TINY} experiment=continue backbone.weights={{cifar10}} trainer.max_epochs=8",
+        "tiny-scratch",
+    ),
+    "tiny-continued-faster": (
+        f"{SIMCLR} {TINY} experiment=continue backbone.weights={{cifar10}} trainer.max_epochs=8 "
+        "method.optimizer.lr=1e-3 method.optimizer.layer_decay=1",
         "tiny-scratch",
     ),
     "flowers-scratch": (f"{SIMCLR} {FLOWERS} trainer.max_epochs=100", None),
@@ -53,7 +68,22 @@ RUNS: dict[str, tuple[str, str | None]] = {
         f"method=distill method.teacher={{digits-teacher}}/encoder {RATE} {DIGITS} trainer.max_steps=400",
         "digits-simclr",
     ),
+    "two-first": (f"{RESNET} {CIFAR} trainer.max_epochs=8", None),
+    "cifar-distilled": (
+        f"method=distill method.teacher={{cifar10}}/encoder {RATE} backbone=resnet10 "
+        f"backbone.model_args.stem_stride=2 batch_size=64 {CIFAR} trainer.max_epochs=8",
+        "two-first",
+    ),
+    "two-cosines": (f"{RESNET} {TINY} backbone.weights={{two-first}} trainer.max_epochs=8", None),
+    # 16 epochs of 156 batches, the last 200 of which anneal
+    "two-endless": (
+        f"{RESNET} {ENDLESS} data=stages {stage('cifar10', CIFAR)} {stage('tiny', TINY)} "
+        "trainer.max_steps=2296",
+        None,
+    ),
+    "two-annealed": ("anneal={two-endless}", None),
 }
+OWN = [name for name in RUNS if not name.startswith("two-")]  # benchmarks.quality.forgetting has the rest
 
 
 def needed(names: list[str]) -> Iterator[str]:
@@ -96,7 +126,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=Path, required=True, help="folder in which the runs stay")
-    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=OWN)
     parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
     arguments = parser.parse_args()
     quiet()

@@ -8,7 +8,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 LIKELIEST = {
     "contrastive": "nt_xent or dcl or moco or nnclr",
     "relations": "ressl",
-    "transfer": "distill",
+    "transfer": "distill or teacher or tokens",
     "spectral": "frossl or mmcr or spectral",
     "redundancy": "barlow or vicreg or tico",
     "prediction": "byol or simsiam",

@@ -175,7 +175,10 @@ def spent(settings: list[str], steps: int, warm: int, reading: Callable[[], floa
         # Bytes that a stage has to read or write.
         "bytes": {
             "data": 2 * image,
-            "views": sum(image + 4 * 3 * size**2 * config["batch_size"] for size in method.views.sizes),
+            "views": sum(
+                image + 4 * method.views.channels * height * width * config["batch_size"]
+                for height, width in method.views.sizes
+            ),
             # Weight, gradient and two averages are read, all but the gradient written.
             "optimizer": 4 * 7 * trained,
             "average": 4 * 3 * averaged,

@@ -65,12 +65,15 @@ def tensor_of(images: list[Image.Image]) -> torch.Tensor:
 
 def ours(views: str, size: int, compiled: bool, *overrides: str) -> ViewPlan:
     """A plan of configs/views as for photographs, at any size: sigmas are pixels of the view."""
+    return ViewPlan(recipe(views, size, *overrides), size, MEAN, STD, native=compiled)
+
+
+def recipe(views: str, size: int, *overrides: str) -> dict[str, Any]:
     common = ["data=folder", "data.root=.", f"data.image_size={size}", f"views={views}"]
     kinds = load_config("train", [*common, *overrides])["views"]
-    kinds = {
+    return {
         name: {**kind, "recipe_size": size} if views == "simclr" else kind for name, kind in kinds.items()
     }
-    return ViewPlan(kinds, size, MEAN, STD, native=compiled)
 
 
 def lightly_view(size: int) -> Callable[[Image.Image], Any]:
@@ -152,6 +155,19 @@ def view_of_32() -> Case:
         "kornia": (n, lambda: many(batch["image"])),
         "albumentations": (n, lambda: [third(image) for image in arrays]),
     }
+
+
+def channels_of(size: int, n: int) -> Case:
+    """SimCLR's view of noise of 1 to 16 channels beside that of colours, for each channel."""
+    kinds = recipe("simclr", size, "views.each.count=1")
+
+    def side(channels: int, compiled: bool = True) -> tuple[int, Callable[[], Any]]:
+        pixels = torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8)
+        plan = ViewPlan(kinds, size, [0.5] * channels, [0.25] * channels, native=compiled)
+        return n * channels, functools.partial(plan, {"image": pixels, "index": torch.arange(n)}, 0)
+
+    several = {f"{channels} channels": side(channels) for channels in (4, 8, 16)}
+    return {"ours": side(3), "ours, by torch": side(3, False), "1 channel": side(1), **several}
 
 
 class _Lightly(Dataset[Any]):
@@ -244,6 +260,16 @@ CASES: dict[str, tuple[str, int, Callable[[], Case]]] = {
     "epoch": ("a SimCLR view of 32 px, two an image, batches of 512, all cores", 0, epoch_of_32),
     "224": ("a SimCLR view of 224 px from a JPEG photograph, one thread", 1, view_of_224),
     "dino": ("DINO's ten crops from a JPEG photograph, one thread", 1, ten_crops),
+    "channels": (
+        "a channel of a SimCLR view of 32 px, ours of 3 channels, one thread",
+        1,
+        functools.partial(channels_of, 32, 512),
+    ),
+    "channels 224": (
+        "a channel of a SimCLR view of 224 px, ours of 3 channels, one thread",
+        1,
+        functools.partial(channels_of, 224, 16),
+    ),
 }
 # Our targets: at least so many times as fast as a side, natively and by torch alone.
 AIMS: dict[tuple[str, str], tuple[float | None, float | None]] = {

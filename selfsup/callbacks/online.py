@@ -1,8 +1,6 @@
 """A subset of the training images judged while the encoder learns: ``online.csv``, and the best encoder."""
 
-import copy
 import random
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +10,11 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
+from selfsup.callbacks.kept import keep_encoder
 from selfsup.callbacks.online_settings import check_online, selecting
 from selfsup.data import Source
 from selfsup.data.source import subset
-from selfsup.encoder import Encoder, save_encoder
+from selfsup.encoder import Encoder
 from selfsup.evaluation import Features, NoScore, extract, knn, panel
 from selfsup.evaluation.features.images import fitting
 from selfsup.tables import rows_until, write_rows
@@ -144,16 +143,8 @@ class OnlineEvaluation(pl.Callback):
         return True
 
     def _keep(self, encoder: Encoder, step: int, found: Mapping[str, float | None]) -> None:
-        """Write the encoder into its folder, which holds a whole one at any moment."""
-        kept, fresh, old = (self.folder / f"{BEST}{ending}" for ending in ("", ".new", ".old"))
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
         card = {**self.card, "steps": step, "selected_by": self.by, "online": dict(found)}
-        save_encoder(copy.deepcopy(encoder).cpu().eval(), fresh, card)
-        if kept.exists():
-            kept.rename(old)
-        fresh.rename(kept)
-        shutil.rmtree(old, ignore_errors=True)
+        keep_encoder(encoder, self.folder / BEST, card)
 
     def _tell(self, step: int, found: Mapping[str, float | None], better: bool) -> None:
         words = [f"RankMe {found['rankme']:.1f}"] if found["rankme"] is not None else []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder
-from selfsup.data.settings import require_paths, require_range
+from selfsup.data.settings import require_paths, require_reading
 from selfsup.errors import UsageError
 from selfsup.files import require_writable
 from selfsup.precision import require_precision
@@ -32,10 +32,11 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.data.load import chosen_ranged
     from selfsup.encoder import load_encoder
     from selfsup.evaluation.features.embeddings import embed, write_embeddings
-    from selfsup.evaluation.features.ranges import differing
+    from selfsup.evaluation.features.ranges import differing, with_channels
 
     encoder = load_encoder(name).to(find_device(config["device"]))
-    sources = dict(zip(("train", "test"), chosen_ranged(config["data"], encoder.range), strict=True))
+    data = with_channels(config["data"], {str(config["encoder"]): encoder}, config["overrides"])
+    sources = dict(zip(("train", "test"), chosen_ranged(data, encoder.range), strict=True))
     tell_decisions(sources["train"])
     for note in differing({str(config["encoder"]): encoder}, sources["train"].range):
         print(note)
@@ -51,7 +52,7 @@ def check(config: Mapping[str, Any]) -> str:
     """Refuse what is wrong without importing torch; returns the encoder's folder or name."""
     require_precision("precision", config["precision"])
     if config["data"]:
-        require_range(config["data"])
+        require_reading(config["data"])
         require_paths(config["data"])
     return find_encoder(str(config["encoder"]))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder, short_name, start_of
-from selfsup.data.settings import other_data, require_paths, require_range
+from selfsup.data.settings import other_data, require_paths, require_reading
 from selfsup.errors import RunStopped, UsageError
 from selfsup.processes import launched, together
 from selfsup.text import shown
@@ -39,7 +39,7 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.data import load_data
     from selfsup.encoder import load_encoder
     from selfsup.evaluation import SETTINGS, Cache, default_folder, evaluate, print_table, write_results
-    from selfsup.evaluation.features.ranges import differing, range_for
+    from selfsup.evaluation.features.ranges import differing, range_for, with_channels
     from selfsup.evaluation.results.classes import same_classes
 
     encoders = {called: load_encoder(name) for called, name in named.items()}
@@ -55,6 +55,9 @@ def run(config: Mapping[str, Any]) -> None:
         cache = None if folder is None else Cache(folder, float(config["cache_gb"]))
         # What is in the cache need not be decoded; what is not will be, once.
         sources = {split: {**source, "in_memory": False} for split, source in sources.items()}
+    sources = {
+        split: with_channels(source, encoders, config["overrides"]) for split, source in sources.items()
+    }
     train, test = load_data({**sources["bank"], "range": range_for(encoders, sources["bank"]["range"])})
     if sources["query"] != sources["bank"]:
         alike = {**sources["query"], "range": sources["query"]["range"] or train.range}
@@ -110,7 +113,7 @@ def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, d
     }
     for source in sources.values():
         require_paths(source)
-        require_range(source)
+        require_reading(source)
     names = [source["name"] for source in sources.values()]
     name = names[0] if sources["bank"] == sources["query"] else f"{names[0]}-to-{names[1]}"
     return {**sources["bank"], "name": name}, sources

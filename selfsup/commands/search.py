@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.commands.embed import check, tell_skipped
-from selfsup.data.settings import require_range
+from selfsup.data.settings import require_reading
 from selfsup.errors import UsageError
 from selfsup.terminal import typed
 from selfsup.text import shown
@@ -22,7 +22,7 @@ def run(config: Mapping[str, Any]) -> None:
     """
     features, query = config["features"], Path(str(config["query"])).expanduser()
     name = check(config if features is None else {**config, "data": {}})
-    require_range(config["data"])
+    require_reading(config["data"])
     if not query.is_file():
         raise UsageError(f"query: there is no file '{query}'")
     if features is not None and not Path(str(features)).is_file():
@@ -32,19 +32,20 @@ def run(config: Mapping[str, Any]) -> None:
 
     from selfsup.commands.devices import find_device
     from selfsup.data import ImageFiles, Source, UnreadableImage
-    from selfsup.data.load import chosen_ranged
-    from selfsup.data.source import ranged
+    from selfsup.data.channels import ranged, read_as
+    from selfsup.data.load import chosen_ranged, reading_for
     from selfsup.encoder import load_encoder
     from selfsup.evaluation.classifiers.neighbours import neighbours
     from selfsup.evaluation.features.embeddings import embed, read_embeddings
-    from selfsup.evaluation.features.ranges import differing, range_for
+    from selfsup.evaluation.features.ranges import differing, range_for, with_channels
 
     encoder = load_encoder(name).to(find_device(config["device"]))
+    data = with_channels(config["data"] or {}, {str(config["encoder"]): encoder}, config["overrides"])
     settings: dict[str, Any] = {"batch_size": config["batch_size"], "precision": config["precision"]}
     unread: list[tuple[str, str]] = []
     sources: dict[str, Source] = {}
     if features is None:
-        sources = dict(zip(("train", "test"), chosen_ranged(config["data"], encoder.range), strict=True))
+        sources = dict(zip(("train", "test"), chosen_ranged(data, encoder.range), strict=True))
         range_ = sources["train"].range
     else:
         setting = range_for({"encoder": encoder}, config["data"].get("range"))
@@ -53,7 +54,7 @@ def run(config: Mapping[str, Any]) -> None:
         range_ = setting
     for note in differing({str(config["encoder"]): encoder}, range_):
         print(note)
-    one = ranged(ImageFiles([str(query)]), range_)
+    one = ranged(read_as(ImageFiles([str(query)]), reading_for(data)), range_)
     asked = list(embed(encoder, {"query": one}, **settings, skipped=unread))
     if not asked:
         raise UsageError(f"query: {UnreadableImage(*unread[0])}")

@@ -7,7 +7,7 @@ from typing import Any
 from selfsup.callbacks.online_settings import check_online
 from selfsup.commands.encoders import with_encoders
 from selfsup.config import options
-from selfsup.data.settings import require_paths, require_range
+from selfsup.data.settings import colours_of, require_paths, require_reading
 from selfsup.errors import UsageError
 from selfsup.hints import near
 from selfsup.precision import require_precision
@@ -43,7 +43,8 @@ def check(config: dict[str, Any]) -> None:
     """Refuse what is wrong without importing torch."""
     method, trainer = config["method"], config["trainer"]
     require_paths(config["data"])
-    require_range(config["data"])
+    require_reading(config["data"], config["overrides"])
+    colours_of(config["data"])
     if trainer["max_steps"] < 1 and trainer["max_epochs"] < 1:
         raise UsageError("set trainer.max_epochs or trainer.max_steps above 0")
     for group, name in (("optimizer", "name"), ("schedule", "schedule")):

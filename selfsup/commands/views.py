@@ -37,17 +37,20 @@ def run(config: dict[str, Any]) -> None:
 
     from selfsup.build import count_devices, count_samples, make_encoder, make_method
     from selfsup.data import load_data
+    from selfsup.data.statistics import keep_measured
     from selfsup.run.contact_sheet import contact_sheet
     from selfsup.runtime import quiet
 
     quiet()
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     devices = count_devices(config["trainer"], on_gpu)
-    source, _ = load_data(config["data"])
-    config["data"]["range"] = source.range
+    source, _ = load_data(config["data"], measure=config["backbone"]["weights"] is None)
+    keep_measured(config["data"], source)
     count_samples(config, len(source))
     tell_decisions(source)
     method = make_method(config, make_encoder(config), devices)
+    if left_out := method.views.left_out():
+        print(left_out)
     batch, world = config["batch_size"], devices * config["trainer"]["num_nodes"]
     if batch * world > len(source):
         most = max(1, len(source) // world)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from selfsup.data.sources.parquet import parquet
     from selfsup.data.sources.parquet_folder import parquet_folder
     from selfsup.data.sources.shards import shards
+    from selfsup.data.sources.stages import stages
     from selfsup.data.sources.torchvision import cifar10, cifar100, stl10
     from selfsup.data.splits import Splits
 else:  # settings and slices are checked before torch is imported
@@ -42,6 +43,7 @@ else:  # settings and slices are checked before torch is imported
             "sources.shards": ["shards"],
             "source": ["ImageArray", "ImageFiles", "Source", "subset"],
             "splits": ["Splits"],
+            "sources.stages": ["stages"],
             "sources.torchvision": ["cifar10", "cifar100", "stl10"],
         },
     )
@@ -70,6 +72,7 @@ __all__ = [
     "parquet",
     "parquet_folder",
     "shards",
+    "stages",
     "stl10",
     "subset",
 ]

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from selfsup.data.order import EpochOrder, Key, ShardOrder
 from selfsup.data.readers.crops import read_crops
+from selfsup.data.stage_order import StageOrder
 from selfsup.data.workers import begin_worker
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
@@ -96,7 +97,9 @@ class TrainingLoader(DataLoader[Any]):
 
 
 def make_order(source: Any, batch_size: int, seed: int, world: int = 1) -> EpochOrder:
-    """The order for a source: by shards where there are enough of them to shuffle, else of all images."""
+    """The order for a source: in stages, by shards where there are enough to shuffle, or of all images."""
+    if source.stages:
+        return StageOrder(source.stages, batch_size, seed, world=world)
     sizes = getattr(source, "sizes", None)
     if sizes is not None and len(sizes) >= FEW_SHARDS:
         return ShardOrder(sizes, batch_size, seed, world=world)

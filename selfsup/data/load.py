@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 
+from selfsup.data.channels import paged, ranged, read_as
+from selfsup.data.readers.reading import Reading, reading_of
 from selfsup.data.readers.values import range_of
 from selfsup.data.select import choose
 from selfsup.data.slices import path_and_slice
-from selfsup.data.source import Source, in_memory, ranged
+from selfsup.data.source import Source, in_memory
+from selfsup.data.statistics import settled
 from selfsup.data.tried import SHRINK, Tried, describe, settle, try_images
 from selfsup.errors import UsageError
 from selfsup.targets import load_target
@@ -19,30 +22,37 @@ from selfsup.targets import load_target
 FEW = 16  # images that show whether a range fits
 
 
-def load_data(config: Mapping[str, Any], *, as_before: bool = False) -> tuple[Source, Source]:
+def load_data(
+    config: Mapping[str, Any], *, as_before: bool = False, measure: bool = False
+) -> tuple[Source, Source]:
     """The (train, test) sources of a data configuration (`configs/data/*.yaml`, resolved).
 
     `config["source"]` names a function in `_target_`; its other keys are the arguments. `config` chooses
     among the splits that it returns (`selfsup.data.select.choose`); they are decoded into memory if all
     images are small and of one size, unless `config["in_memory"]` is False. Up to 200 evenly spaced images of
-    each are tried, and what is found is written into the sources' decisions. Their `range` is
-    `config["range"]`, or what was measured for "auto".
+    each are tried, and what is found is written into the sources' decisions. Their channels are those that
+    `config["channels"]`, `config["bands"]`, `config["pages"]` and `config["decode"]` ask for
+    (`readers.reading.Reading`); their `range` is `config["range"]`, or what was measured for "auto".
 
     Args:
         as_before: whether the images belong to a run that has begun, which continues to read them as before,
             even if their values use a small part of their type's range.
+        measure: whether the training source gets its `statistics`, from the configuration or measured
+            (`selfsup.data.statistics.settled`).
 
     Raises:
         UsageError: if the source refuses its arguments, if more than one image and more than the share
             `config["max_unreadable"]` cannot be read, if fewer than two can, if all have one label, or if
             their values ask for another `config["range"]` (`selfsup.data.tried.settle`).
     """
-    setting = range_of(config.get("range"))
-    train, test = chosen(config)
+    setting = range_of(config.get("range"), channels=config.get("channels", 3))
+    train, test = read(config)
     tried = [try_images(source, 1 if setting == "auto" else SHRINK) for source in (train, test)]
     range_ = settle(setting, tried, as_before)
     describe(tried, range_, setting == "auto")
     train, test = ranged(train, range_), ranged(test, range_)
+    if measure and len(tried[0].bad) < tried[0].count:
+        train.statistics = settled(config, train)
     if config.get("in_memory", True):
         train, test = in_memory(train), in_memory(test)
     _check_readable(train, tried[0], "training", config["max_unreadable"])
@@ -65,9 +75,9 @@ def chosen_ranged(config: Mapping[str, Any], range: Any) -> tuple[Source, Source
     Raises:
         UsageError: as `load_data`.
     """
-    setting = range_of(config.get("range"))
+    setting = range_of(config.get("range"), channels=config.get("channels", 3))
     setting = range if setting is None else setting
-    train, test = chosen(config)
+    train, test = read(config)
     if setting is None:
         return train, test
     auto = setting == "auto"
@@ -76,8 +86,25 @@ def chosen_ranged(config: Mapping[str, Any], range: Any) -> tuple[Source, Source
     return ranged(train, range_), ranged(test, range_)
 
 
+def reading_for(config: Mapping[str, Any]) -> Reading:
+    """The reading that a data configuration asks for, with the function that it names, if the user typed it.
+
+    Raises:
+        UsageError: as `reading_of` and `load_target`.
+    """
+    name = config.get("decode")
+    return reading_of(config, None if name is None else load_target(name, "data", "data.decode"))
+
+
+def read(config: Mapping[str, Any]) -> tuple[Source, Source]:
+    """`chosen`, with the channels and pages that the configuration asks for."""
+    reading = reading_for(config)
+    train, test = (paged(read_as(source, reading)) for source in chosen(config))
+    return train, test
+
+
 def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
-    """The sources without decoding or checking any image, and without a range."""
+    """The sources without decoding or checking any image, without a range, and of three channels."""
     arguments = {key: value for key, value in config["source"].items() if key != "_target_"}
     function = load_target(config["source"]["_target_"], "data", "data.source._target_")
     # Files can be sliced as splits can: data.train=FILE[:90%].

@@ -107,8 +107,12 @@ class EpochOrder(Sampler[Key]):
         ahead = max(1, AHEAD // self.batch_size)
         for start in range(first, len(self), ahead):
             batches = torch.arange(start, min(start + ahead, len(self)))
-            for indices in self.indices(epoch, batches):
-                yield epoch, indices.tolist()
+            for batch, indices in zip(batches.tolist(), self.indices(epoch, batches), strict=True):
+                yield self.round(epoch, batch), indices.tolist()
+
+    def round(self, epoch: int, batch: int) -> int:
+        """The number that views of a batch are drawn by: an image that comes again has another."""
+        return epoch
 
     def indices(self, epoch: int, batches: Tensor) -> Tensor:
         """This process's samples ``(B, batch_size)`` of the batches numbered ``batches`` ``(B,)``."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.config import load_config
+from selfsup.data.readers.reading import reading_of
 from selfsup.data.slices import looks_like_splits, parse_splits, path_and_slice
 from selfsup.errors import UsageError
 
@@ -22,8 +23,16 @@ _OF_MIXTURES = (
     "in_memory",
     "mirror",
     "colour",
+    "colours",
+    "noise",
+    "drop",
     "range",
+    "channels",
+    "bands",
+    "pages",
+    "decode",
 )
+_OF_A_SOURCE = {"weight": "1", "epochs": "10"}  # what a source has among others, and an example
 
 
 def require_paths(data: Mapping[str, Any]) -> None:
@@ -61,12 +70,41 @@ def data_config(name: str, settings: Any) -> dict[str, Any]:
     """
     if not isinstance(settings, Mapping):
         raise UsageError(f"data.sources.{name} holds settings, such as weight=1, not '{settings}'")
-    rest = {key: value for key, value in settings.items() if key != "weight"}
+    rest = {key: value for key, value in settings.items() if key not in _OF_A_SOURCE}
     if common := [key for key in rest if key in _OF_MIXTURES]:
         raise UsageError(
             f"data.sources.{name}.{common[0]} belongs to the whole mixture; set data.{common[0]}"
         )
     return other_data(f"data.sources.{name}", rest, name)
+
+
+def source_configs(sources: Mapping[str, Any], of: str, needed: str) -> list[dict[str, Any]]:
+    """The configurations of several sources in the order in which they are named (:func:`data_config`).
+
+    Args:
+        sources: settings by name.
+        of: what they are the sources of, in words.
+        needed: the one of ``weight`` and ``epochs`` that each must have; the other has no meaning here.
+
+    Raises:
+        UsageError: if there are fewer than two sources, or one does not fit.
+
+    >>> sources = {"digits": {"epochs": 1}, "fractals": {"epochs": 2}}
+    >>> [config["name"] for config in source_configs(sources, "stages", "epochs")]
+    ['digits', 'fractals']
+    """
+    example = f"{needed}={_OF_A_SOURCE[needed]}"
+    if len(sources) < 2:
+        raise UsageError(
+            f"{of} needs two sources or more; set data.sources.NAME.{example} for each of several"
+        )
+    configs = [data_config(name, settings) for name, settings in sources.items()]
+    for name, settings in sources.items():
+        if needed not in settings:
+            raise UsageError(f"source '{name}' has no {needed}; set data.sources.{name}.{example}")
+        for other in settings.keys() & (_OF_A_SOURCE.keys() - {needed}):
+            raise UsageError(f"{of} takes {needed} of a source; leave out data.sources.{name}.{other}")
+    return configs
 
 
 def other_data(where: str, settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -94,13 +132,50 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def require_range(data: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless ``data.range`` is a range (:func:`range_of`)."""
-    range_of(data.get("range"))
+def require_reading(data: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
+    """Raise a UsageError unless channels, bands, pages, range, mean and deviation are some, and fit together.
+
+    Args:
+        typed: the command's ``key=value``; only numbers typed there have to be one a channel, since those of
+            a configuration are of colours, and measured for other channels.
+    """
+    channels = reading_of(data).channels
+    range_of(data.get("range"), channels=channels)
+    for key in {each.partition("=")[0] for each in typed} & {"data.mean", "data.std"}:
+        given = data[key.removeprefix("data.")]
+        if isinstance(given, list) and len(given) != channels:
+            raise UsageError(
+                f"{key} has {len(given)} numbers and data.channels is {channels}; give one a channel, or "
+                "data.mean=auto, which measures them"
+            )
+    for key in ("mean", "std"):
+        given = data.get(key)
+        if isinstance(given, str) and given != "auto":
+            raise UsageError(f"data.{key} is a list of numbers, one a channel, auto or null, not '{given}'")
 
 
-def range_of(setting: Any, where: str = "data.range") -> tuple[float, float] | str | None:
-    """A range as a configuration gives it: two numbers, "auto", or None.
+def colours_of(data: Mapping[str, Any]) -> bool:
+    """Whether the channels of a data configuration are red, green and blue.
+
+    Raises:
+        UsageError: ``data.colours`` is something else than auto, true or false, or true and there are not
+            three channels.
+
+    >>> colours_of({"channels": 3, "colours": "auto"}), colours_of({"channels": 4})
+    (True, False)
+    """
+    setting, channels = data.get("colours", "auto"), data.get("channels", 3)
+    if setting not in ("auto", True, False):
+        raise UsageError(f"data.colours must be auto, true or false, not {setting}")
+    if setting is True and channels != 3:
+        raise UsageError(f"data.colours=true is for data.channels=3, and there are {channels}; leave it out")
+    return channels == 3 and setting is not False
+
+
+def range_of(setting: Any, where: str = "data.range", channels: int = 3) -> Any:
+    """A range as a configuration gives it: two numbers, such a pair for each channel, "auto", or None.
+
+    Only bands have pairs of their own; colours share one.
 
     Raises:
         UsageError: it is something else, or not from low to high.
@@ -111,6 +186,12 @@ def range_of(setting: Any, where: str = "data.range") -> tuple[float, float] | s
     if setting is None or setting == "auto":
         return setting
     pair = tuple(setting) if isinstance(setting, list | tuple) else ()
+    if pair and all(isinstance(each, list | tuple) for each in pair):
+        if channels == 3 or len(pair) != channels:
+            one = "one pair for all colours" if channels == 3 else f"one pair, or {channels}"
+            raise UsageError(f"{where} has {len(pair)} pairs and data.channels is {channels}; give {one}")
+        pairs = tuple(range_of(each, where) for each in pair)
+        return pairs[0] if channels == 1 else pairs
     numbers = [each for each in pair if isinstance(each, int | float) and not isinstance(each, bool)]
     if len(pair) != 2 or len(numbers) != 2 or not all(-_LARGEST <= each <= _LARGEST for each in numbers):
         raise UsageError(f"{where} must be two numbers such as [0,4095], auto, or null, not {setting}")

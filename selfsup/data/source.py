@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Sequence
-from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from selfsup.data.decisions import Decisions
 from selfsup.data.readers.decode import Picture, UnreadableImage
-from selfsup.data.readers.values import Range, byte_table
+from selfsup.data.readers.reading import MOST_CHANNELS, USUAL
+from selfsup.data.readers.values import Range
+from selfsup.data.stage_order import Stage, among
 
-__all__ = ["ImageArray", "ImageFiles", "Items", "Source", "UnreadableImage", "in_memory", "ranged", "subset"]
+__all__ = ["ImageArray", "ImageFiles", "Items", "Page", "Source", "UnreadableImage", "in_memory", "subset"]
 
 SMALL = 256  # largest side, in pixels, of images of one size that are kept decoded
 MEMORY = 10**9  # bytes that the decoded images of one source may take
@@ -28,18 +29,28 @@ class Items(Protocol):
     def __getitem__(self, i: int, /) -> Any: ...
 
 
+class Page(NamedTuple):
+    """A page of a file with several, counted from 0."""
+
+    file: str | bytes
+    number: int
+
+
 class ImageArray:
     """Images of one size, decoded and in memory.
 
     Args:
-        images: uint8 (N, 3, H, W).
-        labels: int64 (N,) in 0..C-1, or None.
-        classes: the C names of the classes, or None.
+        images: uint8 (N, C, H, W) of 1 to 16 channels.
+        labels: int64 (N,) of classes counted from 0, or None.
+        classes: the names of the classes, or None.
         names: display names.
         skipped: (name, reason) of the images left out because they could not be read.
 
     Attributes:
+        channels: of each image.
         range: the stored values that have become black and white, None for those of their type.
+        stages: the data sets to learn from one after another, if there are several.
+        statistics: mean and standard deviation of each channel, of values in [0, 1], once they are known.
 
     >>> source = ImageArray(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
     >>> len(source), source[1].shape, source.name(1)
@@ -54,8 +65,8 @@ class ImageArray:
         names: Items | None = None,
         skipped: Sequence[tuple[str, str]] = (),
     ):
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be uint8 (N, 3, H, W), not {images.dtype} {tuple(images.shape)}")
+        if images.dtype != torch.uint8 or images.ndim != 4 or not 1 <= images.shape[1] <= MOST_CHANNELS:
+            raise ValueError(f"images must be uint8 (N, C, H, W), not {images.dtype} {tuple(images.shape)}")
         _check_lengths(len(images), labels, names)
         self.images = images
         self.labels = labels
@@ -64,6 +75,12 @@ class ImageArray:
         self.skipped = list(skipped)
         self.decisions = Decisions()
         self.range: Range | None = None
+        self.stages: list[Stage] = []
+        self.statistics: Statistics | None = None
+
+    @property
+    def channels(self) -> int:
+        return int(self.images.shape[1])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -79,15 +96,18 @@ class ImageFiles:
     """Encoded images, decoded one at a time on demand; can be pickled for the workers of a DataLoader.
 
     Args:
-        files: N paths, encoded images, or images as numbers (3, H, W) or (1, H, W); any sequence, so that
-            they can be read or made on demand.
-        labels: int64 (N,) in 0..C-1, or None.
-        classes: the C names of the classes, or None.
+        files: N paths, encoded images, or images as numbers (C, H, W), or any of these with a page (`Page`);
+            any sequence, so that they can be read or made on demand.
+        labels: int64 (N,) of classes counted from 0, or None.
+        classes: the names of the classes, or None.
         names: display names; the paths if None.
 
     Attributes:
+        reading: which channels become those of an image (`readers.reading.Reading`).
         range: the stored values that become black and white (`readers.decode.Picture`), None for those
             of their type.
+        stages: the data sets to learn from one after another, if there are several.
+        statistics: as of an `ImageArray`.
     """
 
     images: None = None
@@ -106,13 +126,20 @@ class ImageFiles:
         self.names = names
         self.skipped: list[tuple[str, str]] = []
         self.decisions = Decisions()
+        self.reading = USUAL
         self.range: Range | None = None
+        self.stages: list[Stage] = []
+        self.statistics: Statistics | None = None
+
+    @property
+    def channels(self) -> int:
+        return self.reading.channels
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, i: int) -> Tensor:
-        """uint8 (3, H, W).
+        """uint8 (C, H, W).
 
         Raises:
             UnreadableImage: if it cannot be decoded.
@@ -130,7 +157,9 @@ class ImageFiles:
         except OSError as error:
             name = f"image {i}" if self.names is None else str(self.names[i])
             raise UnreadableImage(name, str(error)) from error
-        return Picture(file, self._called(i, file), self.range)
+        name = self._called(i, file)
+        file, page = file if isinstance(file, Page) else (file, None)
+        return Picture(file, name, self.range, self.reading, page)
 
     def name(self, i: int) -> str:
         return self._called(i, self.files[i] if self.names is None else None)
@@ -142,6 +171,7 @@ class ImageFiles:
 
 
 Source = ImageArray | ImageFiles
+Statistics = tuple[list[float], list[float]]
 
 
 class Picked:
@@ -190,31 +220,9 @@ def subset(source: Source, rows: Tensor) -> Source:
         part = ImageArray(source.images[rows], labels, source.classes, names, source.skipped)
     else:
         part = ImageFiles(Picked(source.files, rows), labels, source.classes, names)
-        part.skipped = list(source.skipped)
-    part.decisions, part.range = source.decisions, source.range
+        part.skipped, part.reading = list(source.skipped), source.reading
+    part.decisions, part.range, part.statistics = source.decisions, source.range, source.statistics
     return part
-
-
-def ranged(source: Source, range: Range | None) -> Source:
-    """The images with these stored values as black and white (`readers.decode.Picture`).
-
-    Args:
-        source: without a range of its own.
-
-    >>> dark = ImageArray(torch.full((1, 3, 2, 2), 20, dtype=torch.uint8))
-    >>> ranged(dark, (0, 40))[0].unique()
-    tensor([128], dtype=torch.uint8)
-    """
-    if range is None:
-        return source
-    if source.range is not None:
-        raise ValueError(f"the source has the range {source.range} already")
-    made = copy(source)
-    made.range = range
-    if isinstance(made, ImageArray):
-        table = torch.tensor(byte_table(range), dtype=torch.uint8)
-        made.images = torch.cat([table[block.int()] for block in made.images.split(1024)])
-    return made
 
 
 def in_memory(source: Source) -> Source:
@@ -244,7 +252,8 @@ def in_memory(source: Source) -> Source:
     labels = None if source.labels is None else source.labels[rows]
     names = [source.name(i) for i in kept]
     array = ImageArray(images[: len(kept)], labels, source.classes, names, skipped)
-    array.decisions, array.range = source.decisions, source.range
+    array.decisions, array.range, array.statistics = source.decisions, source.range, source.statistics
+    array.stages = among(source.stages, rows)
     return array
 
 

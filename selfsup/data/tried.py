@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from selfsup.data.readers.decode import UnreadableImage
-from selfsup.data.readers.values import BYTES, Range, Stored, Tally
+from selfsup.data.readers.reading import USUAL
+from selfsup.data.readers.tally import Tally
+from selfsup.data.readers.values import BYTES, Range, Stored
 from selfsup.data.source import Source
 from selfsup.errors import UsageError
 
@@ -38,6 +41,18 @@ class Tried:
     pages: Counter[str] = field(default_factory=Counter)
     shrunk: list[int] = field(default_factory=list)
 
+    def add(self, stored: Stored) -> None:
+        """Count an image's values, band by band where each has a range of its own."""
+        self.tally.add(stored, apart=self._apart)
+
+    def add_pixels(self, pixels: Tensor) -> None:
+        """Count the values of an image of 8 bits, uint8 (C, H, W)."""
+        self.add(Stored((pixels.permute(1, 2, 0) if self._apart else pixels).numpy(), BYTES))
+
+    @property
+    def _apart(self) -> bool:
+        return self.source.channels not in (1, 3)
+
 
 def try_images(source: Source, shrink: float = SHRINK, most: int = PROBES) -> Tried:
     """Decode ``most`` evenly spaced images of a source without a range; an array's are looked at."""
@@ -45,7 +60,7 @@ def try_images(source: Source, shrink: float = SHRINK, most: int = PROBES) -> Tr
     tried = Tried(source, len(rows))
     for i in rows:
         if source.images is not None:
-            tried.tally.add(Stored(source.images[i].numpy(), BYTES))
+            tried.add_pixels(source.images[i])
         else:
             _try(tried, i, shrink)
     return tried
@@ -66,11 +81,11 @@ def _try(tried: Tried, i: int, shrink: float) -> None:
         (tried.bad if picture.stored is None else tried.without_range).append((error.name, error.reason))
     else:
         if picture.stored is None:
-            tried.tally.add(Stored(pixels.numpy(), BYTES))
+            tried.add_pixels(pixels)
             if pixels.shape[1:] != (picture.height, picture.width):
                 tried.shrunk.append(i)
     if picture.stored is not None:
-        tried.tally.add(picture.stored)
+        tried.add(picture.stored)
     if picture.bands:
         tried.bands[picture.bands] += 1
 
@@ -93,8 +108,10 @@ def settle(setting: Range | str | None, tried: Sequence[Tried], as_before: bool 
     if setting == "auto":
         measured = tried[0].tally.range()
         if measured is None and tried[0].tally.ends:
+            flat = tried[0].tally.equal_bands()
+            where = f"all values of band {flat[0]}" if flat else "all values"
             raise UsageError(
-                "data.range=auto cannot be measured: all values of the images tried are the same; set "
+                f"data.range=auto cannot be measured: {where} of the images tried are the same; set "
                 "data.range=[low,high]"
             )
         return measured
@@ -120,13 +137,14 @@ def describe(tried: Sequence[Tried], range: Range | None, auto: bool) -> None:
     count = sum(each.count for each in tried)
     bands = sum((each.bands for each in tried), Counter[str]())
     pages = sum((each.pages for each in tried), Counter[str]())
+    used = "middle" if getattr(tried[0].source, "reading", USUAL).pages == "middle" else "first"
     for each in tried:
         decided = each.source.decisions
         decided.values = whole.described(range, auto)
         decided.bands = "; ".join(_have(number, count, what) for what, number in bands.items())
         if pages:
             what = next(iter(pages)) if len(pages) == 1 else "several pages or frames"
-            decided.pages = _have(pages.total(), count, f"{what} (the first is used)")
+            decided.pages = _have(pages.total(), count, f"{what} (the {used} is used)")
 
 
 def _have(number: int, count: int, what: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from selfsup.backbones import small_stem
+from selfsup.backbones import mlp_stem, small_stem
 from selfsup.encoder.files import read_card, read_config
 from selfsup.encoder.values import noted_range
 from selfsup.files import write_text
@@ -121,7 +121,7 @@ def _input(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_ours(architecture: str) -> bool:
-    return architecture.partition(".")[0] in small_stem.default_cfgs
+    return architecture.partition(".")[0] in {**small_stem.default_cfgs, **mlp_stem.default_cfgs}
 
 
 def _accuracies(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

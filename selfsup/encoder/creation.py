@@ -10,7 +10,7 @@ from timm.models.convit import ConVit
 from torch import nn
 
 from selfsup.backbone_names import current_name, require_timm_name
-from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
+from selfsup.backbones import mlp_stem, norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.encoder.abilities import patch_sides
 from selfsup.encoder.limits import check_arguments
 from selfsup.errors import UsageError

@@ -9,7 +9,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from selfsup.backbones import norms, small_stem  # noqa: F401  (register their models with timm)
+from selfsup.backbones import mlp_stem, norms, small_stem  # noqa: F401  (register their models with timm)
 from selfsup.backbones.masked import feature_maps
 from selfsup.encoder.abilities import cell_sides, in_columns, lacks_tokens, stem_width
 from selfsup.encoder.blocks import TRANSFORMERS, layers, passed

@@ -39,7 +39,7 @@ class Resizing:
         256
     """
 
-    size: int | list[int]
+    size: int | tuple[int, int]  # may be hashed: images are read once for all encoders that see them alike
     interpolation: str = "bicubic"
     crop_pct: float = 0.875
     crop_mode: str = "center"
@@ -82,4 +82,5 @@ def resizing_of(cfg: Mapping[str, Any], size: int | list[int], mean: Sequence[fl
     said: dict[str, Any] = {name: cfg.get(name) or default for name, default in _DEFAULTS.items()}
     border = said["crop_mode"] == "border"
     fill = tuple(round(255 * value) for value in mean) if border else (0,) * len(mean)
-    return Resizing(size, str(said["interpolation"]), float(said["crop_pct"]), str(said["crop_mode"]), fill)
+    pixels = size if isinstance(size, int) else sides(size)
+    return Resizing(pixels, str(said["interpolation"]), float(said["crop_pct"]), str(said["crop_mode"]), fill)

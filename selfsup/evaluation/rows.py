@@ -78,7 +78,7 @@ def judged_rows(
         for i in range(untrained_seeds):
             control = each.untrained(seed + i)
             rows.append(_of(f"{called} {i + 1}" if i else called, "untrained", control, precision, device))
-    return [*rows, Judged("pixels", "pixels", Pixels(), rows[0].fitting)]
+    return [*rows, Judged("pixels", "pixels", Pixels(rows[0].frozen.mean.numel()), rows[0].fitting)]
 
 
 def _of(name: str, role: str, encoder: Any, precision: str, device: str | torch.device) -> Judged:

@@ -11,6 +11,8 @@ from rich.progress import Progress
 
 from selfsup.config import load_config
 from selfsup.data import Source
+from selfsup.data.readers.values import as_setting
+from selfsup.data.settings import colours_of
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation.features.cache import Cache
@@ -78,7 +80,7 @@ def evaluate(
         protocols = load_config("evaluate", ["encoder=run", f"seed={seed}"])["protocols"]
     encoders = dict(encoder) if isinstance(encoder, Mapping) else {"encoder": encoder}
     chosen = _chosen(protocols, train, test)
-    choose_views(chosen, encoders, data_config)
+    choose_views(chosen, encoders, data_config, colours_of(data_config))
     _check_settings(batch_size, precision)
     _check_data(train, test)
     moved = [*encoders.values(), *(starts or {}).values()]
@@ -103,7 +105,7 @@ def evaluate(
         "n_test": len(query),
         "skipped": {"train": _skipped(train, bank), "test": _skipped(test, query)},
         "seed": seed,
-        "preprocessing": {**scored[0]["preprocessing"], "range": train.range and list(train.range)},
+        "preprocessing": {**scored[0]["preprocessing"], "range": as_setting(train.range)},
         "rows": scored,
         **({"comparison": compare(scored)} if len(encoders) > 1 else {}),
         **({"gains": gains(scored)} if starts and controls else {}),
@@ -153,7 +155,7 @@ def _with_principal(
 ) -> tuple[list[Judged], list[tuple[Seen, Seen]]]:
     """Add a row: the principal components of the pixels, which are the last row."""
     pixels = (seen[-1][0].features, seen[-1][1].features)
-    one_channel(*pixels)
+    one_channel(*pixels, channels=rows[-1].frozen.mean.numel())
     parts = principal_components(*pixels, width=seen[0][0].features.x.shape[1])
     control = replace(rows[-1], name="pixels, PCA", role="pca")
     return [*rows, control], [*seen, (Seen(parts[0], {}), Seen(parts[1], {}))]

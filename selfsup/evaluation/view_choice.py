@@ -10,11 +10,16 @@ FALLBACK = "simclr"
 Kinds = Mapping[str, Mapping[str, Any]]
 
 
-def choose_views(chosen: Iterable[Protocol], encoders: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def choose_views(
+    chosen: Iterable[Protocol], encoders: Mapping[str, Any], data: Mapping[str, Any], colours: bool = True
+) -> None:
     """Fill in, in place, the plan of views of protocols whose configuration leaves it open.
 
     It is the plan of the encoders' training, from their cards, if they share one, else SimCLR's for this
     data: all rows of a table see the same views.
+
+    Args:
+        colours: whether three channels are red, green and blue.
 
     Raises:
         UsageError: ``data`` lacks settings of SimCLR's views.
@@ -23,6 +28,8 @@ def choose_views(chosen: Iterable[Protocol], encoders: Mapping[str, Any], data: 
         for spec in protocol.needs.values():
             if "plan" in spec and spec["plan"] is None:
                 spec["plan"] = trained_with(encoders.values()) or fallback(data)
+            if "plan" in spec and not colours:
+                spec["colours"] = False
 
 
 def trained_with(encoders: Iterable[Any]) -> Kinds | None:

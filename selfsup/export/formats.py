@@ -20,6 +20,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
+from selfsup.data.readers.values import as_setting
 from selfsup.encoder import Encoder, save_encoder, write_model_card
 from selfsup.errors import UsageError
 from selfsup.evaluation.features.images import described, fitting
@@ -64,7 +65,7 @@ def preprocessing(encoder: Encoder) -> dict[str, Any]:
         "output": f"float32 (N, {encoder.dim})",
         "mean": list(encoder.mean),
         "std": list(encoder.std),
-        "range": encoder.range and list(encoder.range),
+        "range": as_setting(encoder.range),
         "values": "uint8 = rint(255 * clip((value - low) / (high - low), 0, 1)), before resizing; a range of "
         "null is that of the values' type",
     }

@@ -35,6 +35,18 @@ _RESULTS = {
     "n_test": WHOLE,
     "rows": [{"name": TEXT, "role": TEXT, "scores": Needed(Each(_SCORE))}],
 }
+_FORGETTING = {
+    "rows": [{"name": TEXT, "role": TEXT, "scores": Needed(Each(_SCORE))}],
+    "changes": [
+        {
+            "set": Needed(TEXT),
+            "difference": Needed(NUMBER),
+            "interval": Needed((NUMBER, NUMBER)),
+            "within_noise": Needed(TRUTH),
+        }
+    ],
+    "reasons": Each(TEXT),
+}
 _CARD = {
     "fingerprint": TEXT,
     "minutes": NUMBER,
@@ -58,6 +70,7 @@ class Run:
         skipped: names and reasons of the images that could not be read.
         missing: missing or unreadable files, a sentence each.
         data: decisions about the images, a sentence each.
+        forgetting: ``forgetting.json``, of a run that learned from one data set after another; else None.
     """
 
     name: str
@@ -73,6 +86,7 @@ class Run:
     skipped: list[dict[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
+    forgetting: dict[str, Any] | None = None
 
 
 def read_run(folder: str | Path) -> Run:
@@ -114,6 +128,8 @@ def read_run(folder: str | Path) -> Run:
     else:
         run.missing.append("The run has not saved an encoder: it did not finish.")
     run.results = _results(folder, run)
+    if (path := folder / "forgetting.json").is_file():
+        run.forgetting = _json(path, _FORGETTING, run.missing)
     return run
 
 

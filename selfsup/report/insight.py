@@ -30,10 +30,11 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
     images, where = sample(source, IMAGES, fitting(encoder))
     if not where:
         return None
-    side = max(SIDE, *encoder.input_size)
+    (height, width), scale = encoder.input_size, max(1.0, SIDE / max(encoder.input_size))
+    size = round(height * scale), round(width * scale)
     with evaluating(encoder):
         frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
-        rows = [{"title": "The image", "figures": _figures(enlarged(images, side), "test image")}]
+        rows = [{"title": "The image", "figures": _figures(enlarged(images, size), "test image")}]
         weights = attention(encoder, frozen.normalised(images)) if encoder.has_tokens else None
         if weights is not None:
             low, high = (end[:, None, None] for end in weights.flatten(1).aminmax(dim=1))
@@ -42,20 +43,21 @@ def insight(encoder: Encoder, source: Source) -> dict[str, Any] | None:
             rows.append(
                 {
                     "title": f"{who}, from least (blue) to most (yellow); last block, mean of its heads",
-                    "figures": _figures(over(enlarged(images, side), heat), "attention on test image"),
+                    "figures": _figures(over(enlarged(images, size), heat), "attention on test image"),
                 }
             )
         try:
             patches = tokens(frozen, images, torch.tensor(where))[:, encoder.prefix :]
         except NoScore:
             patches = torch.empty(0)
-    grid = round(patches.shape[1] ** 0.5) if patches.ndim == 3 else 0
-    if grid > 1 and grid**2 == patches.shape[1]:
-        colours = _colours(patches).view(len(images), grid, grid, 3).movedim(-1, 1)
+    rows_of = round((patches.shape[1] * height / width) ** 0.5) if patches.ndim == 3 else 0
+    columns = patches.shape[1] // rows_of if rows_of else 0
+    if min(rows_of, columns) > 1 and rows_of * columns == patches.shape[1]:
+        colours = _colours(patches).view(len(images), rows_of, columns, 3).movedim(-1, 1)
         rows.append(
             {
                 "title": "Its patches: those of one colour are alike to the encoder",
-                "figures": _figures(enlarged(colours, side), "patch features of test image"),
+                "figures": _figures(enlarged(colours, size), "patch features of test image"),
             }
         )
     return {"rows": rows} if len(rows) > 1 else None

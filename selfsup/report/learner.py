@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.build import make_encoder, make_method
@@ -18,11 +19,11 @@ from selfsup.report.folder import Run
 from selfsup.report.gallery import denormalised
 from selfsup.report.pictures import coloured, enlarged, figure
 from selfsup.runtime import quiet
-from selfsup.sides import sides
+from selfsup.sides import in_words
 from selfsup.text import shown
 
 IMAGES = 4
-LARGEST_SIDE, MOST_PIXELS = 4096, 2**25  # of a view, and of all views of the images shown
+LARGEST_SIDE, MOST_VALUES = 4096, 3 * 2**25  # of a view in pixels, and of all views of the images shown
 # What comes of settings that are a stranger's, or of another version.
 UNUSABLE = (
     ArithmeticError,
@@ -81,10 +82,10 @@ def rebuild(run: Run) -> Method | None:
 
 
 def _require_small(method: Method) -> None:
-    sizes = [sides(size) for size in method.views.sizes]
-    largest = max(map(max, sizes), default=0)
-    if largest > LARGEST_SIDE or IMAGES * sum(height * width for height, width in sizes) > MOST_PIXELS:
-        raise UsageError(f"{len(sizes)} views of up to {largest} px are more than a report shows")
+    sizes = method.views.sizes
+    values = IMAGES * method.views.channels * sum(height * width for height, width in sizes)
+    if max(map(max, sizes)) > LARGEST_SIDE or values > MOST_VALUES:
+        raise UsageError(f"{len(sizes)} views of up to {in_words(max(sizes))} are more than a report shows")
 
 
 def views_seen(method: Method, source: Source) -> list[dict[str, Any]]:
@@ -101,7 +102,7 @@ def views_seen(method: Method, source: Source) -> list[dict[str, Any]]:
             "views": [
                 figure(
                     view[row],
-                    f"view {number + 1} of training image {row + 1}, {view.shape[-1]} pixels a side",
+                    f"view {number + 1} of training image {row + 1}, {_size(view)}",
                 )
                 for number, view in enumerate(shown)
             ],
@@ -110,15 +111,24 @@ def views_seen(method: Method, source: Source) -> list[dict[str, Any]]:
     ]
 
 
+def _size(view: Tensor) -> str:
+    height, width = view.shape[-2:]
+    return f"{width} pixels a side" if height == width else in_words((height, width))
+
+
 @torch.inference_mode()
 def made_of(method: Method, source: Source) -> list[dict[str, Any]]:
     """What the method makes of a few training images (:meth:`Method.pictures`): rows of figures by title."""
     _, batch = few(method, source)
     rows = []
     for title, tensor in method.pictures(batch).items():
-        side = batch.views[0].shape[-1]
+        height, width = batch.views[0].shape[-2:]
         maps = tensor.ndim != 4
-        shown = enlarged(coloured(tensor, 0, 1), side) if maps else denormalised(tensor, method.encoder)
+        shown = (
+            enlarged(coloured(tensor, 0, 1), (height, width))
+            if maps
+            else denormalised(tensor, method.encoder)
+        )
         rows.append(
             {
                 "title": title,

@@ -16,6 +16,7 @@ from selfsup.report.curves import charts, curves
 from selfsup.report.folder import Run
 from selfsup.report.scores import scores_table
 from selfsup.report.side_by_side import side_by_side
+from selfsup.report.stages import forgetting_table
 from selfsup.report.verdict import verdict
 from selfsup.text import printable, shown
 
@@ -50,7 +51,9 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
             if run.config
             else "",
             "settings": _readable(run.config),
+            "forgetting": forgetting_table(run.forgetting) if run.forgetting else None,
             "map_says": _map_says(part.get("map")),
+            "false_colours": part.get("false_colours", ""),
             **{key: part.get(key) for _, _, key in _SECTIONS},
         }
         for i, (run, part) in enumerate(zip(runs, seen, strict=True))
@@ -58,6 +61,7 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
     there = {name: title for name, title, key in _SECTIONS if any(part.get(key) for part in seen)}
     scores = scores_table(runs)
     sections = {"scores": "Scores"} if scores["rows"] else {}
+    sections |= {"forgetting": "Forgetting"} if any(run.forgetting for run in runs) else {}
     sections |= {"curves": "Curves"} if main else {}
     data_section = {"data-read": "Data"} if any(run.data for run in runs) else {}
     data = {

@@ -25,6 +25,7 @@ from selfsup.report.learner import (
     views_seen,
 )
 from selfsup.report.page import render
+from selfsup.report.pictures import false_colours
 
 Sources = tuple[Source, Source]
 
@@ -90,6 +91,10 @@ def _seen(
     encoder = _encoder(run, method)
     of_encoding = gflops_an_image(encoder) if encoder is not None else None
     found: dict[str, Any] = {"cost": cost(run, of_encoding)}
+    if encoder is not None:
+        found["false_colours"] = false_colours(len(encoder.mean))
+    elif method is not None:
+        found["false_colours"] = false_colours(method.views.channels)
     if not pictures:
         run.missing.append("Pictures were switched off (pictures=false).")
         return found

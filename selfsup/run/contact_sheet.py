@@ -11,7 +11,9 @@ from torch import Tensor
 
 from selfsup.data.batches import Batches, make_order
 from selfsup.methods.base import Method
+from selfsup.report.pictures import false_colours, visible
 from selfsup.run.lettering import lettered
+from selfsup.sides import in_words
 from selfsup.text import shown
 
 CELL = 192  # pixels a side to which smaller views are enlarged
@@ -49,13 +51,14 @@ def contact_sheet(
     padded = [view[:1].expand(batch_size, -1, -1, -1) for view in batch.views]
     regions = method.regions(replace(batch, views=padded, index=index[:1].expand(batch_size)))
 
-    factor = max(1, CELL // max(plan.sizes))
-    cell = factor * max(plan.sizes)
+    height, width = max(plan.sizes)
+    factor = max(1, CELL // max(height, width))
+    cell = factor * max(height, width)
     columns = [[_picture(source[i], cell) for i in index.tolist()]]
     heads = [("image", "where views lie")]
     for number, (view, name, size) in enumerate(zip(views, names, plan.sizes, strict=True)):
         columns.append([_enlarged(image, factor) for image in view])
-        heads.append((name, f"{size} px"))
+        heads.append((name, in_words(size)))
         _draw_boxes(columns[0], source, index, plan, number)
         if regions:
             first = number * batch_size
@@ -66,18 +69,19 @@ def contact_sheet(
     colours = ["black"] + [
         COLOURS[number % len(COLOURS)] for number in range(len(plan)) for _ in range(1 + bool(regions))
     ]
-    return _sheet(columns, heads, labels, colours, cell, title), raw["skipped"]
+    beneath = false_colours(plan.channels)
+    return _sheet(columns, heads, labels, colours, title, beneath), raw["skipped"]
 
 
 def _pixels(view: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 (N, S, S, 3) of normalised views."""
-    mean_, std_ = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
-    return ((view.float() * std_ + mean_) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    """uint8 (N, H, W, 3) of normalised views."""
+    mean_, std_ = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
+    return visible(((view.float() * std_ + mean_) * 255).round().clamp(0, 255).byte()).permute(0, 2, 3, 1)
 
 
 def _picture(image: Tensor, cell: int) -> Image.Image:
-    """The whole image (3, H, W), as large as fits into a cell."""
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    """The whole image (C, H, W), as large as fits into a cell."""
+    picture = Image.fromarray(visible(image).permute(1, 2, 0).contiguous().numpy())
     by = cell / max(picture.size)
     width, height = (max(1, round(side * by)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.NEAREST if by > 1 else Image.Resampling.LANCZOS)
@@ -105,9 +109,8 @@ def _with_regions(view: Tensor, masks: Mapping[str, Tensor], patch: int, factor:
     tinted."""
     pictures = []
     for row, image in enumerate(view):
-        side = image.shape[0] // patch
-        pixels = image.float()
-        grids = {key: mask[row].view(side, side) for key, mask in masks.items()}
+        rows, pixels = image.shape[0] // patch, image.float()
+        grids = {key: mask[row].view(rows, -1) for key, mask in masks.items()}
         large = {key: _per_pixel(grid, patch) for key, grid in grids.items()}
         if "hidden" in large:
             pixels = torch.where(large["hidden"], torch.tensor(HIDDEN, dtype=torch.float32), pixels)
@@ -165,11 +168,12 @@ def _sheet(
     heads: Sequence[tuple[str, str]],
     labels: Sequence[str],
     colours: Sequence[str],
-    cell: int,
     title: str,
+    beneath: str,
 ) -> Image.Image:
-    titled, heads_, labels_ = (
+    titled, said, heads_, labels_ = (
         lettered(title, TEXT + 3),
+        lettered(beneath, TEXT),
         [[lettered(line, TEXT) for line in head] for head in heads],
         [lettered(label, TEXT) for label in labels],
     )
@@ -179,9 +183,11 @@ def _sheet(
         for width, head in zip(widths, heads_, strict=True)
     ]
     widths[0] = max(widths[0], int(max(label.length for label in labels_)) + GAP)
-    top, step = 2 * GAP + 4 * LINE, cell + LINE + GAP
-    width = max(GAP + sum(widths), int(titled.length) + 2 * GAP)
-    sheet = Image.new("RGB", (width, top + step * len(labels)), "white")
+    tallest = max(picture.height for column in columns for picture in column)
+    top, step = 2 * GAP + 4 * LINE, tallest + LINE + GAP
+    width = max(GAP + sum(widths), int(titled.length) + 2 * GAP, int(said.length) + 2 * GAP)
+    bottom = top + step * len(labels)
+    sheet = Image.new("RGB", (width, bottom + (LINE + GAP if beneath else 0)), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, GAP), titled.text, fill="black", font=titled.font)
     x = GAP
@@ -192,5 +198,6 @@ def _sheet(
             sheet.paste(picture, (x, top + row * step))
         x += wide
     for row, label in enumerate(labels_):
-        draw.text((GAP, top + row * step + cell), label.text, fill="#606060", font=label.font)
+        draw.text((GAP, top + row * step + tallest), label.text, fill="#606060", font=label.font)
+    draw.text((GAP, bottom), said.text, fill="#606060", font=said.font)
     return sheet

@@ -26,6 +26,7 @@ from selfsup.evaluation.results.verdict import Verdict, judged
 from selfsup.files import read_json, remove_parts, sync_folder
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
+from selfsup.run.forgetting import forgetting, tell_forgetting, write_forgetting
 from selfsup.run.loggers import public_name, without_machine
 from selfsup.runs import KEPT, START, named_encoders
 from selfsup.terminal import say, typed
@@ -130,6 +131,10 @@ def hand_over(
         print_table(results, console, warned(folder))
         row = results["rows"][0]
         found = judged(results, row, warned(folder)) if row.get("start") is not None else None
+        if source.stages:
+            kept = forgetting(encoder, source, test, config["data"], folder, config["seed"])
+            write_forgetting(kept, folder)
+            tell_forgetting(kept, console)
     write_model_card(target)
     say(console, f"Encoder: {target}   ({seconds / 60:.1f} min of training). Next:")
     say(console, f"  {typed('evaluate', f'encoder={target}', *_data_given(config))}")

@@ -18,7 +18,7 @@ from selfsup.encoder import Encoder, save_encoder, write_model_card
 from selfsup.report.embedding import FEWEST, nearest
 from selfsup.report.gallery import denormalised, make_gallery
 from selfsup.report.learner import few
-from selfsup.report.pictures import sheet_of
+from selfsup.report.pictures import false_colours, sheet_of, visible
 
 IMAGES, GFLOPS, ROWS, NEAR = 200, 100.0, 8, 8
 PATIENCE = 300.0  # seconds for which a run waits at its end for the upload of its encoder
@@ -42,9 +42,10 @@ class Share(pl.Callback):
         if not trainer.is_global_zero:
             return
         views = few(pl_module, self.source)[1].views
-        side = max(view.shape[-1] for view in views)
-        shown = [_in_corner(denormalised(view, pl_module.encoder), side) for view in views]
-        self._tell(trainer, partial(show, name="views", image=sheet_of(torch.stack(shown, 1)), step=0))
+        height, width = (max(view.shape[axis] for view in views) for axis in (-2, -1))
+        shown = [_in_corner(visible(denormalised(view, pl_module.encoder)), height, width) for view in views]
+        name = _named("views", pl_module.views.channels)
+        self._tell(trainer, partial(show, name=name, image=sheet_of(torch.stack(shown, 1)), step=0))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
@@ -56,7 +57,8 @@ class Share(pl.Callback):
             rows = torch.arange(min(ROWS, len(gallery)))
             near = nearest(gallery.x, min(NEAR, len(gallery) - 1))[rows]
             image = sheet_of(gallery.tiles[torch.cat([rows[:, None], near], dim=1)])
-            self._tell(trainer, partial(show, name="neighbours", image=image, step=step))
+            name = _named("neighbours", gallery.channels)
+            self._tell(trainer, partial(show, name=name, image=image, step=step))
         card = {**self.card, "steps": step}
         hand = partial(hand_encoder, encoder=encoder.cpu(), card=card, private=self.private)
         self._tell(trainer, hand, patience=PATIENCE)
@@ -98,7 +100,12 @@ def hand_encoder(logger: Any, encoder: Encoder, card: Mapping[str, Any], private
             run.log_artifact(artefact)
 
 
-def _in_corner(images: Tensor, side: int) -> Tensor:
-    """Images ``(N, 3, s, s)``, each in the corner of a grey one of ``side`` pixels."""
-    rest = side - images.shape[-1]
-    return F.pad(images, (0, rest, 0, rest), value=128)
+def _named(name: str, channels: int) -> str:
+    """A picture's name, with the channels that it shows where they are not colours."""
+    said = false_colours(channels)
+    return f"{name} ({said[0].lower()}{said[1:].rstrip('.')})" if said else name
+
+
+def _in_corner(images: Tensor, height: int, width: int) -> Tensor:
+    """Images ``(N, 3, h, w)``, each in the corner of a grey one of that height and width."""
+    return F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]), value=128)

@@ -32,6 +32,8 @@ from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.order import EpochOrder
+from selfsup.data.stage_order import require_all
+from selfsup.data.statistics import keep_measured
 from selfsup.data.workers import explain_dead_worker, worker_count
 from selfsup.encoder import save_encoder
 from selfsup.errors import RunStopped, UsageError
@@ -75,8 +77,9 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     place = in_trainer(devices, config["trainer"]["num_nodes"])
     choose_attention(config["trainer"])
     pl.seed_everything(config["seed"], verbose=False)
-    source, test = load_data(config["data"], as_before=bool(config["resume"]))
-    config["data"]["range"] = source.range and list(source.range)  # the measured one for "auto"
+    fresh = config["backbone"]["weights"] is None  # weights bring their own mean and deviation
+    source, test = load_data(config["data"], as_before=bool(config["resume"]), measure=fresh)
+    keep_measured(config["data"], source)
     count_samples(config, len(source))
     order = make_order(source, config["batch_size"], config["seed"], place.world)
     method = make_method(config, make_encoder(config), devices)
@@ -87,6 +90,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     selecting(config["online"]["best"], source.labels is not None)
 
     total = count_steps(config, len(order))
+    require_all(order, total * config["trainer"]["accumulate_grad_batches"])
     now = environment(source, gpu, place.world)
     notes, checkpoint = _take_up(config, order, method, total, now)
 
@@ -101,7 +105,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         for note in notes:
             tell(note)
         begun = partial(_begun, folder, Path(str(config["out"])), tell)
-        trainer = make_trainer(config, devices, folder, source, console, signals, begun)
+        trainer = make_trainer(config, devices, folder, source, order, console, signals, begun)
         order.rank = trainer.global_rank
         workers = worker_count(config["data"]["workers"], source, devices)
         loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
@@ -243,7 +247,7 @@ def _announce(
     optimizer, trainer = config["method"]["optimizer"], config["trainer"]
     batch, encoder = effective_batch(config, devices), method.encoder
     parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
-    sizes = "/".join(in_words(size)[:-3] for size in dict.fromkeys(method.views.sizes))
+    sizes = "/".join(in_words(size).removesuffix(" px") for size in dict.fromkeys(method.views.sizes))
     lines = [
         f"{config['method']['name']} on {config['data']['name']}: {len(source)} images, "
         f"{len(method.views)} views of {sizes} px",
@@ -259,5 +263,7 @@ def _announce(
             f"{config['method']['name']} does not train {', '.join(method.untrained)}: pooled features pass "
             "through it untrained",
         )
+    if left_out := method.views.left_out():
+        lines.insert(1, left_out)
     for line in [*source.decisions.lines(), *lines]:
         tell(line)

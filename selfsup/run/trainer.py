@@ -23,7 +23,10 @@ from selfsup.callbacks.present import Present
 from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.signals import StopSignals
 from selfsup.callbacks.skipped import SkippedImages
+from selfsup.callbacks.stages import StageEncoders
 from selfsup.data import Source
+from selfsup.data.order import EpochOrder
+from selfsup.data.stage_order import StageOrder
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
 from selfsup.precision import multiplies_bf16, tell_imitation
@@ -42,6 +45,7 @@ def make_trainer(
     devices: int,
     folder: Path,
     source: Source,
+    order: EpochOrder,
     console: Console,
     signals: StopSignals,
     begun: Callable[[], None] = lambda: None,
@@ -62,6 +66,7 @@ def make_trainer(
         MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
         *make_online(config, devices, folder, source, console),
+        *make_stages(config, order, folder),
         *make_share(config, source),
         FiniteSteps(folder, settings["max_skipped_steps"], source.name, console),
         Checkpoints(folder, minutes, steps, files, signals, begun),
@@ -94,6 +99,19 @@ def make_share(config: Mapping[str, Any], source: Source) -> list[Share]:
     return [Share(source, card, private=logger.get("private", True))]
 
 
+def make_stages(config: Mapping[str, Any], order: EpochOrder, folder: Path) -> list[StageEncoders]:
+    """What keeps the encoder of each stage, if there are stages."""
+    if not isinstance(order, StageOrder):
+        return []
+    return [StageEncoders(order, folder, run_card(config))]
+
+
+def run_card(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card of an encoder says of the run that is under way."""
+    method, data = config["method"]["name"], public_name(config["data"])
+    return {"method": method, "data": data, "config": without_machine(config)}
+
+
 def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Console) -> list[CollapseGuard]:
     """The collapse guard, unless it is switched off or has too few images to judge by."""
     settings = {key: value for key, value in config["guard"].items() if key != "enabled"}
@@ -112,14 +130,13 @@ def make_online(
     config: Mapping[str, Any], devices: int, folder: Path, source: Source, console: Console
 ) -> list[online.OnlineEvaluation]:
     """The evaluation while training, unless there is never to be a look or too few images to judge by."""
-    settings, data = config["online"], config["data"]
+    settings = config["online"]
     if settings["every_epochs"] is None and settings["every_steps"] is None:
         return []
     if len(source) < online.FEWEST:
         say(console, f"nothing is judged while training: {len(source)} images are too few")
         return []
-    card = {"method": config["method"]["name"], "data": public_name(data), "config": without_machine(config)}
-    workers = worker_count(data["workers"], source, devices)
+    workers, card = worker_count(config["data"]["workers"], source, devices), run_card(config)
     return [online.OnlineEvaluation(source, folder, settings, workers, config["seed"], card, console)]
 
 

@@ -6,56 +6,93 @@ device the crops are on, in :meth:`ViewPlan.finish`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfsup.errors import UsageError
-from selfsup.views.draws import uniform
-from selfsup.views.image import colour, colour_params, geometry, native
+from selfsup.sides import sides
+from selfsup.views.draws import keys, uniform
+from selfsup.views.image import colour, geometry, native
 from selfsup.views.image.colour_params import ColourParams, draw_colour_params
 from selfsup.views.image.view import View
 
 
 class ViewPlan:
-    """Makes the views of a batch.
+    """Makes the views of a batch of images of C channels, as many as there are means.
 
     Args:
         views: the kinds by name, each a mapping of :class:`View`'s attributes.
-        image_size: pixels a side of a full-size view.
-        mean, std: of the RGB values in [0, 1], for the normalisation.
+        image_size: pixels a side of a full-size view, or its height and width.
+        mean, std: of each channel's values in [0, 1], for the normalisation.
         seed: of every draw.
-        multiple: sizes are rounded to multiples of this (a vision transformer's patch).
+        multiple: sizes are rounded to multiples of this (a vision transformer's patch), or heights and
+            widths to multiples of two numbers.
         native: whether compiled code makes the views of batches on a CPU, where there is a compiler.
+        colours: whether three channels are red, green and blue. Of other channels each has a brightness and
+            a contrast of its own, and what means nothing without colours is left out (:meth:`left_out`).
+
+    Attributes:
+        views: the kind of each view.
+        sizes: height and width of each view in pixels.
+
+    Example:
+        >>> kind = dict(count=2, size=1.0, scale=[0.2, 1], ratio=[0.75, 1.33], mirror=0.5, jitter=0.8,
+        ...     brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, grey=0.2, blur=0.5, sigma=[0.1, 2],
+        ...     recipe_size=224, solarize=0.0)
+        >>> plan = ViewPlan({"each": kind}, [32, 64], mean=[0.5] * 4, std=[0.2] * 4)
+        >>> batch = {"image": torch.zeros(3, 4, 50, 60, dtype=torch.uint8), "index": torch.arange(3)}
+        >>> [view.shape for view in plan(batch, epoch=0)]
+        [torch.Size([3, 4, 32, 64]), torch.Size([3, 4, 32, 64])]
     """
 
     def __init__(
         self,
         views: Mapping[str, Mapping[str, Any]],
-        image_size: int,
+        image_size: int | Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
         seed: int = 0,
-        multiple: int = 1,
+        multiple: int | Sequence[int] = 1,
         native: bool = False,
+        colours: bool = True,
     ) -> None:
         kinds = [_kind(name, settings) for name, settings in views.items()]
         self.views = [kind for kind in kinds for _ in range(kind.count)]
         self.sizes = [_pixels(view.size, image_size, multiple) for view in self.views]
         self.mean, self.std, self.seed, self.native = list(mean), list(std), seed, native
+        self.coloured = colours and self.channels == 3
         if not self.views:
             raise UsageError("the view plan has no views; give one of its kinds a count")
 
     def __len__(self) -> int:
         return len(self.views)
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return len(self.mean)
+
+    def left_out(self) -> str:
+        """What the views lack because their channels are not colours, a sentence; empty if nothing."""
+        jittered = [view for view in self.views if view.jitter]
+        asked = {
+            "saturation": any(view.saturation for view in jittered),
+            "hue": any(view.hue for view in jittered),
+            "greyscale": any(view.grey for view in self.views),
+            "dropping of channels": self.channels == 1 and any(view.drop for view in self.views),
+        }
+        words = [] if self.coloured else [word for word, wanted in asked.items() if wanted]
+        whose = "one channel is grey" if self.channels == 1 else f"{self.channels} channels are not colours"
+        return f"left out of the views, whose {whose}: {', '.join(words)}" if words else ""
+
     def crop(self, images: Tensor, index: Tensor, epoch: int) -> list[Tensor]:
-        """First stage: crops ``(N, 3, size, size)`` float in [0, 255], one tensor a view.
+        """First stage: crops ``(N, C, height, width)`` float in [0, 255], one tensor a view.
 
         Args:
-            images: uint8 ``(N, 3, H, W)``.
+            images: uint8 ``(N, C, H, W)``.
             index: the samples' identities ``(N,)`` int64.
         """
         crops = []
@@ -79,7 +116,7 @@ class ViewPlan:
             torch.zeros_like(index) + height,
             torch.zeros_like(index) + width,
             _pair(view.scale),
-            _pair(view.ratio),
+            self._ratio(number),
         )
         return box, draws[:, -1] < view.mirror
 
@@ -92,7 +129,8 @@ class ViewPlan:
             ``box`` ``(N, 4)``, the crop's top, left, height and width as shares of the image; ``mirror``
             ``(N,)`` bool; ``jitter`` ``(N, 4)``, factors of brightness, contrast and saturation and the hue's
             shift in turns; ``grey`` and ``solarized`` ``(N,)`` bool; ``sigma`` ``(N,)``, the blur's width in
-            pixels.
+            pixels; ``channels`` ``(N, 2, C)``, the factors of brightness and contrast of each channel, where
+            they are not colours; ``dropped`` ``(N, C)`` bool.
         """
         box, mirror = self.where(number, index, epoch, height, width)
         sides = torch.stack(
@@ -100,6 +138,7 @@ class ViewPlan:
         )
         colours = self.colours(number, index, epoch)
         none = torch.zeros_like(mirror)
+        of_channels = none.unsqueeze(1).expand(-1, self.channels)
         neutral = torch.tensor([1.0, 1.0, 1.0, 0.0], device=index.device).expand(len(index), -1)
         return {
             "box": box / sides,
@@ -108,6 +147,10 @@ class ViewPlan:
             "grey": none if colours.grey is None else colours.grey,
             "sigma": none.float() if colours.sigma is None else colours.sigma,
             "solarized": none if colours.solarized is None else colours.solarized,
+            "channels": (~of_channels).float().unsqueeze(1).expand(-1, 2, -1)
+            if colours.channels is None
+            else colours.channels,
+            "dropped": of_channels if colours.dropped is None else colours.dropped,
         }
 
     def places(self, index: Tensor, epoch: int) -> Callable[[int, int, int], list[tuple[list[int], bool]]]:
@@ -120,7 +163,7 @@ class ViewPlan:
         drawn, mirrored = [], []
         for number, view in enumerate(self.views):
             draws = uniform(self.seed, epoch, index, number, geometry.DRAWS)
-            drawn.append(geometry.attempts(draws, _pair(view.scale), _pair(view.ratio)))
+            drawn.append(geometry.attempts(draws, _pair(view.scale), self._ratio(number)))
             mirrored.append((draws[:, -1] < view.mirror).tolist())
 
         def place(row: int, height: int, width: int) -> list[tuple[list[int], bool]]:
@@ -130,10 +173,10 @@ class ViewPlan:
         return place
 
     def finish(self, crops: Sequence[Tensor], index: Tensor, epoch: int) -> list[Tensor]:
-        """Second stage: normalised views ``(N, 3, size, size)``, channels last, from crops in [0, 255].
+        """Second stage: normalised views ``(N, C, height, width)``, channels last, from crops in [0, 255].
 
         Args:
-            crops: uint8 or float ``(N, 3, size, size)``, one tensor a view.
+            crops: uint8 or float ``(N, C, height, width)``, one tensor a view.
             index: the samples' identities ``(N,)`` int64.
         """
         return [self._finish(number, crop, index, epoch) for number, crop in enumerate(crops)]
@@ -147,18 +190,32 @@ class ViewPlan:
             return self.finish(self.crop(images, index, epoch), index, epoch)
         height, width = images.shape[2:]
         places = [self.where(number, index, epoch, height, width) for number in range(len(self))]
-        return [self._finish(number, images, index, epoch, *place) for number, place in enumerate(places)]
+        return [self._finish(number, images, index, epoch, place) for number, place in enumerate(places)]
 
     def colours(self, number: int, index: Tensor, epoch: int) -> ColourParams:
-        """Colour, blur and solarisation of view ``number`` of each sample."""
-        draws = uniform(self.seed, epoch, index, number, colour_params.DRAWS, first=geometry.DRAWS)
-        return draw_colour_params(self.views[number], self.sizes[number], draws)
+        """Colour, blur, solarisation and noise of view ``number`` of each sample."""
+        of_views = keys(self.seed, epoch, index, number)
+        return draw_colour_params(
+            self.views[number], self.sizes[number], of_views, self.channels, self.coloured
+        )
 
-    def _finish(self, number: int, images: Tensor, index: Tensor, epoch: int, *place: Tensor) -> Tensor:
+    def _ratio(self, number: int) -> tuple[float, float]:
+        """The range of a box's width to its height in pixels."""
+        (low, high), (height, width) = self.views[number].ratio, self.sizes[number]
+        return low * (width / height), high * (width / height)
+
+    def _finish(
+        self,
+        number: int,
+        images: Tensor,
+        index: Tensor,
+        epoch: int,
+        place: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         drawn = self.colours(number, index, epoch)
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
         if self.natively(images.device.type):
-            return native.render(images, drawn, mean, std, self.sizes[number], *place)
+            return native.render(images, drawn, mean, std, self.sizes[number], self.coloured, place)
         return colour.render(images, drawn, mean, std)
 
     def natively(self, device: str = "cpu") -> bool:
@@ -168,10 +225,11 @@ class ViewPlan:
 
 def _kind(name: str, settings: Mapping[str, Any]) -> View:
     known = [field.name for field in fields(View)]
+    needed = [field.name for field in fields(View) if field.default is MISSING]  # older plans lack the others
     for key in settings:
         if key not in known:
             raise UsageError(f"views.{name} has no '{key}'; it takes {', '.join(known)}")
-    missing = [key for key in known if key not in settings]
+    missing = [key for key in needed if key not in settings]
     if missing:
         raise UsageError(
             f"the view plan has no views '{name}', but an experiment or a key=value sets their "
@@ -185,6 +243,10 @@ def _pair(ends: Sequence[float]) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def _pixels(size: float, image_size: int, multiple: int) -> int:
-    pixels = size * image_size if size <= 1 else size
-    return max(multiple, round(pixels / multiple) * multiple)
+def _pixels(size: float, image_size: int | Sequence[int], multiple: int | Sequence[int]) -> tuple[int, int]:
+    whole = sides(image_size)
+    height, width = (
+        max(step, round(size * (side if size <= 1 else side / min(whole)) / step) * step)
+        for side, step in zip(whole, sides(multiple), strict=True)
+    )
+    return height, width

@@ -44,7 +44,7 @@ def test_every_ending_that_pillow_decodes_is_an_image(tmp_path: Path) -> None:
     assert count == len(kinds)
     usual = "jpg jpeg png webp bmp gif tif tiff ppm pgm pbm jp2 avif"
     assert set(usual.split()) <= set(image_endings())
-    assert not any(map(is_image_name, ("a.pdf", "a.eps", "a.svg", "a.mpg", "a.h5", "jpg", "a.heic")))
+    assert not any(map(is_image_name, ("a.pdf", "a.eps", "a.svg", "a.mpg", "a.h5", "jpg", "a.npy")))
 
 
 def test_an_ending_that_this_pillow_cannot_decode_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_an_ending_that_this_pillow_cannot_decode_is_said(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("ending", "remedy"),
-    [(".HEIC", "mogrify"), (".jxl", "mogrify"), (".dcm", "dcmj2pnm"), (".NEF", "dcraw"), (".mp4", "ffmpeg")],
+    [(".jxl", "mogrify"), (".czi", "data.decode=module:function"), (".NEF", "dcraw"), (".mp4", "ffmpeg")],
 )
 def test_pictures_that_cannot_be_read_are_counted(tmp_path: Path, ending: str, remedy: str) -> None:
     for i in range(6):
@@ -84,8 +84,8 @@ def test_pictures_that_cannot_be_read_are_counted(tmp_path: Path, ending: str, r
 
 
 def test_only_pictures_that_cannot_be_read(tmp_path: Path) -> None:
-    touch(tmp_path, ".heic", 3)
-    with pytest.raises(UsageError, match=r"no images in .*; 3 files have the ending \.heic \(HEIF\)"):
+    touch(tmp_path, ".jxl", 3)
+    with pytest.raises(UsageError, match=r"no images in .*; 3 files have the ending \.jxl \(JPEG XL\)"):
         read(tmp_path)
 
 
@@ -153,3 +153,49 @@ def test_what_was_decided_is_printed_and_kept_with_the_run(
     assert "those in &#39;Testing&#39; are not learned from" in page
     assert decisions_of(read_json(tmp_path / "runs" / "one" / "data.json")).classes == {"a": 7, "b": 6}
     assert said.index("3 files are left out") < said.index("run folder") < said.index("Encoder:")
+
+
+@pytest.mark.parametrize(
+    ("ending", "package", "extra"), [(".HEIC", "pillow_heif", "heic"), (".dcm", "pydicom", "pictures")]
+)
+def test_pictures_that_need_a_package_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, package: str, extra: str
+) -> None:
+    from selfsup.data.readers import kinds
+
+    for i in range(8):
+        write(tmp_path / f"{i}.jpg", i)
+        (tmp_path / f"{i}{ending}").write_bytes(encoded(noise(i)))
+    for there, count in ((True, 16), (False, 8)):
+        monkeypatch.setattr(kinds, "installed", lambda name, there=there: there)
+        kinds.image_endings.cache_clear()
+        kinds._as_set.cache_clear()
+        try:
+            found, said = read(tmp_path)
+        finally:
+            monkeypatch.undo()
+            kinds.image_endings.cache_clear()
+            kinds._as_set.cache_clear()
+        assert found == count
+        assert there == (f"8 files are left out: ending {ending.lower()}" not in said)
+        assert there or f"pip install 'selfsup[{extra}]'" in said
+
+
+def test_arrays_and_dicom_without_endings_are_images_where_they_are_the_most(tmp_path: Path) -> None:
+    import numpy as np
+
+    for i in range(5):
+        np.save(tmp_path / f"{i}.npy", np.full((4, 4), i))
+    assert read(tmp_path)[0] == 5
+    for i in range(6):
+        write(tmp_path / f"{i}.jpg", i)
+    count, said = read(tmp_path)
+    assert count == 6
+    assert "add data.endings=[npy] to use them" in said
+    whole = read_folder(str(tmp_path), endings=[".NPY"], test_fraction=0.25)
+    assert len(whole["train"]) + len(whole["test"]) == 11
+    slices = tmp_path / "slices"
+    slices.mkdir()
+    for i in range(12):
+        (slices / f"IM{i}").write_bytes(bytes(128) + b"DICM")
+    assert read(slices)[0] == 12

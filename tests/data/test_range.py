@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from selfsup.data import ImageArray, ImageFiles, from_arrays
+from selfsup.data.channels import ranged
 from selfsup.data.compose import concat
 from selfsup.data.load import chosen_ranged, load_data
-from selfsup.data.source import ranged, subset
+from selfsup.data.source import subset
 from selfsup.data.tried import settle, try_images
 from selfsup.errors import UsageError
 from selfsup.evaluation.features.cache import identity

@@ -14,7 +14,7 @@ from .images import encoded, noise, pixels, write
 
 def test_an_array_refuses_what_does_not_fit():
     images = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
-    for wrong in (images.float(), images[:, :1], images[0]):
+    for wrong in (images.float(), images[:, :0], images[0]):
         with pytest.raises(ValueError, match="uint8"):
             ImageArray(wrong)
     for labels in (torch.zeros(2, dtype=torch.int64), torch.zeros(3)):

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from selfsup.data.readers.decode import Picture, UnreadableImage, decode
-from selfsup.data.readers.values import Kind, Stored, Tally, in_words, range_of
+from selfsup.data.readers.tally import Tally
+from selfsup.data.readers.values import Kind, Stored, in_words, range_of
 from selfsup.errors import UsageError
 
 from .images import encoded
@@ -277,13 +278,9 @@ def test_what_is_not_read_says_why():
     words = WORDS[:2, :2].copy()
     for file, reason in (
         (tiff(words.repeat(4, 2), 5), "4 bands of uint16 as photometry 5"),
-        (tiff(words, tags={259: (3, [34887])}), "LERC"),
+        (tiff(words, tags={259: (3, [34887])}), "LERC"),  # its library, or that it is missing
         (tiff(words, tags={339: (3, [6])}), "other numbers"),
-        (tiff(words, tags={325: (4, [4])}), None),
-        (tiff(words, tags={266: (3, [2])}), "order"),
     ):
-        if reason is None:
-            continue
         with pytest.raises(UnreadableImage, match=reason):
             decode(file, "odd")
 

@@ -13,6 +13,7 @@ from selfsup.evaluation.classifiers import ridge
 from selfsup.evaluation.classifiers.finetuning import train_whole
 from selfsup.evaluation.classifiers.heads import Training
 from selfsup.evaluation.classifiers.probes import stratified
+from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.extract import Features, Images, Part
 from selfsup.evaluation.features.frozen import FrozenEncoder
 from selfsup.evaluation.protocols import attentive, dinov2_linear, ijepa_linear, label_fraction, mae_linear
@@ -157,6 +158,23 @@ def test_layers_are_tuned_at_decayed_rates_and_the_encoder_stays():
     ):
         moved = (after[f"model.{name}"] - before[f"model.{name}"]).abs().max().item()
         assert moved == pytest.approx(1e-3 * 0.5 ** (4 - layer), rel=0.02), name
+
+
+def test_attention_alone_is_tuned_and_a_network_without_any_is_refused():
+    model_args = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    encoder = build_encoder("vit_tiny_patch16_224", 12, model_args, seed=0)
+    source, before = coloured(20), copy.deepcopy(encoder.state_dict())
+    images = Images(source, 12, encoder, FrozenEncoder(encoder, encoder.mean, encoder.std))
+    plan = load_config("evaluate", ["encoder=x", "protocols=finetune"])["protocols"]["finetune"]["plan"]
+    settings = {"plan": plan, "epochs": 1, "batch": 20, "rate": 1e-3, "weight_decay": 0.0, "seed": 0}
+    settings |= {"layer_decay": 1.0, "attention_only": True}
+    after = train_whole(images, encoder, torch.arange(20), source.labels, 4, **settings)[0].state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    parts = ("qkv.weight", "qkv.bias", "proj.weight", "proj.bias")
+    assert moved == {f"model.blocks.{block}.attn.{part}" for block in range(2) for part in parts}
+    convolutional = build_encoder("resnet10_small", 12, {}, seed=0)
+    with pytest.raises(NoScore, match="no attention"):
+        train_whole(images, convolutional, torch.arange(20), source.labels, 4, **settings)
 
 
 def test_a_share_of_the_labels_is_drawn_from_each_class():

@@ -67,11 +67,35 @@ def is_on(sheet: np.ndarray, picture: np.ndarray) -> bool:
 
 
 def enlarged(view: torch.Tensor, method: Any, factor: int) -> np.ndarray:
-    """uint8 of a normalised view, each pixel a square."""
+    """uint8 of a normalised view, its first three channels or its only one as grey, each pixel a square."""
     plan = method.views
     pixels = view.permute(1, 2, 0) * torch.tensor(plan.std) + torch.tensor(plan.mean)
     values = (pixels * 255).round().clamp(0, 255).byte().numpy()
+    values = values[:, :, :3] if values.shape[2] > 1 else values.repeat(3, 2)
     return values.repeat(factor, 0).repeat(factor, 1)
+
+
+@pytest.mark.parametrize(("channels", "name"), [(1, "mae"), (4, "mae"), (5, "simclr")])
+def test_rectangles_and_channels_that_are_not_colours(channels: int, name: str) -> None:
+    values = ",".join(["0.5"] * channels)
+    settings = (f"data.channels={channels}", f"data.mean=[{values}]", f"data.std=[{values}]")
+    method = build(f"method={name}", "data.image_size=[12,24]", "data.drop=0.5", "data.noise=0.1", *settings)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (20, channels, 20, 30), dtype=torch.uint8, generator=generator)
+    source = ImageArray(images)
+    sheet = np.array(contact_sheet(method, source, ["one", "two"][: len(method.views)], 8, 1, ROWS, "t")[0])
+    views, masks = first_step(method, source)
+    factor = 192 // 24
+    for view in views:
+        assert all(is_on(sheet, enlarged(image, method, factor)) for image in view[:ROWS])
+    if name == "mae":
+        covered, patch = enlarged(views[0][0], method, factor).copy(), method.encoder.patch_size * factor
+        for number in masks[1][0].nonzero().flatten().tolist():
+            top, left = (place * patch for place in divmod(number, 24 * factor // patch))
+            covered[top : top + patch, left : left + patch] = HIDDEN
+        assert is_on(sheet, covered)
+    # The colours are said in a line of its own at the bottom.
+    assert bool((sheet[-20:] != 255).any()) or channels == 1
 
 
 @pytest.mark.parametrize("name", ["dino", "mae"])
@@ -80,7 +104,7 @@ def test_views_and_masks_are_those_of_the_first_step(name: str) -> None:
     names = ["first", "second", "1", "2", "3", "4"] if name == "dino" else ["each"]
     sheet = np.array(contact_sheet(method, source, names, 8, 1, ROWS, "title")[0])
     views, masks = first_step(method, source)
-    factor = 192 // max(method.views.sizes)
+    factor = 192 // max(max(method.views.sizes))
     for view in views:
         shown = [is_on(sheet, enlarged(image, method, factor)) for image in view[: ROWS + 1]]
         assert shown == [True] * ROWS + [False]

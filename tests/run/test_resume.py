@@ -393,3 +393,15 @@ def test_a_length_in_another_measure_is_what_is_meant(
     assert [int(row["step"]) for row in kills.metrics(folder)] == list(range(1, steps + 1))
     assert resume(folder, "trainer.max_epochs=2", "trainer.max_steps=9") == 0  # steps, where both are given
     assert len(kills.metrics(folder)) == 9
+
+
+def test_a_run_from_before_some_settings_goes_on_as_it_was(straight: Path, tmp_path: Path) -> None:
+    folder = cut(straight, tmp_path / "cut", 4)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for key in ("colours", "noise", "drop"):
+        del config["data"][key]
+    for kind in config["views"].values():
+        del kind["noise"], kind["drop"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert resume(folder) == 0
+    assert kills.differences(straight, folder) == []

@@ -21,10 +21,17 @@ def boxes_of(
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(
     ("height", "width", "size"),
-    [(32, 32, 32), (97, 61, 24), (8, 8, 24), (40, 56, 1), (300, 20, 32)],
-    ids=["cifar", "smaller", "larger", "to a pixel", "both at once"],
+    [
+        (32, 32, (32, 32)),
+        (97, 61, (24, 24)),
+        (8, 8, (24, 24)),
+        (40, 56, (1, 1)),
+        (300, 20, (32, 32)),
+        (40, 70, (16, 48)),
+    ],
+    ids=["cifar", "smaller", "larger", "to a pixel", "both at once", "rectangle"],
 )
-def test_crops_are_torchvisions(height: int, width: int, size: int, mirrored: bool) -> None:
+def test_crops_are_torchvisions(height: int, width: int, size: tuple[int, int], mirrored: bool) -> None:
     images = torch.rand(12, 3, height, width, generator=torch.Generator().manual_seed(0))
     boxes = boxes_of(12, height, width, (0.05, 1.0), (0.5, 2.0))
     boxes[0] = torch.tensor([0, 0, height, width])
@@ -32,7 +39,7 @@ def test_crops_are_torchvisions(height: int, width: int, size: int, mirrored: bo
     mirror = torch.arange(12) % 2 == int(mirrored)
     views = crop_resize(images, boxes, mirror, size)
     for image, box, flip, view in zip(images, boxes.tolist(), mirror, views, strict=True):
-        expected = F.resized_crop(image, *box, size=[size, size], antialias=True)
+        expected = F.resized_crop(image, *box, size=list(size), antialias=True)
         expected = F.horizontal_flip(expected) if flip else expected
         torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
 
@@ -41,7 +48,7 @@ def test_pixels_outside_the_box_are_not_read() -> None:
     images = torch.full((1, 3, 20, 20), torch.inf)
     images[:, :, 4:13, 6:17] = 0.25
     inside = torch.where(images.isinf(), 1e6, images)
-    view = crop_resize(inside, torch.tensor([[4, 6, 9, 11]]), torch.tensor([False]), 30)
+    view = crop_resize(inside, torch.tensor([[4, 6, 9, 11]]), torch.tensor([False]), (30, 20))
     torch.testing.assert_close(view, torch.full_like(view, 0.25))
 
 

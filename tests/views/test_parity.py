@@ -43,7 +43,7 @@ def torchvisions(plan: ViewPlan, number: int, image: torch.Tensor, index: int, e
     one = torch.tensor([index])
     box, mirror = plan.where(number, one, epoch, *image.shape[1:])
     colours, size = plan.colours(number, one, epoch), plan.sizes[number]
-    view = F.resized_crop(image.float() / 255, *box[0].tolist(), size=[size, size], antialias=True)
+    view = F.resized_crop(image.float() / 255, *box[0].tolist(), size=list(size), antialias=True)
     view = F.horizontal_flip(view) if mirror else view
     if colours.jitter is not None:
         for operation in colours.order[0].tolist():
@@ -53,8 +53,8 @@ def torchvisions(plan: ViewPlan, number: int, image: torch.Tensor, index: int, e
     if colours.sigma is not None and colours.sigma[0]:
         sigma = colours.sigma[0].item()
         # torchvision is told a kernel's size, ours ends at three sigmas
-        kernel = 2 * min(size - 1, int((3 * colours.sigma[0]).ceil())) + 1
-        view = F.gaussian_blur(view, [kernel, kernel], [sigma, sigma])
+        down, across = (2 * min(side - 1, int((3 * colours.sigma[0]).ceil())) + 1 for side in size)
+        view = F.gaussian_blur(view, [across, down], [sigma, sigma])
     if colours.solarized is not None and colours.solarized[0]:
         view = F.solarize(view, 0.5)
     return view
@@ -62,9 +62,13 @@ def torchvisions(plan: ViewPlan, number: int, image: torch.Tensor, index: int, e
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["torch", "native"])
 @pytest.mark.parametrize(
-    ("height", "width", "size"), [(32, 32, 32), (64, 64, 64), (90, 61, 37)], ids=["32", "64", "odd"]
+    ("height", "width", "size"),
+    [(32, 32, 32), (64, 64, 64), (90, 61, 37), (50, 70, (24, 49))],
+    ids=["32", "64", "odd", "rectangle"],
 )
-def test_views_are_torchvisions_to_1e_5(height: int, width: int, size: int, compiled: bool) -> None:
+def test_views_are_torchvisions_to_1e_5(
+    height: int, width: int, size: int | tuple[int, int], compiled: bool
+) -> None:
     if compiled:
         skip_without_compiler()
     n, epoch = 96, 3

@@ -153,7 +153,7 @@ def test_the_plain_view_is_the_normalised_image() -> None:
 def test_kinds_differ_and_keep_their_order() -> None:
     plan = plan_of({"count": 2}, {"count": 0, "grey": 1.0}, {"solarize": 1.0, "size": 4}, image_size=8)
     assert len(plan) == 3
-    assert plan.sizes == [8, 8, 4]
+    assert plan.sizes == [(8, 8), (8, 8), (4, 4)]
     images = noise(3, 8, 8)
     first, second, third = views_of(plan, images, torch.arange(3))
     assert torch.equal(first, second)
@@ -174,7 +174,7 @@ def test_kinds_differ_and_keep_their_order() -> None:
     ],
 )
 def test_sizes_in_pixels_and_shares(size: float, image_size: int, multiple: int, pixels: int) -> None:
-    assert plan_of({"size": size}, image_size=image_size, multiple=multiple).sizes == [pixels]
+    assert plan_of({"size": size}, image_size=image_size, multiple=multiple).sizes == [(pixels, pixels)]
 
 
 @pytest.mark.parametrize(

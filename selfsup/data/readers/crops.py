@@ -18,7 +18,7 @@ def read_crops(
     """Crops and size (height, width) of the readable images, by index, and (name, reason) of the others.
 
     Each image is decoded once for all its views, and a JPEG no larger than the views need. The crops
-    are uint8 ``(3, size, size)`` and lie where ``plan.crop`` puts them.
+    are uint8 ``(C, height, width)`` and lie where ``plan.crop`` puts them.
     """
     place = plan.places(torch.tensor(indices), epoch)
     crops: dict[int, tuple[list[Tensor], Tensor]] = {}
@@ -34,25 +34,35 @@ def read_crops(
 
 
 def _crops(picture: Picture, places: list[tuple[list[int], bool]], plan: ViewPlan) -> list[Tensor]:
-    # Every view needs enough pixels.
-    shrink = min(min(box[2:]) / size for (box, _), size in zip(places, plan.sizes, strict=True))
+    # Every view needs enough pixels, both ways.
+    shrink = min(
+        length / pixels
+        for (box, _), size in zip(places, plan.sizes, strict=True)
+        for length, pixels in zip(box[2:], size, strict=True)
+    )
     image, boxes = picture.around([box for box, _ in places], shrink)
     finish = native.planes if plan.natively() else planes
     return [
-        finish(crop_resize(image, box, size), mirror)
+        finish(crop_resize(image, box, size), mirror, plan.channels)
         for box, (_, mirror), size in zip(boxes, places, plan.sizes, strict=True)
     ]
 
 
-def crop_resize(image: Tensor, box: list[int], size: int) -> Tensor:
-    """The antialiased crop, uint8 ``(C, size, size)``, of one image ``(C, H, W)`` by torch's uint8 kernel."""
+def crop_resize(image: Tensor, box: list[int], size: tuple[int, int]) -> Tensor:
+    """The antialiased crop, uint8 ``(C, *size)``, of one image ``(C, H, W)`` by torch's uint8 kernel."""
     top, left, height, width = box
     part = image[None, :, top : top + height, left : left + width]
-    # On a part that is scattered in memory the kernel takes twice the time of copying it together.
-    part = part.contiguous(memory_format=torch.channels_last)
-    return F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
+    # On a part that is scattered in memory the kernel takes twice the time of copying it together, and it is
+    # several times slower on more than four channels.
+    fours = (
+        F.interpolate(
+            four.contiguous(memory_format=torch.channels_last), size, mode="bilinear", antialias=True
+        )[0]
+        for four in part.split(4, dim=1)
+    )
+    return next(fours) if len(image) <= 4 else torch.cat(list(fours))
 
 
-def planes(image: Tensor, mirror: bool) -> Tensor:
-    """The first three channels of an image ``(C, H, W)``, mirrored or not."""
-    return image[:3].flip(-1) if mirror else image[:3]
+def planes(image: Tensor, mirror: bool, channels: int = 3) -> Tensor:
+    """The first ``channels`` of an image ``(C, H, W)``, mirrored or not."""
+    return image[:channels].flip(-1) if mirror else image[:channels]

@@ -6,6 +6,9 @@ from functools import cache
 
 from PIL import Image, UnidentifiedImageError, features
 
+from selfsup.data.readers.extras import installed, remedy
+from selfsup.data.readers.numbers import HEAD, format_of, open_numpy
+
 # Formats that Pillow opens and that are not pictures of pixels: drawings, scientific containers whose first
 # bytes alone it reads, films, and working files that lie beside their exported copies. EPS would make another
 # program run its content.
@@ -14,37 +17,43 @@ _CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 _FIRST = ("jpg", "jpeg", "png")  # named first where endings are listed
 
 _CONVERT = "convert them to JPEG or PNG, such as by 'magick mogrify -format jpg *.{}'"
+# Endings of pictures that a package reads, if it is installed.
+_BY_PACKAGE = {
+    **dict.fromkeys(("heic", "heif", "hif"), ("HEIF", "pillow_heif")),
+    **dict.fromkeys(("dcm", "dicom", "ima"), ("DICOM", "pydicom")),
+}
+_DECODE = "read them by a function of your own with data.endings=[{}] data.decode=module:function"
 # What is known about images that cannot be read here: endings, what they are, what to do.
 _PICTURES = (
-    ("heic heif hif", "HEIF", _CONVERT),
     ("jxl", "JPEG XL", _CONVERT),
     ("avif avifs webp jp2 j2k jpc jpf jpx j2c", "a format that this Pillow was built without", _CONVERT),
-    ("dcm dicom ima", "DICOM", "write each slice as a PNG first, such as by 'dcmj2pnm' of DCMTK"),
     (
         "arw cr2 cr3 crw dng nef nrw orf pef raf raw rw2 rwl srf sr2 srw x3f 3fr erf iiq kdc mos mrw",
         "a camera's raw data",
         "develop them to JPEG or PNG first, such as by 'dcraw' or 'darktable-cli'",
     ),
-    ("exr hdr", "high dynamic range", _CONVERT),
+    ("exr hdr", "high dynamic range", _DECODE),
     ("psd psb xcf kra ai cdr", "a drawing program's working file", "export them as JPEG or PNG"),
     ("svg svgz eps ps wmf emf", "a drawing", "render them as PNG to use them"),
     ("pdf", "PDF", "extract their images, such as by 'pdfimages'"),
-    ("nii nrrd mha mhd mrc czi lif nd2 svs ndpi mrxs fit fits", "a scientific format", "write PNG files"),
-    ("npy npz", "arrays", "use data=arrays data.images=FILE.npy, or write PNG files"),
+    ("nii nrrd mha mhd mrc czi lif nd2 svs ndpi mrxs fit fits", "a scientific format", _DECODE),
+    ("npz", "arrays", _DECODE),
     ("mp4 mov avi mkv webm mpg mpeg wmv m4v 3gp", "video", "extract frames, such as by 'ffmpeg'"),
     ("tar tgz", "an archive", "unpack them, or use data=shards"),
     ("zip 7z rar gz bz2 xz zst", "an archive", "unpack them"),
     ("parquet arrow", "a table of images", "use data=parquet_folder"),
-    ("tfrecord tfrecords lmdb mdb h5 hdf5 rec", "a data base", "export the images as files"),
+    ("h5 hdf5", "a data base", _DECODE),
+    ("tfrecord tfrecords lmdb mdb rec", "a data base", "export the images as files"),
 )
 _KNOWN = {ending: (what, remedy) for endings, what, remedy in _PICTURES for ending in endings.split()}
 
 
 @cache
 def image_endings() -> tuple[str, ...]:
-    """The endings of files that Pillow decodes, lower case, without the dot; the most common first.
+    """The endings of images, lower case, without the dot: of what Pillow decodes, and of HEIC and DICOM where
+    their packages are installed; the most common first.
 
-    >>> [ending in image_endings() for ending in ("jpg", "jfif", "tga", "heic", "pdf")]
+    >>> [ending in image_endings() for ending in ("jpg", "jfif", "tga", "npy", "pdf")]
     [True, True, True, False, False]
     """
     Image.init()
@@ -52,6 +61,7 @@ def image_endings() -> tuple[str, ...]:
     formats = {*Image.OPEN, "MPO"} - _OTHER
     formats -= {name for name, codec in _CODECS.items() if not features.check(codec)}
     endings = {ending[1:] for ending, name in Image.registered_extensions().items() if name in formats}
+    endings |= {ending for ending, (_, package) in _BY_PACKAGE.items() if installed(package)}
     return (*_FIRST, *sorted(endings - set(_FIRST)))
 
 
@@ -81,9 +91,12 @@ def unread_picture(ending: str) -> str | None:
     """Why files of an ending are not read as images, and the remedy, if they may be pictures; else None."""
     if ending in _as_set():
         return None
+    if ending in _BY_PACKAGE:
+        what, package = _BY_PACKAGE[ending]
+        return f"ending .{ending} ({what}), which needs one more package; {remedy(package)}"
     if ending in _KNOWN:
-        what, remedy = _KNOWN[ending]
-        return f"ending .{ending} ({what}), which cannot be read; {remedy.format(ending)}"
+        what, instead = _KNOWN[ending]
+        return f"ending .{ending} ({what}), which cannot be read; {instead.format(ending)}"
     kind, _ = mimetypes.guess_type(f"x.{ending}", strict=False)
     if kind and kind.startswith(("image/", "video/")):
         return f"ending .{ending} ({kind}), which cannot be read; {_CONVERT.format(ending)}"
@@ -91,10 +104,16 @@ def unread_picture(ending: str) -> str | None:
 
 
 def holds_an_image(path: str) -> bool:
-    """Whether a file's first bytes are those of a format in `image_endings`."""
+    """Whether a file's first bytes are those of a format in `image_endings`, or of an array of a picture."""
     if not os.path.isfile(path):  # opening a pipe would wait for ever
         return False
     try:
+        with open(path, "rb") as file:
+            kind = format_of(file.read(HEAD))
+        if kind == "numpy":
+            return open_numpy(path).width > 1
+        if kind:
+            return True
         with Image.open(path) as image:
             return image.format is not None and image.format not in _OTHER
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):

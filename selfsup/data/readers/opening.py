@@ -6,6 +6,8 @@ import os
 import re
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +30,48 @@ def opened(file: str | Path | bytes) -> IO[bytes]:
     return io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb")
 
 
+class UnreadableImage(Exception):
+    """An image that cannot be decoded: `name` is its display name, `reason` says why."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot read image {self.name!r}: {self.reason}"
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn any exception of a decoder into an :class:`UnreadableImage`."""
+    try:
+        yield
+    # On damaged files decoders raise nearly anything: OSError, SyntaxError, ValueError, EOFError,
+    # RuntimeError, struct.error, IndexError, zlib.error, DecompressionBombError.
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableImage(name, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not an image in a known format"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def require_file(file: str | Path, name: str) -> None:
+    """Raise an UnreadableImage unless it is a plain file that is not empty."""
+    # Opening a named pipe would wait for ever, so anything but a plain file is refused first.
+    if os.path.islink(file) and not os.path.exists(file):
+        raise UnreadableImage(name, "it is a broken link")
+    if not os.path.isfile(file):
+        raise UnreadableImage(name, "there is no such file")
+    if os.path.getsize(file) == 0:
+        raise UnreadableImage(name, "it is empty")
+
+
 def open_image(file: str | Path | bytes) -> tuple[ImageFile.ImageFile | None, Page | None, int]:
     """The image as Pillow opens it, the first page of a TIFF, and the factor by which it has to be shrunk.
 
@@ -46,10 +90,8 @@ def open_image(file: str | Path | bytes) -> tuple[ImageFile.ImageFile | None, Pa
             page = first_page(stream)
         if page is None:
             raise
-        if reason := page.refusal():
-            raise ValueError(reason) from None
-        if page.width * page.height > _most():
-            raise ValueError(_too_large(page.width * page.height)) from None
+        if page.width * page.height > most_pixels():
+            raise ValueError(too_large(page.width * page.height)) from None
         return None, page, 1
     return image, _page(file) if image.format == "TIFF" else None, 1
 
@@ -69,7 +111,7 @@ def _huge(file: str | Path | bytes, pixels: int, error: Exception) -> tuple[Imag
         length, _ = stream.seek(0, io.SEEK_END), stream.seek(0)
         jpeg = stream.read(3) == b"\xff\xd8\xff"
     if not jpeg or pixels > LARGEST_JPEG:
-        raise ValueError(_too_large(pixels)) from error
+        raise ValueError(too_large(pixels)) from error
     if pixels > _PIXELS_A_BYTE * length:
         raise ValueError(
             f"its header claims {_mega(pixels)} megapixels, which {length} bytes cannot hold"
@@ -77,14 +119,14 @@ def _huge(file: str | Path | bytes, pixels: int, error: Exception) -> tuple[Imag
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file))
     if image.info.get("progressive"):  # whose coefficients would all be kept in memory
         image.close()
-        raise ValueError(f"{_too_large(pixels)}, or save it as a baseline JPEG") from error
+        raise ValueError(f"{too_large(pixels)}, or save it as a baseline JPEG") from error
     shrink = 1
-    while pixels > shrink**2 * _most() / 2:
+    while pixels > shrink**2 * most_pixels() / 2:
         shrink *= 2
     return image, None, shrink
 
 
-def _most() -> float:
+def most_pixels() -> float:
     """Pixels that an image may have."""
     return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
 
@@ -93,9 +135,10 @@ def _mega(pixels: float) -> str:
     return f"{pixels / 1e6:,.0f}"
 
 
-def _too_large(pixels: int) -> str:
+def too_large(pixels: int) -> str:
+    """The reason that an image of so many pixels is not read, and the remedy."""
     return (
-        f"it has {_mega(pixels)} megapixels, more than the {_mega(_most())} that are read; cut it into "
+        f"it has {_mega(pixels)} megapixels, more than the {_mega(most_pixels())} that are read; cut it into "
         "tiles, as by 'magick FILE -crop 1024x1024 +repage tile-%05d.png', or shrink it, as by "
         "'magick FILE -resize 10% small.png'"
     )

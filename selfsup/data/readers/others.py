@@ -1,6 +1,7 @@
 """The other files of a folder of images: counted by reason, so that nothing is left out silently."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from selfsup.data.readers.kinds import holds_an_image, image_endings, unread_picture
@@ -58,7 +59,8 @@ class Others:
                 continue
             if ending in self.sniffed:
                 called = f"called .{ending}" if ending else "called without an ending"
-                found[f"{called}, though images; give them an ending such as .jpg to use them"] = count
+                use = f"add data.endings=[{ending}]" if ending else "give them an ending such as .jpg"
+                found[f"{called}, though images; {use} to use them"] = count
             elif ending in TABLES:
                 path = shown(self.examples[ending][0])
                 found[f"ending .{ending}, a table: read it with data=files data.files='{path}'"] = count
@@ -89,15 +91,19 @@ def _with_parents(folder: str) -> list[str]:
     return [os.sep.join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
-def images_in(top: Path, at_least: int) -> Tree:
+def images_in(top: Path, at_least: int, endings: Sequence[str] = ()) -> Tree:
     """The image files below `top`, refused if there are too few.
 
     Files without an ending, or with an unknown one, are taken where they hold images and are the most.
+
+    Args:
+        endings: further ones that count as images'.
     """
-    tree = find_images(top)
+    asked = [str(ending).lower().removeprefix(".") for ending in endings]
+    tree = find_images(top, asked)
     others = Others(top, tree)
     if more := others.images():
-        tree = find_images(top, more)
+        tree = find_images(top, [*asked, *more])
     if not len(tree.names):
         raise UsageError(_none(top, others))
     if len(tree.names) < at_least:

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from selfsup.data.readers.profiles import from_lab, managed, transform_of
-from selfsup.data.readers.values import Range, Stored, byte_table
+from selfsup.data.readers.values import Range, Stored, byte_table, pairs_of
 
 LARGE = 2**24  # pixels above which an image is shrunk, and converted in strips, to save memory
 
 
-def mapped(stored: Stored, range: Range | None) -> Tensor:
-    """uint8 (3, H, W) of stored numbers, or (4, H, W) as :func:`uncopied`."""
+def mapped(stored: Stored, range: Range | None, channels: int = 3) -> Tensor:
+    """uint8 (C, H, W) of stored numbers, grey three times for three; or (4, H, W) as :func:`uncopied`."""
     values = stored.eight_bits(range)
     if stored.alpha is not None:
         alpha = Stored(stored.alpha, stored.kind).eight_bits()
@@ -22,7 +22,9 @@ def mapped(stored: Stored, range: Range | None) -> Tensor:
         image = Image.fromarray(np.dstack([*([values] * 3 if grey else [values]), alpha]))
         return tensor_of(image, None)
     pixels = torch.from_numpy(values)
-    return pixels.expand(3, -1, -1) if values.ndim == 2 else pixels.permute(2, 0, 1)
+    if values.ndim == 2:
+        return pixels.expand(3 if channels == 3 else 1, -1, -1)
+    return pixels.permute(2, 0, 1)
 
 
 def tensor_of(image: Image.Image, range: Range | None) -> Tensor:
@@ -61,7 +63,7 @@ def _rgb(image: Image.Image, range: Range | None) -> Image.Image:
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     colours = _colours(image)
     if range is not None:
-        colours = colours.point(byte_table(range) * 3)
+        colours = colours.point(byte_table(pairs_of(range, 1)[0]) * 3)
     if alpha is None:
         return colours
     colours.putalpha(alpha)

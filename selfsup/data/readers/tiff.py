@@ -8,6 +8,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any
 
 import numpy as np
@@ -30,21 +31,25 @@ _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}  # bands of a photom
 _GREY, _RGB, _WHITE_IS_ZERO = (0, 1), 2, 0
 _GEOGRAPHIC = (33550, 34264, 34735, 42112, 42113)  # of GeoTIFF and GDAL
 _READ = {254, *range(256, 300), 317, *range(322, 326), 338, 339, *_GEOGRAPHIC}
+_COPIES = 5  # bits of tag 254: a smaller copy of a page, a mask
+_STACKS = (b"ImageJ=", b"<OME")  # what tag 270 holds of files whose pages may be channels, too
 
 
 @dataclass(frozen=True)
 class Page:
-    """A TIFF's description of its first page.
+    """A TIFF's description of one of its pages.
 
     Attributes:
         order: "<" or ">", of bytes.
         tags: values by the number of their tag.
         length: bytes of the file.
+        place: of its directory in the file, from 0.
     """
 
     order: str
     tags: dict[int, tuple[Any, ...]]
     length: int
+    place: int = 0
 
     def one(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""
@@ -148,28 +153,41 @@ class Page:
         which = "first three used as red, green and blue" if self.used() == 3 else "first used as grey"
         return f"{self.called()} (the {which})"
 
-    def refusal(self) -> str | None:
-        """Why its numbers cannot be read, or None."""
+    @property
+    def numeric(self) -> bool:
+        """Whether its bands are numbers that mean themselves, rather than a palette, inks or luminances."""
+        return self.photometry in (*_GREY, _RGB)
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the file says which of its pages are channels of one picture."""
+        text = self.tags.get(270, ())
+        return any(mark in bytes(text[:2048]) for mark in _STACKS)
+
+    def refusal(self, every: bool = False) -> str | None:
+        """Why its numbers mean nothing that is known, or None; ``every`` band is wanted, not the colours."""
         whole = self.bits in (8, 16, 32, 64) if self.number != "f" else self.bits in (16, 32, 64)
-        compression, predictor = self.one(259, 1), self.one(317, 1)
         if not (self.number and (whole or (self.number == "u" and 0 < self.bits < 32))):
             return f"a TIFF of {self.called()}, which is not read"
-        if not self.used():
-            if self.photometry in _GREY:
-                return (
-                    f"a TIFF of {self.called()}; only 1 to 4 bands, or red, green and blue and others, "
-                    "are read"
-                )
+        if not self.numeric:
             return (
                 f"a TIFF of {self.called()} as photometry {self.photometry}, which is read with 8 bits only"
             )
-        if self.packed_otherwise:
-            packing = _OTHERS.get(compression, f"method {compression}")
+        if not every and not self.used():
             return (
-                f"a TIFF of {self.called()} compressed by {packing}; only LZW, deflate and the like are read"
+                f"a TIFF of {self.called()}; only 1 to 4 bands, or red, green and blue and others, "
+                f"are read as colours; set data.channels={self.bands}, or choose by data.bands=[1,2,3]"
             )
-        if self.one(266, 1) != 1 or predictor not in (1, 2, 3) or (predictor > 1 and not whole):
-            return f"a TIFF of {self.called()} whose bits are in an order that is not read"
+        return None
+
+    def packed(self) -> str | None:
+        """What of its packing is not unpacked here, or None."""
+        if self.packed_otherwise:
+            compression = self.one(259, 1)
+            return f"compressed by {_OTHERS.get(compression, f'method {compression}')}"
+        predictor = self.one(317, 1)
+        if self.one(266, 1) != 1 or predictor not in (1, 2, 3) or (predictor > 1 and self.bits % 8):
+            return "whose bits are in an order that is not read"
         return None
 
 
@@ -179,18 +197,25 @@ def first_page(file: IO[bytes]) -> Page | None:
     Raises:
         ValueError, struct.error: the header is damaged.
     """
-    found = next(_directories(file, _READ), None)
-    return None if found is None else Page(*found)
+    return page_at(file, 0)
 
 
-def count_pages(file: IO[bytes]) -> int:
-    """The number of pages, without smaller copies and masks of them; at most 10,000."""
-    directories = _directories(file, {254})
-    return max(1, sum(not int((tags.get(254) or (0,))[0]) & 5 for _, tags, _ in directories))
+def page_at(file: IO[bytes], place: int) -> Page | None:
+    """The page of the directory at a place, counted from 0, or None if there is none."""
+    found = next(islice(_directories(file, _READ, place), place, None), None)
+    return None if found is None else Page(*found, place)
 
 
-def _directories(file: IO[bytes], wanted: set[int]) -> Iterator[tuple[str, dict[int, tuple[Any, ...]], int]]:
-    """Order, tags and length, page by page; circles end."""
+def pages_of(file: IO[bytes]) -> list[int]:
+    """The places of the directories of pages, without smaller copies and masks; of at most 10,000."""
+    kinds = [int((tags.get(254) or (0,))[0]) for _, tags, _ in _directories(file, {254})]
+    return [place for place, kind in enumerate(kinds) if not kind & _COPIES] or [0]
+
+
+def _directories(
+    file: IO[bytes], wanted: set[int], first: int = 0
+) -> Iterator[tuple[str, dict[int, tuple[Any, ...]], int]]:
+    """Order, tags and length, page by page, without tags before the ``first``; circles end."""
     length = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(16)
@@ -204,8 +229,9 @@ def _directories(file: IO[bytes], wanted: set[int]) -> Iterator[tuple[str, dict[
     at = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
     seen: set[int] = set()
     while at and at not in seen and len(seen) < _MOST_PAGES:
+        taken = wanted if len(seen) >= first else set()
         seen.add(at)
-        tags, at = _directory(file, order, big, at, length, wanted)
+        tags, at = _directory(file, order, big, at, length, taken)
         yield order, tags, length
 
 

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 from PIL import TiffImagePlugin
 
+from selfsup.data.readers.stacks import page_numbers
 from selfsup.data.readers.tiff import Page, bytes_at
 from selfsup.data.readers.values import Kind, Stored
 
@@ -21,22 +22,22 @@ AT_ONCE = 2**25  # bytes that are unpacked together
 _NO_DATA = 42113  # GDAL's tag
 
 
-def read_stored(file: IO[bytes], page: Page) -> Stored:
-    """The numbers of the bands that are used, upright.
+def read_stored(file: IO[bytes], page: Page, every: bool = False) -> Stored:
+    """The numbers of the bands that are used, or of ``every`` band, upright.
 
     Raises:
         ValueError, OSError: it is of an unsupported kind (:meth:`Page.refusal`), or damaged.
     """
-    if reason := page.refusal():
+    if reason := page.refusal(every):
         raise ValueError(reason)
     if page.width * page.height * page.bands * page.dtype.itemsize > LARGEST:
         raise ValueError(f"a TIFF of more than {LARGEST // 2**20} MiB of numbers; cut it into tiles")
-    used, alpha = page.used(), None
-    needed = used + 1 if page.maybe_transparent else used
-    values = _numbers(file, page, needed)
-    if page.maybe_transparent and plausible(values[..., -1], page.kind.high):
+    used, alpha = page.bands if every else page.used(), None
+    transparent = page.maybe_transparent and not every
+    values = _numbers(file, page, used + 1 if transparent else used)
+    if transparent and plausible(values[..., -1], page.kind.high):
         alpha = values[..., -1]
-    colours = values[..., 0] if used == 1 else values[..., :3]
+    colours = values[..., 0] if used == 1 else values[..., :used]
     if alpha is not None and page.premultiplied and page.number == "u":
         colours = _divided(colours, alpha, page.kind)
     return Stored(colours, page.kind, page.inverted, alpha, _missing(page)).turned(page.turn)
@@ -68,6 +69,8 @@ def _missing(page: Page) -> float | None:
 
 def _numbers(file: IO[bytes], page: Page, needed: int) -> np.ndarray:
     """(H, W, needed or more)."""
+    if page.packed():
+        return page_numbers(file, page)
     if page.one(284, 1) == 2 and page.bands > 1:
         return np.stack([_plane(file, page, band, 1)[..., 0] for band in range(needed)], axis=-1)
     return _plane(file, page, 0, page.bands)[..., :needed]

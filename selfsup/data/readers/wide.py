@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
+from selfsup.data.readers.extras import library
+from selfsup.data.readers.numbers import wide_heif
+from selfsup.data.readers.opening import opened
 from selfsup.data.readers.values import FLOATS, WORDS, Kind, Stored
 
 _SIZ = b"\xff\x4f\xff\x51"  # where the codestream of JPEG 2000 begins its description
@@ -34,11 +37,11 @@ def read_wide(image: ImageFile.ImageFile, how: Any, file: str | Path | bytes) ->
         return _colour_png(file, str(how))
     if image.format == "PPM" and isinstance(how, tuple) and len(how) == 2 and int(how[1]) > 255:
         return _ppm(image, int(how[1]))
+    if image.format == "HEIF":
+        return wide_heif(file)
     if image.format == "JPEG2000" and (bits := _bits_of_jpeg2000(file)) > 8:
         if not image.mode.startswith("I"):
-            raise ValueError(
-                f"a JPEG 2000 of {bits} bits in several bands; only one band of more than 8 is read"
-            )
+            return _wide_jpeg2000(file, bits, image.size)
         image.load()
         kind = Kind(f"{bits}-bit", 0, 2**bits - 1)
         return Stored(np.asarray(image).astype(np.uint16) >> max(0, 16 - bits), kind)
@@ -85,11 +88,18 @@ def _ppm(image: Any, most: int) -> Stored:
     return Stored(np.rint(np.asarray(image) * (most / 65535)).astype(np.uint16), kind)
 
 
+def _wide_jpeg2000(file: str | Path | bytes, bits: int, size: tuple[int, int]) -> Stored:
+    """Several bands, of which Pillow would keep other bits."""
+    what = f"a JPEG 2000 of {bits} bits in several bands"
+    with opened(file) as stream:
+        values = library("imagecodecs", what).jpeg2k_decode(stream.read(), numthreads=1)
+    if values.shape[:2] != size[::-1] or values.ndim != 3 or values.dtype != np.uint16:
+        raise ValueError(f"{what} that unpacks to {values.dtype} {values.shape}")
+    return Stored(values, Kind(f"{bits}-bit", 0, 2**bits - 1))
+
+
 def _bits_of_jpeg2000(file: str | Path | bytes) -> int:
-    if isinstance(file, bytes):
-        head = file[:_HEADER]
-    else:
-        with open(file, "rb") as opened:
-            head = opened.read(_HEADER)
+    with opened(file) as stream:
+        head = stream.read(_HEADER)
     at = head.find(_SIZ)
     return (head[at + 42] & 127) + 1 if 0 <= at < len(head) - 42 else 8

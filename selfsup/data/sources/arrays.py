@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup.data.channels import read_as
 from selfsup.data.holdout import held_out_count, hold_out
 from selfsup.data.readers.paths import did_you_mean
+from selfsup.data.readers.reading import Reading
 from selfsup.data.readers.values import Range, Stored, kind_of
 from selfsup.data.source import ImageArray, ImageFiles, Source, subset
 from selfsup.errors import UsageError
@@ -21,6 +23,7 @@ def from_arrays(
     labels: Any = None,
     classes: Sequence[str] | None = None,
     range: Range | None = None,
+    channels: int = 3,
 ) -> ImageArray:
     """A source of images that are in memory.
 
@@ -28,10 +31,11 @@ def from_arrays(
         images: N images as a NumPy array or torch tensor, (N, H, W) if grey, (N, H, W, 3), (N, 3, H, W), or
             either with 1 channel; uint8 in 0..255, uint16 in 0..65535, or floats in [0, 1], and with a range
             any numbers. Where both 3s could be channels, (N, 3, H, W) is meant. uint8 (N, 3, H, W) is not
-            copied.
+            copied. With other ``channels`` C, (N, C, H, W) or (N, H, W, C).
         labels: N integers or strings; sorted, they are numbered 0..C-1. None: no labels.
         classes: names of the labels 0..C-1, which then have to be integers in that range.
         range: values that become black and white, linearly (`selfsup.data.readers.values.Stored.eight_bits`).
+        channels: of each image of the source: 3 are colours, and 1 is grey.
 
     Raises:
         UsageError: if a shape, type or value is not one of these.
@@ -40,20 +44,31 @@ def from_arrays(
     >>> source.images.shape, source.labels, source.classes
     (torch.Size([3, 3, 28, 28]), tensor([1, 0, 1]), ['2', '7'])
     """
-    pixels = _eight_bits(_shaped(_tensor(images, "images")), range)
+    pixels = _eight_bits(_shaped(_tensor(images, "images"), channels), range, channels)
     numbers, names = _numbered(labels, len(pixels), classes)
     source = ImageArray(pixels, numbers, names)
     source.range = range
-    return source
+    made = read_as(source, Reading(channels))
+    assert isinstance(made, ImageArray)
+    return made
 
 
-def arrays(images: str, labels_file: str | None, *, test_fraction: float) -> tuple[Source, Source]:
+def arrays(
+    images: str,
+    labels_file: str | None,
+    channels: int = 3,
+    bands: Sequence[int] | None = None,
+    *,
+    test_fraction: float,
+) -> tuple[Source, Source]:
     """Images and labels in .npy files; ``test_fraction`` is held out, stratified by class.
 
     Args:
         images: a file with an array that `from_arrays` takes; for numbers other than uint8 the source's range
             has to be set if they use a small part of their type's.
         labels_file: a file with as many labels, or None.
+        channels, bands: of the images that are made of these; with bands, the shorter of the two axes that
+            may be channels holds them.
 
     Returns:
         (train, test) sources.
@@ -61,11 +76,12 @@ def arrays(images: str, labels_file: str | None, *, test_fraction: float) -> tup
     Raises:
         UsageError: if a file does not exist or holds no such array.
     """
-    pixels = _shaped(_tensor(_loaded(images, "images"), "images"))
+    pixels = _shaped(_tensor(_loaded(images, "images"), "images"), channels, bands)
     labels = None if labels_file is None else _loaded(labels_file, "labels_file")
     source: Source
     if pixels.dtype == torch.uint8:
-        source = from_arrays(pixels, labels)
+        shown = pixels.expand(-1, 3, -1, -1) if channels == 3 and pixels.shape[1] == 1 else pixels
+        source = ImageArray(shown.contiguous(), *_numbered(labels, len(pixels), None))
     else:
         source = ImageFiles(pixels, *_numbered(labels, len(pixels), None))
     if len(source) < 2:
@@ -106,22 +122,33 @@ def _tensor(values: Any, what: str) -> Tensor:
     return torch.from_numpy(found)
 
 
-def _shaped(images: Tensor) -> Tensor:
-    """(N, 3, H, W) or (N, 1, H, W)."""
+def _shaped(images: Tensor, channels: int = 3, bands: Sequence[int] | None = None) -> Tensor:
+    """(N, 3, H, W) or (N, 1, H, W), or (N, C, H, W) of so many channels, or of all bands."""
     shape = tuple(images.shape)
+    if bands or channels not in (1, 3):
+        many = images.ndim == 4 and 0 not in shape
+        if many and (shape[3] < shape[1] if bands else shape[1] != channels):
+            images = images.permute(0, 3, 1, 2)
+        if many and (images.shape[1] >= max(bands) if bands else images.shape[1] == channels):
+            return images
+        wanted = f"with band {max(bands)}" if bands else f"with {channels} channels"
+        raise UsageError(
+            f"images {wanted} have to be of shape (N, C, H, W) or (N, H, W, C) with N > 0, not {shape}"
+        )
     if images.ndim == 3:
         images = images[:, None]
     elif images.ndim == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3):
         images = images.permute(0, 3, 1, 2)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in shape:
         raise UsageError(
-            f"images have to be of shape (N, H, W), (N, H, W, 3) or (N, 3, H, W) with N > 0, not {shape}"
+            f"images have to be of shape (N, H, W), (N, H, W, 3) or (N, 3, H, W) with N > 0, not {shape}; of "
+            "other channels set their number"
         )
     return images
 
 
-def _eight_bits(images: Tensor, range: Range | None) -> Tensor:
-    """uint8 (N, 3, H, W)."""
+def _eight_bits(images: Tensor, range: Range | None, channels: int) -> Tensor:
+    """uint8 (N, C, H, W), of colours also where they are grey."""
     if range is None and images.is_floating_point():
         least, most = images.min().item(), images.max().item()
         if not (least >= 0 and most <= 1):
@@ -135,9 +162,10 @@ def _eight_bits(images: Tensor, range: Range | None) -> Tensor:
     if images.dtype == torch.bfloat16:
         images = images.float()
     if range is not None or images.dtype != torch.uint8:
-        numbers = images.numpy()
-        images = torch.from_numpy(Stored(numbers, kind_of(numbers.dtype)).eight_bits(range))
-    return images.expand(-1, 3, -1, -1).contiguous()
+        numbers = images.movedim(1, -1).numpy()
+        eight = Stored(numbers, kind_of(numbers.dtype)).eight_bits(range)
+        images = torch.from_numpy(np.moveaxis(eight, -1, 1))
+    return (images.expand(-1, 3, -1, -1) if channels == 3 else images).contiguous()
 
 
 def _numbered(

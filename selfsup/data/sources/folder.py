@@ -1,7 +1,7 @@
 """A folder of images, with labels if its sub-folders name classes."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,13 @@ from selfsup.text import shown
 UNLABELLED = "pass data.labels=false to learn without labels"
 
 
-def folder(root: str, labels: str | bool = "auto", *, test_fraction: float) -> Splits:
+def folder(
+    root: str,
+    labels: str | bool = "auto",
+    endings: Sequence[str] | str | None = None,
+    *,
+    test_fraction: float,
+) -> Splits:
     """The images in a folder, searched to any depth, in the order of their names; hidden files are left out.
 
     What the folders in it are is judged by what they hold (`readers.layout`): splits hold sub-folders of
@@ -39,6 +45,7 @@ def folder(root: str, labels: str | bool = "auto", *, test_fraction: float) -> S
         root: the folder.
         labels: True: the sub-folders (of each split) name the classes; False: no labels; "auto": as True if
             there are two or more and at most a tenth of the images lie beside them, which are left out.
+        endings: of files that are images beside those whose endings are known to be.
         test_fraction: in (0, 1).
 
     Returns:
@@ -50,7 +57,7 @@ def folder(root: str, labels: str | bool = "auto", *, test_fraction: float) -> S
     if labels not in ("auto", True, False):
         raise UsageError(f"data.labels must be auto, true or false, not {labels!r}")
     top = existing_folder(root)
-    tree = images_in(top, at_least=2)
+    tree = images_in(top, 2, [endings] if isinstance(endings, str) else endings or [])
     layout = Judge(str(top), tree, insist=labels is True).layout()
     found = Images(top, tree, layout)
     learn = found.split(TRAIN)

@@ -55,6 +55,8 @@ def fractals(
     for name, value in given.items():
         if value < least[name]:
             raise UsageError(f"data.{name} has to be at least {least[name]}, not {value}")
+    if not isinstance(size, int):
+        raise UsageError(f"fractals are squares; set data.image_size to one number, not {list(size)}")
     if size < 8:
         raise UsageError(f"fractals need at least 8 pixels a side, not {size}; set data.image_size")
     if seed < 0:

@@ -6,9 +6,8 @@ from typing import Any
 from selfsup.data.compose import concat, mix
 from selfsup.data.decisions import joined
 from selfsup.data.load import chosen
-from selfsup.data.settings import data_config
+from selfsup.data.settings import source_configs
 from selfsup.data.source import Source
-from selfsup.errors import UsageError
 
 
 def mixture(sources: Mapping[str, Mapping[str, Any]]) -> tuple[Source, Source]:
@@ -25,16 +24,8 @@ def mixture(sources: Mapping[str, Mapping[str, Any]]) -> tuple[Source, Source]:
     Raises:
         UsageError: if there are no sources, a weight is missing or not above 0, or a source cannot be read.
     """
-    if len(sources) < 2:
-        raise UsageError(
-            "a mixture needs two sources or more; set data.sources.NAME.weight=1 for each of several"
-        )
     names = list(sources)
-    configs = [data_config(name, sources[name]) for name in names]
-    for name in names:
-        if "weight" not in sources[name]:
-            raise UsageError(f"source '{name}' has no weight; set data.sources.{name}.weight=1")
-    splits = [chosen(config) for config in configs]
+    splits = [chosen(config) for config in source_configs(sources, "a mixture", "weight")]
     train = mix([train for train, _ in splits], [sources[name]["weight"] for name in names], names)
     train.decisions = joined([train.decisions for train, _ in splits], names)
     return train, concat([test for _, test in splits])

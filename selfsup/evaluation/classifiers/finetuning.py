@@ -33,6 +33,7 @@ def train_whole(
     weight_decay: float,
     layer_decay: float,
     seed: int,
+    attention_only: bool = False,
 ) -> nn.Module:
     """A copy of ``encoder`` and a linear head, trained together by AdamW on augmented images.
 
@@ -46,9 +47,10 @@ def train_whole(
         epochs, batch, rate, weight_decay: of AdamW; a tenth of warm-up, then cosine.
         layer_decay: rate of each layer as a share of the next one's (:func:`selfsup.optim.parameter_groups`).
         seed: of the order, the head and the views.
+        attention_only: whether all of the encoder but its attention stays as it is.
 
     Raises:
-        NoScore: a layer decay below 1 for a network whose layers timm cannot number.
+        NoScore: a layer decay below 1 for a network whose layers timm cannot number, or no attention.
 
     Returns:
         In evaluation mode; maps normalised images to scores ``(N, C)``.
@@ -59,12 +61,15 @@ def train_whole(
         nn.init.trunc_normal_(head.weight, std=2e-5)
     device = images.frozen.device
     model = nn.Sequential(copy.deepcopy(encoder), head).to(device).train()
+    if attention_only:
+        _freeze_all_but_attention(model[0])
     try:
         groups = parameter_groups(model, weight_decay, layer_decay)
     except ValueError as why:  # layers that timm cannot number
         raise NoScore(str(why)) from why
     optimizer = torch.optim.AdamW(groups, lr=rate)
-    views = ViewPlan(plan, images.size, (0.0,) * 3, (1.0,) * 3, seed)
+    channels = images.frozen.mean.numel()
+    views = ViewPlan(plan, images.size, (0.0,) * channels, (1.0,) * channels, seed)
     generator = torch.Generator().manual_seed(seed)
     place = torch.full((len(images.source),), -1).index_put((samples,), target)
     steps, step = epochs * math.ceil(len(samples) / batch), 0
@@ -84,6 +89,14 @@ def train_whole(
             optimizer.step()
             step += 1
     return model.eval()
+
+
+def _freeze_all_but_attention(encoder: nn.Module) -> None:
+    learned = [name for name, _ in encoder.named_parameters() if ".attn." in name]
+    if not learned:
+        raise NoScore("the encoder has no attention; take protocols=[finetune]")
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad_(name in learned)
 
 
 def predictions(model: nn.Module, images: Images, samples: Tensor, batch: int = 256) -> Tensor:

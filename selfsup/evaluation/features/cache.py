@@ -23,7 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from selfsup.data import Source
+from selfsup.data import ImageFiles, Source
+from selfsup.data.readers.reading import USUAL
+from selfsup.data.source import Page
 from selfsup.evaluation.features.extract import Extracted
 from selfsup.text import shown
 
@@ -62,6 +64,8 @@ def identity(source: Source) -> str:
     digest = hashlib.sha256()
     if source.range is not None:
         digest.update(repr(source.range).encode())
+    if isinstance(source, ImageFiles) and source.reading != USUAL:
+        digest.update(source.reading.called().encode())
     if source.images is not None:
         digest.update(repr(tuple(source.images.shape)).encode())
         digest.update(source.images.contiguous().numpy().data)
@@ -75,14 +79,17 @@ def _trace(source: Source, i: int) -> bytes:
     """The identity of an image and of its current state, of fixed length."""
     assert source.images is None
     try:
-        file = source.files[i]
+        file, page = source.files[i], ""
+        if isinstance(file, Page):
+            page = f" page {file.number}"
+            file = file.file
         if isinstance(file, Tensor):
             content = repr(tuple(file.shape)).encode() + file.contiguous().numpy().tobytes()
         elif isinstance(file, bytes):
-            content = file
+            content = file + page.encode()
         else:
             about = os.stat(file)
-            content = os.fsencode(f"{os.path.abspath(file)} {about.st_size} {about.st_mtime_ns}")
+            content = os.fsencode(f"{os.path.abspath(file)} {about.st_size} {about.st_mtime_ns}{page}")
     except OSError as error:  # it will be skipped, and counts as unchanged while it cannot be read
         content = os.fsencode(f"{type(error).__name__} {source.name(i)}")
     return hashlib.sha256(content).digest()

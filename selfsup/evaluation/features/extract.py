@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selfsup.data import Source
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.frozen import FrozenEncoder, Pixels
-from selfsup.evaluation.features.images import Fitting, batches, side
+from selfsup.evaluation.features.images import Fitting, batches, sides_of
 from selfsup.evaluation.features.processes import gathered, shard
 
 
@@ -45,9 +45,9 @@ class Images(NamedTuple):
     workers: int = 0
 
     @property
-    def size(self) -> int:
-        """Pixels a side of what the encoder sees."""
-        return side(self.fitting)
+    def size(self) -> tuple[int, int]:
+        """Height and width of what the encoder sees."""
+        return sides_of(self.fitting)
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Features:
         return len(self.x)
 
 
-# Of a batch: (frozen, uint8 images (B, 3, S, S), index (B,)) -> (B, ...)
+# Of a batch: (frozen, uint8 images (B, C, H, W), index (B,)) -> (B, ...)
 Extractor = Callable[[FrozenEncoder, Tensor, Tensor], Tensor]
 
 
@@ -125,10 +125,11 @@ def extract(
     the features of all.
 
     Args:
-        encoder: maps float ``(B, 3, S, S)`` to ``(B, D)``.
+        encoder: maps float ``(B, C, H, W)`` to ``(B, D)``.
         source: images and, maybe, labels.
-        image_size: S, pixels a side; or the preprocessing of an encoder that came with its own.
-        mean, std: of RGB values in [0, 1]; those the encoder was trained with.
+        image_size: pixels a side, or height and width; or the preprocessing of an encoder that came with its
+            own.
+        mean, std: of each channel's values in [0, 1]; those the encoder was trained with.
         batch_size: images a pass.
         precision: of the encoder's inner products, as for :class:`FrozenEncoder`.
             Features are float32 either way, but bfloat16 leaves rounding noise in them.
@@ -141,7 +142,8 @@ def extract(
 
 
 def pixels(source: Source, image_size: Fitting, batch_size: int = 256, workers: int = 0) -> Features:
-    """The control without an encoder: the encoder's input in [0, 1], at most 32 pixels a side, flattened."""
+    """The control without an encoder: the encoder's input in [0, 1], at most 32 pixels a side, flattened
+    (:class:`~selfsup.evaluation.features.frozen.Pixels`)."""
     (found,), skipped = extract_each([Job(Pixels(), pooled)], source, image_size, batch_size, workers)
     return features_of(found, source, skipped)
 
@@ -217,14 +219,14 @@ def _joined(blocks: list[Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
     return whole
 
 
-def one_channel(*controls: Features) -> None:
-    """Keep one channel of raw pixels ``(N, 3 * side²)``, in place, if all three are equal everywhere.
+def one_channel(*controls: Features, channels: int = 3) -> None:
+    """Keep one channel of raw pixels ``(N, C * height * width)``, in place, if all are equal everywhere.
 
-    Copies change neither cosines nor predictions' quality, but cost the probe a factor of nine.
+    Copies change neither cosines nor predictions' quality, but cost the probe a factor of C².
     """
-    channels = [control.x.unflatten(1, (3, -1)) for control in controls]
-    if all((x == x[:, :1]).all() for x in channels):
-        for control, x in zip(controls, channels, strict=True):
+    each = [control.x.unflatten(1, (channels, -1)) for control in controls]
+    if all((x == x[:, :1]).all() for x in each):
+        for control, x in zip(controls, each, strict=True):
             control.x = x[:, 0].contiguous()
 
 

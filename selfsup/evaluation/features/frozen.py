@@ -1,5 +1,6 @@
 """An encoder that is judged and not changed, or the pixels in its place."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,17 +10,18 @@ from selfsup.evaluation.features.images import fit
 from selfsup.precision import of_passes
 
 PIXELS_SIDE = 32
+MOST_PIXELS = 3 * PIXELS_SIDE**2
 
 
 class FrozenEncoder:
     """An encoder with its preprocessing: images normalised, in its precision, without gradients.
 
     ``frozen(images)`` gives pooled features ``(B, D)`` in float32 on the CPU, of ``images``
-    ``(B, 3, S, S)`` that are uint8, or float in [0, 1].
+    ``(B, C, H, W)`` that are uint8, or float in [0, 1].
 
     Args:
-        encoder: maps normalised ``(B, 3, S, S)`` to ``(B, D)``; runs on the device it is on.
-        mean, std: of RGB values in [0, 1]; those the encoder was trained with.
+        encoder: maps normalised ``(B, C, H, W)`` to ``(B, D)``; runs on the device it is on.
+        mean, std: of each channel's values in [0, 1]; those the encoder was trained with.
         precision: ``"float32"``, ``"bfloat16"`` by autocast, or ``"auto"``, of these what is faster here.
 
     Attributes:
@@ -31,7 +33,7 @@ class FrozenEncoder:
     ) -> None:
         self.encoder = encoder
         self.device = next((value.device for value in encoder.parameters()), torch.device("cpu"))
-        self.mean, self.std = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (mean, std))
+        self.mean, self.std = (torch.tensor(v, device=self.device).view(1, -1, 1, 1) for v in (mean, std))
         self.precision = of_passes(precision, self.device)
         self.dtype = torch.bfloat16 if self.precision == "bfloat16" else None
 
@@ -45,18 +47,25 @@ class FrozenEncoder:
             return function(self.normalised(images)).float().cpu()
 
     def normalised(self, images: Tensor) -> Tensor:
-        """What the encoder is given: float ``(B, 3, S, S)`` on its device."""
+        """What the encoder is given: float ``(B, C, H, W)`` on its device."""
         unit = 1.0 if images.is_floating_point() else 255.0
         inputs = images.to(self.device).float().sub(self.mean * unit).div_(self.std * unit)
         return inputs.contiguous(memory_format=torch.channels_last)
 
 
 class Pixels(FrozenEncoder):
-    """In place of an encoder: pixels in [0, 1] at no more than 32 a side, ``(B, 3 * side²)``."""
+    """In place of an encoder: pixels in [0, 1] at no more than 32 a side, ``(B, C * height * width)``.
 
-    def __init__(self) -> None:
-        super().__init__(nn.Identity(), (0.0,) * 3, (1.0,) * 3)
+    Of more than three channels the sides are so much smaller that there are no more than 3 * 32² values:
+    classifiers take time as the square or the cube of that.
+    """
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__(nn.Identity(), (0.0,) * channels, (1.0,) * channels)
 
     def __call__(self, images: Tensor) -> Tensor:
-        small = fit(images, min(images.shape[-1], PIXELS_SIDE)).float()
+        channels, *whole = images.shape[1:]
+        shrink = min(1.0, PIXELS_SIDE / max(whole), math.sqrt(MOST_PIXELS / (channels * math.prod(whole))))
+        height, width = (max(1, int(side * shrink + 1e-9)) for side in whole)
+        small = fit(images, (height, width)).float()
         return (small if images.is_floating_point() else small.div_(255)).flatten(1)

@@ -16,43 +16,47 @@ from selfsup.encoder.resizing import OURS, Resizing
 from selfsup.sides import compact, sides
 
 # Pixels a side, or height and width, for an encoder of ours; timm's preprocessing for others.
-Fitting = int | list[int] | Resizing
+Fitting = int | tuple[int, int] | Resizing
 
 
 def fitting(encoder: Any) -> Fitting:
     """How images are resized and cropped for an encoder: by its own preprocessing, if it has one."""
-    return getattr(encoder, "resizing", None) or compact(encoder.input_size)
+    height, width = sides(encoder.input_size)
+    return getattr(encoder, "resizing", None) or (height if height == width else (height, width))
 
 
-def side(to: Fitting) -> int:
-    """Pixels a side of fitted images, of rectangles the height."""
-    return sides(to.size if isinstance(to, Resizing) else to)[0]
+def sides_of(to: Fitting) -> tuple[int, int]:
+    """Height and width of fitted images."""
+    return sides(to.size if isinstance(to, Resizing) else to)
 
 
 def described(to: Fitting) -> dict[str, Any]:
     """How images are fitted, in timm's terms and in words."""
+    size = compact(sides_of(to))
     if isinstance(to, Resizing):
-        return {"image_size": to.size, "resize": to.words(), **to.record()}
-    return {"image_size": to, "resize": "shorter side, bilinear, antialiased; centre crop", **OURS}
+        return {"image_size": size, "resize": to.words(), **to.record()}
+    shorter = "shorter side" if isinstance(size, int) else "as small as covers it"
+    return {"image_size": size, "resize": f"{shorter}, bilinear, antialiased; centre crop", **OURS}
 
 
 def fit(images: Tensor, to: Fitting) -> Tensor:
     """``(B, C, H, W)`` as ``(B, C, h, w)``.
 
-    For an encoder of ours, given by numbers of pixels, images are resized, bilinear and antialiased, until
-    they just cover these, and the centre is cropped. For one with its own preprocessing uint8 images become
-    what timm makes of the same pictures (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
+    For an encoder of ours, given by a number of pixels, the shorter side is resized, bilinear and
+    antialiased, and the centre cropped; given by a height and a width, images become as small as covers
+    both. For one with its own preprocessing uint8 images become what timm makes of the same pictures
+    (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
     """
     if isinstance(to, Resizing):
         return _as_timm(images, to)
-    (height, width), (down, across) = images.shape[-2:], sides(to)
-    # One side is filled, and the other is longer or as long.
-    by, of = (down, height) if height * across <= width * down else (across, width)
-    if by != of:
-        shape = (max(down, round(height * by / of)), max(across, round(width * by / of)))
+    (height, width), (tall, wide) = images.shape[-2:], sides(to)
+    # The side that is scaled the most fits exactly, and the other is cropped.
+    side, pixels = (height, tall) if tall * width >= wide * height else (width, wide)
+    shape = max(tall, round(height * pixels / side)), max(wide, round(width * pixels / side))
+    if shape != (height, width):
         images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (images.shape[-2] - down) // 2, (images.shape[-1] - across) // 2
-    return images[..., top : top + down, left : left + across]
+    top, left = (images.shape[-2] - tall) // 2, (images.shape[-1] - wide) // 2
+    return images[..., top : top + tall, left : left + wide]
 
 
 def _as_timm(images: Tensor, to: Resizing) -> Tensor:
@@ -77,9 +81,12 @@ def _resized(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tens
     # By Pillow, as timm does: torch's bicubic differs from it by 2 of 255 levels on photographs, but by 29
     # where black meets white, since it treats overshoot differently.
     method = Image.Resampling[interpolation.upper()]
-    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    resized = [torch.from_numpy(np.array(each.resize(shape[::-1], method))) for each in pictures]
-    return torch.stack(resized).permute(0, 3, 1, 2).contiguous()
+    n, channels = images.shape[:2]
+    flat = images.permute(0, 2, 3, 1) if channels == 3 else images.flatten(0, 1)  # else a channel at a time
+    resized = [Image.fromarray(each.numpy()).resize(shape[::-1], method) for each in flat.contiguous()]
+    whole = torch.from_numpy(np.stack([np.asarray(each) for each in resized]))
+    whole = whole.permute(0, 3, 1, 2) if channels == 3 else whole.view(n, channels, *shape)
+    return whole.contiguous()
 
 
 def _centre(images: Tensor, size: tuple[int, int], fill: tuple[int, ...]) -> Tensor:
@@ -103,7 +110,7 @@ def batches(
     workers: int = 0,
     skipped: list[tuple[str, str]] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The samples ``index`` ``(n,)``, in order: their indices ``(B,)`` and uint8 ``(B, 3, S, S)``, fitted.
+    """The samples ``index`` ``(n,)``, in order: their indices ``(B,)`` and uint8 ``(B, C, h, w)``, fitted.
 
     Unreadable images are left out, and their ``(name, reason)`` added to ``skipped``.
     """

@@ -1,7 +1,7 @@
 """Inputs that a protocol can request in addition to pooled features, in ``needs`` of its configuration.
 
 Each function here, or anywhere else, maps a batch to the values to keep:
-``(frozen, images, index, **settings) -> (B, ...)`` of uint8 images ``(B, 3, S, S)`` of the samples ``index``;
+``(frozen, images, index, **settings) -> (B, ...)`` of uint8 images ``(B, C, H, W)`` of the samples ``index``;
 a NoScore says that the encoder does not have them. In a configuration::
 
     needs:
@@ -13,7 +13,7 @@ a NoScore says that the encoder does not have them. In a configuration::
 Any other key is a setting of the function. The protocol finds the result in ``train.parts["tokens"]``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from selfsup.errors import UsageError
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.frozen import FrozenEncoder, Pixels
+from selfsup.sides import in_words, sides
 from selfsup.views import ViewPlan
 
 
@@ -82,6 +83,7 @@ def views(
     plan: Mapping[str, Mapping[str, Any]],
     count: int,
     seed: int = 0,
+    colours: bool = True,
 ) -> Tensor:
     """Pooled features of ``count`` augmented views of each image, ``(B, count, D)``.
 
@@ -90,34 +92,49 @@ def views(
             those of the encoder's size are drawn equally often.
         count: views an image.
         seed: of the draws, which depend on it and the sample's index alone.
+        colours: whether three channels are red, green and blue.
     """
-    size = images.shape[-1]
-    maker = ViewPlan(whole_views(plan, size, count), size, (0.0,) * 3, (1.0,) * 3, seed)
+    channels, *size = images.shape[1:]
+    kinds = whole_views(plan, size, count)
+    maker = ViewPlan(kinds, size, (0.0,) * channels, (1.0,) * channels, seed, colours=colours)
     made = maker({"image": images.to(frozen.device), "index": index.to(frozen.device)}, 0)
     return torch.stack([frozen(view.clamp(0, 1)) for view in made], dim=1)
 
 
-def whole_views(plan: Mapping[str, Mapping[str, Any]], size: int, count: int) -> dict[str, dict[str, Any]]:
+def whole_views(
+    plan: Mapping[str, Mapping[str, Any]], size: int | Sequence[int], count: int
+) -> dict[str, dict[str, Any]]:
     """The kinds of views that have the encoder's size, ``count`` views in all, as evenly as can be.
 
     Args:
         plan: kinds by name.
-        size: pixels a side that the encoder sees.
+        size: pixels a side that the encoder sees, or height and width.
         count: how many views.
 
     Raises:
         UsageError: no kind has that size.
     """
-    kinds = {name: dict(kind) for name, kind in plan.items() if kind["count"] and kind["size"] in (1, size)}
+    whole = (1, min(sides(size)))
+    kinds = {name: dict(kind) for name, kind in plan.items() if kind["count"] and kind["size"] in whole}
     if not kinds:
-        raise UsageError(f"no kind of view has the encoder's size of {size} px; give one size=1.0")
+        raise UsageError(f"no kind of view has the encoder's size of {in_words(size)}; give one size=1.0")
     for number, kind in enumerate(kinds.values()):
         kind["count"] = count // len(kinds) + (number < count % len(kinds))
     return {name: kind for name, kind in kinds.items() if kind["count"]}
 
 
 def turns(frozen: FrozenEncoder, images: Tensor, index: Tensor) -> Tensor:
-    """Pooled features of each image turned by 0, 90, 180 and 270 degrees, ``(B, 4, D)``."""
+    """Pooled features of each image turned by 0, 90, 180 and 270 degrees, ``(B, 4, D)``.
+
+    Raises:
+        NoScore: images that are not square.
+    """
+    height, width = images.shape[2:]
+    if height != width:
+        raise NoScore(
+            f"images of {in_words((height, width))} that are turned by 90 degrees have another shape than "
+            "the encoder's input"
+        )
     return torch.stack([frozen(images.rot90(quarter, (2, 3))) for quarter in range(4)], dim=1)
 
 

@@ -1,11 +1,36 @@
 """The range of values of an encoder's images: its own, unless another is set."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from selfsup.data.readers.values import Range, in_words, range_of
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
+
+
+def with_channels(
+    data: Mapping[str, Any], encoders: Mapping[str, Encoder], typed: Iterable[str] = ()
+) -> dict[str, Any]:
+    """A data configuration with as many channels as the encoders take.
+
+    Args:
+        typed: the command's ``key=value``.
+
+    Raises:
+        UsageError: they take different numbers, or another than the command sets.
+    """
+    counts = {name: len(each.mean) for name, each in encoders.items()}
+    first, count = next(iter(counts.items()))
+    for name, other in counts.items():
+        if other != count:
+            raise UsageError(
+                f"'{first}' takes images of {count} channels and '{name}' of {other}; judge them apart"
+            )
+    if data.get("channels", count) != count and any(each.startswith("data.channels=") for each in typed):
+        raise UsageError(
+            f"'{first}' takes images of {count} channels; leave data.channels={data['channels']} out"
+        )
+    return {**data, "channels": count}
 
 
 def range_for(encoders: Mapping[str, Encoder], setting: Any) -> Range | str | None:
@@ -14,9 +39,9 @@ def range_for(encoders: Mapping[str, Encoder], setting: Any) -> Range | str | No
     Raises:
         UsageError: it is null and they were trained with different ranges.
     """
-    if (given := range_of(setting)) is not None:
-        return given
     first = next(iter(encoders))
+    if (given := range_of(setting, channels=len(encoders[first].mean))) is not None:
+        return given  # type: ignore[no-any-return]
     for name, each in encoders.items():
         if each.range != encoders[first].range:
             raise UsageError(

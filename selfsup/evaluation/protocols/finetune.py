@@ -1,4 +1,4 @@
-"""Fine-tuning: the whole encoder trained with labels, with layer-wise decay of the learning rate."""
+"""Fine-tuning: the encoder, or its attention, trained with labels, with layer-wise decay of the rate."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -19,10 +19,14 @@ def score(
     rate: Positive,
     weight_decay: Decay,
     layer_decay: Annotated[float, Above(0), AtMost(1)],
+    attention_only: bool,
     plan: Mapping[str, Mapping[str, Any]],
     seed: int,
 ) -> Score:
-    """Accuracy after training a copy of the encoder; nothing is selected, and the last epoch counts."""
+    """Accuracy after training a copy of the encoder, or of its attention alone, the rest staying as it is.
+
+    Nothing is selected, and the last epoch counts.
+    """
     assert train.labels is not None
     assert test.labels is not None
     if train.images is None or test.images is None or train.images.encoder is None:
@@ -34,6 +38,7 @@ def score(
         "rate": rate,
         "weight_decay": weight_decay,
         "layer_decay": layer_decay,
+        "attention_only": attention_only,
     }
     model = train_whole(
         train.images,
@@ -50,6 +55,7 @@ def score(
         test.labels,
         seed=seed,
         settings=settings,
-        citation="layer-wise decay: Clark et al. 2020, arXiv:2003.10555; recipe after arXiv:2111.06377",
+        citation="layer-wise decay: Clark et al. 2020, arXiv:2003.10555; recipe after arXiv:2111.06377"
+        + ("; only attention: Touvron et al. 2022, arXiv:2203.09795" if attention_only else ""),
         flags=absent(train.labels, test.labels),
     )

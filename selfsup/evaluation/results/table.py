@@ -1,6 +1,6 @@
 """The results as a printed table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -54,6 +54,13 @@ def print_table(
             console.print(Text(f"* skipped {split} image '{shown(name)}': {reason}."))
         if len(names) > 10:
             console.print(Text(f"* and {len(names) - 10} more {split} images skipped."))
+
+
+def print_scores(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print rows with a ``name`` and ``scores``, records by the heading of their column."""
+    headings = dict.fromkeys(heading for row in rows for heading in row["scores"])
+    cells = {shown(heading): [_cell(row["scores"].get(heading)) for row in rows] for heading in headings}
+    print_columns(title, [row["name"] for row in rows], cells, console)
 
 
 def _ranked(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -1,38 +1,43 @@
-"""Colour of a view: jitter, greyscale, blur and solarisation, with each sample's own parameters.
+"""Colour of a view: jitter, greyscale, blur, solarisation and noise, with each sample's own parameters.
 
-Images are float ``(N, 3, H, W)`` in [0, 1]. The operations are torchvision's float ones, value for value to
-1e-5, alone and in sequence; operations on some samples compute only those.
+Images are float ``(N, C, H, W)`` in [0, 1]; what needs red, green and blue has three channels. The operations
+are torchvision's float ones, value for value to 1e-5, alone and in sequence, those on channels that are not
+colours as torchvision's on each channel as an image of grey. Operations on some samples compute only those.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup.views.image.colour_params import ColourParams
+from selfsup.views.draws import normal
+from selfsup.views.image.colour_params import OF_VALUES, ColourParams
 
 _LUMA = (0.2989, 0.587, 0.114)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 _BAND = 32  # rows of a view that are blurred by one matrix
 _CACHE = 2**20  # bytes of float views that fit one CPU core's cache
+_DRAWN = 2**24  # values whose noise is drawn together: the hash takes about 30 bytes each
 
 
 def render(crops: Tensor, params: ColourParams, mean: Tensor, std: Tensor) -> Tensor:
-    """Normalised views ``(N, 3, H, W)`` float32, channels last, of crops in [0, 255], uint8 or float.
+    """Normalised views ``(N, C, H, W)`` float32, channels last, of crops in [0, 255], uint8 or float.
 
     On a CPU a few views at a time, so that they stay in its cache between operations.
 
     Args:
         params: of each of the N.
-        mean, std: ``(3,)``, of values in [0, 1].
+        mean, std: ``(C,)``, of values in [0, 1].
     """
     views = torch.empty(
         crops.shape, dtype=torch.float32, device=crops.device, memory_format=torch.channels_last
     )
     together = max(1, _CACHE // (4 * crops[0].numel())) if crops.device.type == "cpu" and len(crops) else None
-    mean, std = mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
+    mean, std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
     for rows in _chunks(len(crops), together):
         part = crops[rows].to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(255)
         views[rows] = _coloured(part, params[rows]).sub_(mean).div_(std)
+        if params.dropped is not None:
+            views[rows].mul_(~params.dropped[rows, :, None, None])
     return views
 
 
@@ -44,6 +49,8 @@ def _coloured(images: Tensor, params: ColourParams) -> Tensor:
     """The images, changed in place where that is possible."""
     if params.jitter is not None:
         images = _jitter(images, params.jitter, params.order)
+    if params.channels is not None:
+        images = _jitter_channels(images, params.channels, params.order)
     if params.grey is not None:
         which = params.grey.nonzero().squeeze(1)
         images.index_copy_(0, which, greyscale(images[which]).expand(-1, 3, -1, -1))
@@ -53,6 +60,11 @@ def _coloured(images: Tensor, params: ColourParams) -> Tensor:
     if params.solarized is not None:
         which = params.solarized.nonzero().squeeze(1)
         images.index_copy_(0, which, solarize(images[which]))
+    if params.noise is not None:
+        values = images[0].numel() if len(images) else 1
+        for rows in _chunks(len(images), max(1, _DRAWN // values)):
+            noise = normal(params.noise[rows], values, OF_VALUES).view(-1, *images.shape[1:])
+            images[rows].add_(noise, alpha=params.deviation).clamp_(0, 1)
     return images
 
 
@@ -86,6 +98,27 @@ def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
         if len(hued):
             images.index_copy_(0, hued, shift_hue(images[hued], _wide(factor[hued])))
         images.mul_(_wide(torch.where(operation == HUE, 1.0, factor))).add_(blend).clamp_(0, 1)
+    return images
+
+
+def jitter_channels(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """Brightness and contrast of each channel by itself, in each sample's own order.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        factors: ``(N, 2, C)``, of brightness and of contrast.
+        order: ``(N, 4)`` permutations as of :func:`jitter`, whose other two operations are left out.
+    """
+    return _jitter_channels(images.clone(), factors, order)
+
+
+def _jitter_channels(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    order = order[order < SATURATION].view(-1, 2)
+    for operation in order.unbind(dim=1):
+        factor = factors[torch.arange(len(images), device=images.device), operation]
+        mean = (1 - factor) * images.mean(dim=(2, 3))
+        blend = torch.where((operation == CONTRAST).unsqueeze(1), mean, 0.0)
+        images.mul_(factor[:, :, None, None]).add_(blend[:, :, None, None]).clamp_(0, 1)
     return images
 
 

@@ -1,18 +1,24 @@
 """Colour parameters of views, drawn for a whole batch."""
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from selfsup.views.draws import numbers
+from selfsup.views.image import geometry
 from selfsup.views.image.view import View
 
-DRAWS = 13
+# The numbers of the draws: of a view, of each of its channels, of its values.
+FIRST, DRAWS = geometry.DRAWS, 13
+OF_CHANNELS, OF_VALUES = FIRST + DRAWS, 2**16
 
 
 @dataclass(frozen=True)
 class ColourParams:
-    """Colour, blur and solarisation of each of N views; ``None`` for what none of them can have.
+    """Colour, blur, solarisation and noise of N views; ``None`` for what none of them can have.
 
     Attributes:
         jitter: ``(N, 4)`` factors of brightness, contrast and saturation and hue shift in turns;
@@ -21,6 +27,11 @@ class ColourParams:
         grey: ``(N,)`` bool.
         sigma: ``(N,)`` width of the blur in pixels, 0 for views that are not blurred.
         solarized: ``(N,)`` bool.
+        channels: ``(N, 2, C)`` factors of brightness and contrast of each channel, in place of ``jitter``
+            where channels are not colours.
+        dropped: ``(N, C)`` bool.
+        noise: ``(N,)`` int64, the keys of the noise (:func:`selfsup.views.draws.normal`).
+        deviation: of the noise.
     """
 
     jitter: Tensor | None
@@ -28,28 +39,57 @@ class ColourParams:
     grey: Tensor | None
     sigma: Tensor | None
     solarized: Tensor | None
+    channels: Tensor | None = None
+    dropped: Tensor | None = None
+    noise: Tensor | None = None
+    deviation: float = 0.0
 
     def __getitem__(self, rows: slice) -> "ColourParams":
-        parts = {name: part for name, part in vars(self).items() if part is not None}
-        return replace(self, **{name: part[rows] for name, part in parts.items()})
+        parts: dict[str, Any] = {
+            name: part[rows] for name, part in vars(self).items() if isinstance(part, Tensor)
+        }
+        return replace(self, **parts)
 
 
-def draw_colour_params(view: View, size: int, draws: Tensor) -> ColourParams:
-    """Parameters of N views of ``size`` pixels from uniform ``draws`` ``(N, DRAWS)``."""
-    jitter = sigma = None
-    if view.jitter:
+def draw_colour_params(
+    view: View, size: tuple[int, int], keys: Tensor, channels: int = 3, colours: bool = True
+) -> ColourParams:
+    """Parameters of N views of ``size`` (height, width) in pixels.
+
+    Args:
+        keys: of the draws, ``(N,)`` (:func:`selfsup.views.draws.keys`).
+        channels: C.
+        colours: whether the channels are red, green and blue.
+    """
+    draws = numbers(keys, DRAWS, FIRST)
+    jitter = sigma = factors = dropped = None
+    if view.jitter and colours:
         strength = draws.new_tensor([view.brightness, view.contrast, view.saturation, view.hue])
         neutral = draws.new_tensor([1.0, 1.0, 1.0, 0.0])
-        factors = neutral + (2 * draws[:, 0:4] - 1) * strength
-        factors = torch.cat([factors[:, :3].clamp(min=0), factors[:, 3:]], dim=1)
-        jitter = torch.where(draws[:, 8:9] < view.jitter, factors, neutral)
+        jitter = neutral + (2 * draws[:, 0:4] - 1) * strength
+        jitter = torch.cat([jitter[:, :3].clamp(min=0), jitter[:, 3:]], dim=1)
+        jitter = torch.where(draws[:, 8:9] < view.jitter, jitter, neutral)
     if view.blur:
-        low, high = (end * size / view.recipe_size for end in view.sigma)
+        side = math.sqrt(size[0] * size[1])
+        low, high = (end * side / view.recipe_size for end in view.sigma)
         sigma = torch.where(draws[:, 11] < view.blur, low + (high - low) * draws[:, 10], 0.0)
+    if (view.jitter and not colours) or view.drop:
+        *both, fate = numbers(keys, 3 * channels, OF_CHANNELS).unflatten(1, (3, channels)).unbind(1)
+        if not colours:
+            strength = draws.new_tensor([[view.brightness], [view.contrast]])
+            factors = (1 + (2 * torch.stack(both, dim=1) - 1) * strength).clamp(min=0)
+            factors = torch.where(draws[:, 8, None, None] < view.jitter, factors, 1.0)
+        if view.drop:
+            # The channel with the largest draw stays, which matters only where all would go.
+            dropped = (fate < view.drop) & (fate < fate.amax(dim=1, keepdim=True))
     return ColourParams(
         jitter=jitter,
         order=draws[:, 4:8].argsort(dim=1),
-        grey=draws[:, 9] < view.grey if view.grey else None,
+        grey=draws[:, 9] < view.grey if view.grey and colours else None,
         sigma=sigma,
         solarized=draws[:, 12] < view.solarize if view.solarize else None,
+        channels=factors,
+        dropped=dropped,
+        noise=keys if view.noise else None,
+        deviation=view.noise,
     )

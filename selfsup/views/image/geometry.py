@@ -96,13 +96,14 @@ def resampling(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
     return weight / weight.sum(dim=2, keepdim=True)
 
 
-def crop_resize(images: Tensor, boxes: Tensor, mirror: Tensor, size: int) -> Tensor:
-    """Views ``(N, C, size, size)`` float of ``images`` ``(N, C, H, W)``, cropped to ``boxes`` ``(N, 4)``.
+def crop_resize(images: Tensor, boxes: Tensor, mirror: Tensor, size: tuple[int, int]) -> Tensor:
+    """Views ``(N, C, h, w)`` float of ``images`` ``(N, C, H, W)``, cropped to ``boxes`` ``(N, 4)``.
 
     Args:
         mirror: ``(N,)`` bool, which views to mirror left to right.
+        size: h and w.
     """
-    rows = resampling(boxes[:, 0], boxes[:, 2], images.shape[2], size)
-    columns = resampling(boxes[:, 1], boxes[:, 3], images.shape[3], size)
+    rows = resampling(boxes[:, 0], boxes[:, 2], images.shape[2], size[0])
+    columns = resampling(boxes[:, 1], boxes[:, 3], images.shape[3], size[1])
     columns = torch.where(mirror.view(-1, 1, 1), columns.flip(1), columns)
     return rows.unsqueeze(1) @ (images.float() @ columns.mT.unsqueeze(1))

@@ -14,16 +14,18 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from selfsup.views.image.colour_params import ColourParams
+from selfsup.views.image.colour_params import OF_VALUES, ColourParams
 
 _SOURCE = Path(__file__).with_name("native.cpp")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-pthread")
 _COMPILERS = ("c++", "g++", "clang++")
+CHANNELS = 16  # at most
 _logger = logging.getLogger(__name__)
 
 
@@ -32,28 +34,38 @@ def render(
     params: ColourParams,
     mean: Tensor,
     std: Tensor,
-    size: int,
-    boxes: Tensor | None = None,
-    mirrored: Tensor | None = None,
+    size: tuple[int, int],
+    colours: bool = True,
+    place: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Normalised views ``(N, 3, size, size)`` float32, channels last, in as many threads as torch uses.
+    """Normalised views ``(N, C, h, w)`` float32, channels last, in as many threads as torch uses.
 
     Args:
-        images: in [0, 255], uint8 or float, on the CPU: crops ``(N, 3, size, size)``, or with ``boxes``
-            whole images ``(N, 3, H, W)``.
+        images: in [0, 255], uint8 or float, on the CPU: crops ``(N, C, h, w)``, or with a ``place``
+            whole images ``(N, C, H, W)``.
         params: of each of the N.
-        mean, std: ``(3,)``, of values in [0, 1].
-        boxes, mirrored: ``(N, 4)`` int64 and ``(N,)`` bool of :meth:`ViewPlan.where`.
+        mean, std: ``(C,)``, of values in [0, 1].
+        size: h and w.
+        colours: whether the channels are red, green and blue.
+        place: boxes and mirroring, ``(N, 4)`` int64 and ``(N,)`` bool of :meth:`ViewPlan.where`.
+
+    Raises:
+        ValueError: images of other channels or of another size: compiled code would read past their end.
     """
+    n, channels, *sides = images.shape
+    if not 1 <= channels <= CHANNELS or len(mean) != channels or (colours and channels != 3):
+        raise ValueError(f"these are views of {len(mean)} channels, and the images have {channels}")
+    if place is None and tuple(sides) != tuple(size):
+        raise ValueError(f"crops must be of {size} pixels, not {tuple(sides)}")
     library = load()
     assert library is not None, "there is no native path; ask available() first"
     images = images if images.dtype == torch.uint8 else images.float()
-    planar, interleaved = images.stride(3) == 1, images.stride(1) == 1 and images.stride(3) == 3
+    planar, interleaved = images.stride(3) == 1, images.stride(1) == 1 and images.stride(3) == channels
     images = images if planar or interleaved else images.contiguous()
-    views = torch.empty((len(images), size, size, 3))
-    table = _table(params, len(images))
-    boxes = None if boxes is None else boxes.contiguous()
-    mirrored = None if mirrored is None else mirrored.contiguous()
+    views = torch.empty((n, *size, channels))
+    table = _table(params, n, channels)
+    keys = None if params.noise is None else params.noise.contiguous()
+    boxes, mirrored = (None, None) if place is None else (part.contiguous() for part in place)
     mean, scale = mean.float().contiguous(), 1 / std.float().contiguous()
     library.selfsup_views(
         images.data_ptr(),
@@ -62,38 +74,51 @@ def render(
         (ctypes.c_int64 * 4)(*images.stride()),
         None if boxes is None else boxes.data_ptr(),
         None if mirrored is None else mirrored.data_ptr(),
-        size,
+        *size,
+        colours,
         table.data_ptr(),
+        table.shape[1],
         mean.data_ptr(),
         scale.data_ptr(),
+        None if keys is None else keys.data_ptr(),
+        OF_VALUES,
+        params.deviation,
         views.data_ptr(),
         torch.get_num_threads(),
     )
     return views.permute(0, 3, 1, 2)
 
 
-def planes(image: Tensor, mirror: bool) -> Tensor:
-    """The first three channels, uint8 ``(3, H, W)``, of an image ``(3 or 4, H, W)``, mirrored or not.
+def planes(image: Tensor, mirror: bool, channels: int = 3) -> Tensor:
+    """The first ``channels``, uint8 ``(channels, H, W)``, of an image ``(C, H, W)``, mirrored or not.
 
     Raises:
         ValueError: if it is not such an image: compiled code would read past its end.
     """
-    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) not in (3, 4):
-        raise ValueError(f"an image must be uint8 (3 or 4, H, W), not {image.dtype} {tuple(image.shape)}")
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) < channels:
+        raise ValueError(
+            f"an image must be uint8 ({channels} or more, H, W), not {image.dtype} {tuple(image.shape)}"
+        )
     library = load()
     assert library is not None, "there is no native path; ask available() first"
     pixels = image.permute(1, 2, 0).contiguous()
-    channels, height, width = image.shape
-    made = torch.empty(3, height, width, dtype=torch.uint8)
-    library.selfsup_planes(pixels.data_ptr(), channels, height, width, mirror, made.data_ptr())
+    step, height, width = image.shape
+    made = torch.empty(channels, height, width, dtype=torch.uint8)
+    library.selfsup_planes(pixels.data_ptr(), step, channels, height, width, mirror, made.data_ptr())
     return made
 
 
-def _table(params: ColourParams, n: int) -> Tensor:
-    """Parameters as the rows of 12 floats that native.cpp reads."""
-    table = torch.zeros(n, 12)
+def _table(params: ColourParams, n: int, channels: int) -> Tensor:
+    """Parameters as the rows of floats that native.cpp reads: 12, and three a channel where it needs them."""
+    single = params.channels is not None or params.dropped is not None
+    table = torch.zeros(n, 12 + 3 * channels * single)
     if params.jitter is not None:
         table[:, 0:4], table[:, 4:8], table[:, 8] = params.jitter, params.order, 1
+    if params.channels is not None:
+        table[:, 4:8], table[:, 8] = params.order, 1
+        table[:, 12 : 12 + 2 * channels] = params.channels.flatten(1)
+    if params.dropped is not None:
+        table[:, 12 + 2 * channels :] = params.dropped
     for column, values in ((9, params.grey), (10, params.sigma), (11, params.solarized)):
         if values is not None:
             table[:, column] = values
@@ -122,8 +147,9 @@ def load() -> ctypes.CDLL | None:
         )
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    library.selfsup_views.argtypes = [pointer, number, *[pointer] * 4, number, *[pointer] * 4, number]
-    library.selfsup_planes.argtypes = [pointer, *[number] * 4, pointer]
+    views: tuple[Any, ...] = (pointer, number, *[pointer] * 4, number, number, number, pointer, number)
+    library.selfsup_views.argtypes = [*views, *[pointer] * 3, number, ctypes.c_double, pointer, number]
+    library.selfsup_planes.argtypes = [pointer, *[number] * 5, pointer]
     for function in (library.selfsup_views, library.selfsup_planes):
         function.restype = None
     return library

@@ -13,21 +13,29 @@ class View:
 
     Attributes:
         count: how many views of this kind; 0 leaves the kind out.
-        size: pixels a side; a number up to 1 is a share of the data's image size.
+        size: pixels of the shorter side; a number up to 1 is a share of the data's image size. The sides of
+            a view are in the proportion of that size.
         scale: range of the crop's area as a share of the image.
-        ratio: range of the crop's aspect ratio.
+        ratio: range of the crop's width to its height, as a multiple of the view's own: a view of twice its
+            height in width shows boxes about twice as wide as high, and nothing is distorted by more than
+            this range.
         mirror: probability of a mirrored copy.
         jitter: probability of colour jitter.
-        brightness: strength s of the jitter: the factor is uniform in ``[1 - s, 1 + s]``.
-        contrast: as brightness.
-        saturation: as brightness.
-        hue: as brightness, of a shift in ``[-s, s]`` turns.
-        grey: probability of greyscale.
+        brightness: strength s of the jitter: the factor is uniform in ``[1 - s, 1 + s]``. Channels that are
+            not colours have a factor each.
+        contrast: as brightness; of channels that are not colours about the mean of each.
+        saturation: as brightness; of colours only.
+        hue: as brightness, of a shift in ``[-s, s]`` turns; of colours only.
+        grey: probability of greyscale; of colours only.
         blur: probability of blur.
         solarize: probability of solarization.
         sigma: range of the blur's width, in pixels of a view of ``recipe_size`` pixels a side.
         recipe_size: size of the views that ``sigma`` was chosen for; the blur of smaller views is
-            narrower in proportion.
+            narrower in proportion. The side of a rectangle is the square root of its area.
+        noise: standard deviation of Gaussian noise that every value gets, of values in [0, 1]; they are
+            clipped afterwards.
+        drop: probability that a channel is replaced by its mean over the data, each by itself; one is
+            always kept.
     """
 
     count: int
@@ -45,11 +53,14 @@ class View:
     sigma: Sequence[float]
     recipe_size: int
     solarize: float
+    noise: float = 0.0
+    drop: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("mirror", "jitter", "grey", "blur", "solarize"):
+        for name in ("mirror", "jitter", "grey", "blur", "solarize", "noise", "drop"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"views: {name}={getattr(self, name)} must be a probability in [0, 1]")
+                kind = "standard deviation" if name == "noise" else "probability"
+                raise UsageError(f"views: {name}={getattr(self, name)} must be a {kind} in [0, 1]")
         for name, highest in (("scale", 1), ("ratio", math.inf), ("sigma", math.inf)):
             ends = list(getattr(self, name))
             numbers = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
