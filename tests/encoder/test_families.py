@@ -9,6 +9,7 @@ from torch import Tensor
 
 from selfsup import UsageError, build_encoder
 from selfsup.encoder import Encoder
+from selfsup.encoder.abilities import sees_beyond, stem
 from selfsup.encoder.trials import TRIALS, require_ability
 
 SMALL = {"patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3}
@@ -21,6 +22,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int, set[str]]] = {
     "a pooling that attends": ("vit_base_patch16_siglip_224", SMALL, 32, ALL),
     "distilled": ("deit_tiny_distilled_patch16_224", SMALL, 32, ALL),
     "DeiT-3": ("deit3_small_patch16_224", SMALL, 32, ALL),
+    "a stem of some layers": ("vit_tiny_mlp_stem", SMALL, 32, ALL),
     "blocks side by side": ("vit_small_patch16_18x2_224", SMALL, 32, ALL),
     "rotary": ("vit_small_patch16_dinov3", SMALL, 32, ALL),
     "BEiT": ("beit_base_patch16_224", SMALL, 32, MOST),
@@ -155,3 +157,8 @@ def test_rectangular_patches_are_refused_where_squares_are_meant() -> None:
     assert encoder(torch.zeros(1, 3, 32, 32)).shape == (1, 48)
     with pytest.raises(UsageError, match="has patches of 8 x 16 px, and only square ones are read"):
         encoder.require_tokens()
+
+
+def test_stems_that_see_beyond_a_patch() -> None:
+    seeing = {family for family in FAMILIES if stem(built(family).model) and sees_beyond(built(family).model)}
+    assert seeing == {"XCiT", "a convolutional stem", "Hiera", "PVT", "a class token after all"}
