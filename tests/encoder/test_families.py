@@ -11,6 +11,9 @@ from selfsup import UsageError, build_encoder
 from selfsup.encoder import Encoder
 from selfsup.encoder.abilities import sees_beyond, stem
 from selfsup.encoder.trials import TRIALS, require_ability
+from selfsup.evaluation.features import parts
+from selfsup.evaluation.features.frozen import FrozenEncoder
+from selfsup.report.insight import attention
 
 SMALL = {"patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3}
 SWIN = {"depths": [1, 1, 1, 1], "embed_dim": 24, "window_size": 2, "num_heads": [1, 2, 2, 2]}
@@ -162,3 +165,17 @@ def test_rectangular_patches_are_refused_where_squares_are_meant() -> None:
 def test_stems_that_see_beyond_a_patch() -> None:
     seeing = {family for family in FAMILIES if stem(built(family).model) and sees_beyond(built(family).model)}
     assert seeing == {"XCiT", "a convolutional stem", "Hiera", "PVT", "a class token after all"}
+
+
+@pytest.mark.parametrize("family", tokens_of("pooled tokens"))
+def test_evaluation_and_report_look_into_it(family: str) -> None:
+    encoder = built(family)
+    images, (rows, columns) = torch.zeros(2, 3, *encoder.input_size, dtype=torch.uint8), encoder.grid
+    frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
+    found = parts.blocks(frozen, images, torch.arange(2), count=2)
+    assert found.shape[0] == 2
+    assert found.shape[2:] == (2 if encoder.prefix else 1, encoder.dim)
+    patches = encoder.tokens(frozen.normalised(images)).mean(1)
+    torch.testing.assert_close(found[:, -1, -1], patches.detach(), atol=1e-4, rtol=1e-3)
+    weights = attention(encoder, frozen.normalised(images))
+    assert weights is None or weights.shape == (2, rows, columns)
