@@ -88,15 +88,13 @@ def maskable(name: str) -> str | None:
         require_maskable(built(name), "spark")
     except UsageError as error:
         return general(str(error), name)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        return " ".join(str(error).split())[:200]
     return None
 
 
 def general(said: str, name: str) -> str:
     """What is said of a model without its name and the numbers of its shapes."""
     reason = said.replace(f"'{name}'", "NAME").replace(_ADVICE, "")
-    return re.sub(r"\d+", "#", reason) if "(" in reason else reason
+    return re.sub(r"\d+", "#", reason.partition("; take ")[0]) if "(" in reason else reason
 
 
 def row(family: str, names: list[str]) -> dict[str, Any]:

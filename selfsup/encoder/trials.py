@@ -11,7 +11,7 @@ from selfsup.encoder.abilities import cell_sides
 from selfsup.encoder.creation import NO_PASS
 from selfsup.errors import UsageError
 
-_FAILED = (*NO_PASS, TypeError, AttributeError)
+FAILED = (*NO_PASS, TypeError, AttributeError, NotImplementedError)
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ take a vision transformer, such as backbone=vit_tiny or backbone=vit_small
     images = torch.randn(shape, generator=generator, device="cpu").to(weight)
     try:
         reason = trial(encoder, images)
-    except _FAILED as error:
+    except FAILED as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
     finally:
         encoder.train(was_training)

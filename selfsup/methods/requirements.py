@@ -7,6 +7,7 @@ import torch
 
 from selfsup.backbones.masked import leaks
 from selfsup.encoder import Encoder
+from selfsup.encoder.trials import FAILED
 from selfsup.errors import UsageError
 from selfsup.sides import compact, in_words, sides
 from selfsup.views import ViewPlan
@@ -65,27 +66,46 @@ def require_maskable(encoder: Encoder, method: str) -> list[tuple[int, int, int]
     if encoder.has_tokens or not hasattr(encoder.model, "forward_intermediates"):
         raise UsageError(f"{method} masks maps of a convolutional network, which '{name}' is not; {ways}")
     was_training = encoder.training
-    with torch.no_grad():
-        maps = encoder.eval().maps(torch.zeros(1, encoder.channels, *size))
-    encoder.train(was_training)
+    try:
+        with torch.no_grad():
+            maps = encoder.eval().maps(torch.zeros(1, encoder.channels, *size))
+    except FAILED as error:
+        raise UsageError(_without_maps(method, name, error, ways)) from error
+    finally:
+        encoder.train(was_training)
     if any(x.ndim != 4 or x.shape[2] * size[1] != x.shape[3] * size[0] for x in maps):
         raise UsageError(
-            f"{method} masks maps of the images' proportions, and those of '{name}' are not; {ways}"
+            f"{method} masks maps (N, C, height, width) of the images' proportions, which '{name}' does not "
+            f"give; {ways}"
         )
     cells = maps[-1].shape[2], maps[-1].shape[3]
     stride = 2 ** round(math.log2(size[0] / cells[0]))
     if min(cells) < 2 or (stride * cells[0], stride * cells[1]) != size:
-        fitting = compact([max(2, round(side / stride)) * stride for side in size])
+        fitting = [max(2, round(side / stride)) * stride for side in size]
+        if tuple(fitting) == size:
+            raise UsageError(
+                f"{method} hides cells of a power of two pixels a side, and a place of the last map of "
+                f"'{name}' has {size[0] / cells[0]:.3g}; {ways}"
+            )
         raise UsageError(
             f"{method} hides cells of {stride} px, each a place of the last map of '{name}', and images of "
-            f"{in_words(size)} are not made of two or more a side; take data.image_size={fitting}"
+            f"{in_words(size)} are not made of two or more a side; take data.image_size={compact(fitting)}"
         )
-    if leaks(encoder.model, size, cells, encoder.channels):
+    try:
+        leaking = leaks(encoder.model, size, cells, encoder.channels)
+    except FAILED as error:
+        raise UsageError(_without_maps(method, name, error, ways)) from error
+    if leaking:
         raise UsageError(
             f"{method} hides parts of images, and operations of '{name}' see them all the same, "
             f"as a trial shows; {ways}"
         )
     return [(x.shape[1], x.shape[2], x.shape[3]) for x in maps]
+
+
+def _without_maps(method: str, name: str, error: Exception, ways: str) -> str:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"{method} masks the maps of a network, and those of '{name}' cannot be masked ({reason}); {ways}"
 
 
 def require_heads(where: str, settings: Mapping[str, int]) -> None:

@@ -63,3 +63,19 @@ def test_another_backbone_than_the_methods_own_can_be_taken() -> None:
     assert load_config("train", ["method=spark"])["backbone"]["called"] == "resnet10"
     assert load_config("train", ["method=spark", "backbone=resnet18"])["backbone"]["called"] == "resnet18"
     assert load_config("train", ["method=mae"])["backbone"]["called"] == "vit_mini"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "said"),
+    [
+        (
+            "coat_tiny",
+            224,
+            r"those of 'coat_tiny' cannot be masked \('list' object has no attribute 'shape'\)",
+        ),
+        ("convmixer_768_32", 56, r"a place of the last map of 'convmixer_768_32' has 7"),
+    ],
+)
+def test_other_networks_are_refused_for_their_own_reason(backbone: str, size: int, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        build("method=spark", f"backbone={backbone}", f"data.image_size={size}")
