@@ -1,6 +1,7 @@
 """Which of timm's models each method takes, from ``benchmarks/results/backbones.jsonl``."""
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 
 from benchmarks.robustness.backbones import POOLED
 from benchmarks.rows import METHODS, Row, read
@@ -28,16 +29,21 @@ def taken() -> str:
 
 def refused() -> str:
     """What is said of how many models, by what a method needs."""
-    found: Counter[tuple[str, str]] = Counter()
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     for row in read("backbones"):
         for need, said in row["refused"].items():
             for sentence, count in said.items():
-                found[need, sentence] += count
+                found[re.sub(r"\w+\.forward\(\)", "`forward`", sentence)][need] += count
         if row["spark"]["refused"]:
-            found["SparK, of the smallest of a file", row["spark"]["refused"]] += 1
-    lines = ["| needed | what is said | models |", "| --- | --- | ---: |"]
-    ordered = sorted(found.items(), key=lambda each: (each[0][0], -each[1], each[0][1]))
-    return "\n".join([*lines, *(f"| {need} | {said} | {count} |" for (need, said), count in ordered)])
+            found[row["spark"]["refused"]]["SparK, of the smallest of a file"] += 1
+    rows: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for sentence, needs in found.items():
+        for need, count in needs.items():
+            rows[sentence, count].append(need)
+    lines = ["| what is said | models | where these are needed |", "| --- | ---: | --- |"]
+    ordered = sorted(rows.items(), key=lambda each: (-each[0][1], each[0][0]))
+    lines += [f"| {said} | {count} | {', '.join(needs)} |" for (said, count), needs in ordered]
+    return "\n".join(lines)
 
 
 def _groups() -> dict[frozenset[str], list[str]]:

@@ -27,7 +27,7 @@ def require_ability(encoder: Any, need: str) -> None:
     >>> from selfsup import build_encoder
     >>> require_ability(build_encoder("resnet18", 32), "kept tokens")
     Traceback (most recent call last):
-    selfsup.errors.UsageError: backbone 'resnet18' has no patch tokens that can be left out or replaced; \
+    selfsup.errors.UsageError: backbone 'resnet18' has no patch tokens that a layer `patch_embed` makes; \
 take a vision transformer, such as backbone=vit_tiny or backbone=vit_small
     """
     if need not in TRIALS:
