@@ -53,10 +53,15 @@ def sees_beyond(model: nn.Module) -> bool:
     """Whether a token's stem sees more than its own patch, as convolutions do that overlap."""
     first = stem(model)
     proj = getattr(first, "proj", first)
-    alone = isinstance(proj, nn.Linear) or (
-        isinstance(proj, nn.Conv2d) and proj.kernel_size == proj.stride and not any(sides(proj.padding))  # type: ignore[arg-type]
-    )
-    return not alone or hasattr(first, "backbone")
+    layers = proj if isinstance(proj, nn.Sequential) else [proj]
+    return hasattr(first, "backbone") or not all(map(_of_one_patch, layers))
+
+
+def _of_one_patch(layer: nn.Module) -> bool:
+    """Whether a layer of a stem mixes no patches: convolutions side by side, and what is done to a place."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.kernel_size == layer.stride and layer.padding in (0, (0, 0), "valid")
+    return isinstance(layer, nn.Linear | nn.LayerNorm | nn.GELU | nn.ReLU | nn.Identity)
 
 
 def stem_width(model: nn.Module) -> int:

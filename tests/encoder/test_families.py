@@ -9,7 +9,11 @@ from torch import Tensor
 
 from selfsup import UsageError, build_encoder
 from selfsup.encoder import Encoder
+from selfsup.encoder.abilities import sees_beyond, stem
 from selfsup.encoder.trials import TRIALS, require_ability
+from selfsup.evaluation.features import parts
+from selfsup.evaluation.features.frozen import FrozenEncoder
+from selfsup.report.insight import attention
 
 SMALL = {"patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3}
 SWIN = {"depths": [1, 1, 1, 1], "embed_dim": 24, "window_size": 2, "num_heads": [1, 2, 2, 2]}
@@ -21,6 +25,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int, set[str]]] = {
     "a pooling that attends": ("vit_base_patch16_siglip_224", SMALL, 32, ALL),
     "distilled": ("deit_tiny_distilled_patch16_224", SMALL, 32, ALL),
     "DeiT-3": ("deit3_small_patch16_224", SMALL, 32, ALL),
+    "a stem of some layers": ("vit_tiny_mlp_stem", SMALL, 32, ALL),
     "blocks side by side": ("vit_small_patch16_18x2_224", SMALL, 32, ALL),
     "rotary": ("vit_small_patch16_dinov3", SMALL, 32, ALL),
     "BEiT": ("beit_base_patch16_224", SMALL, 32, MOST),
@@ -155,3 +160,22 @@ def test_rectangular_patches_are_refused_where_squares_are_meant() -> None:
     assert encoder(torch.zeros(1, 3, 32, 32)).shape == (1, 48)
     with pytest.raises(UsageError, match="has patches of 8 x 16 px, and only square ones are read"):
         encoder.require_tokens()
+
+
+def test_stems_that_see_beyond_a_patch() -> None:
+    seeing = {family for family in FAMILIES if stem(built(family).model) and sees_beyond(built(family).model)}
+    assert seeing == {"XCiT", "a convolutional stem", "Hiera", "PVT", "a class token after all"}
+
+
+@pytest.mark.parametrize("family", tokens_of("pooled tokens"))
+def test_evaluation_and_report_look_into_it(family: str) -> None:
+    encoder = built(family)
+    images, (rows, columns) = torch.zeros(2, 3, *encoder.input_size, dtype=torch.uint8), encoder.grid
+    frozen = FrozenEncoder(encoder, encoder.mean, encoder.std)
+    found = parts.blocks(frozen, images, torch.arange(2), count=2)
+    assert found.shape[0] == 2
+    assert found.shape[2:] == (2 if encoder.prefix else 1, encoder.dim)
+    patches = encoder.tokens(frozen.normalised(images)).mean(1)
+    torch.testing.assert_close(found[:, -1, -1], patches.detach(), atol=1e-4, rtol=1e-3)
+    weights = attention(encoder, frozen.normalised(images))
+    assert weights is None or weights.shape == (2, rows, columns)

@@ -1,57 +1,22 @@
 """Every method on pictures of 2:1 and of 1 or 4 channels: a step, what it shows and what it masks."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-import selfsup.build
 from selfsup.build import make_encoder, make_method
 from selfsup.config import options
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch
 from selfsup.methods.decoders import jepa_predictor, mae_decoder
-from selfsup.methods.rehearsal import noise_batch
 from tests.methods.building import SMALL, composed, fitting
 
 SIZE = (16, 32)
 CHANNELS = {"simmim": 1, "mae": 1, "spark": 1}  # of the others 4
 
 
-class Plan:
-    """Stands for a view plan: sizes in the images' proportions."""
-
-    def __init__(
-        self,
-        views: Mapping[str, Any],
-        image_size: Sequence[int],
-        mean: Sequence[float],
-        std: Sequence[float],
-        multiple: int = 1,
-        **others: Any,
-    ) -> None:
-        kinds = [view["size"] for view in views.values() for _ in range(view["count"])]
-        shares = [size if size <= 1 else size / min(image_size) for size in kinds]
-        self.sizes = [
-            tuple(max(multiple, round(side * share / multiple) * multiple) for side in image_size)
-            for share in shares
-        ]
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def drawn(self, number: int, index: Tensor, *others: Any) -> dict[str, Tensor]:
-        n, none = len(index), torch.zeros(len(index), dtype=torch.bool)
-        numbers = {"box": torch.rand(n, 4), "jitter": torch.ones(n, 4), "sigma": torch.zeros(n)}
-        return numbers | dict.fromkeys(("mirror", "grey", "solarized"), none)
-
-
-def made(name: str, monkeypatch: pytest.MonkeyPatch, channels: int, *settings: str) -> Method:
-    monkeypatch.setattr(selfsup.build, "ViewPlan", Plan)
+def made(name: str, channels: int, *settings: str) -> Method:
     config = composed(*fitting(*SMALL, f"method={name}", *settings))
     config["data"] |= {
         "image_size": list(SIZE),
@@ -62,19 +27,19 @@ def made(name: str, monkeypatch: pytest.MonkeyPatch, channels: int, *settings: s
     return make_method(config, make_encoder(config), devices=1)
 
 
-def noise(method: Method, n: int = 4) -> Batch:
-    views = [torch.randn(n, method.encoder.channels, *size) for size in method.views.sizes]
-    some = noise_batch(method)
-    labels = None if some.labels is None else torch.arange(n) % 2
-    return replace(some, views=views, index=torch.arange(n), labels=labels)
+def pictures_of(method: Method, n: int = 4) -> Batch:
+    """A batch of noise that is somewhat larger than the views."""
+    shape, generator = (n, method.encoder.channels, 20, 36), torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return method.batch({"image": images, "index": torch.arange(n), "epoch": 0, "label": torch.arange(n) % 2})
 
 
 @pytest.mark.parametrize("name", options("method"))
-def test_a_step_on_a_rectangle(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_on_a_rectangle(name: str) -> None:
     channels = CHANNELS.get(name, 4)
-    method = made(name, monkeypatch, channels)
+    method = made(name, channels)
     assert (method.encoder.input_size, method.encoder.channels) == (SIZE, channels)
-    batch = noise(method)
+    batch = pictures_of(method)
     loss = method(batch).loss
     loss.backward()
     learned = [p.grad for p in method.parameters() if p.requires_grad]
@@ -93,10 +58,10 @@ def test_a_step_on_a_rectangle(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("name", ["mae", "simmim", "gmml", "spark"])
-def test_what_is_painted_stands_in_its_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_painted_stands_in_its_place(name: str) -> None:
     """The picture of what is painted is the image itself where nothing is hidden."""
-    method = made(name, monkeypatch, 2)
-    batch = noise(method)
+    method = made(name, 2)
+    batch = pictures_of(method)
     with torch.no_grad():
         image, seen, painted = method.pictures(batch).values()
     kept = torch.isclose(image, seen).flatten(2).all(1)

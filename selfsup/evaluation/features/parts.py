@@ -46,7 +46,7 @@ def blocks(frozen: FrozenEncoder, images: Tensor, index: Tensor, count: int = 4)
             indices=last,
             norm=True,
             output_fmt="NLC",
-            return_prefix_tokens=True,
+            return_prefix_tokens=encoder.prefix > 0,
             intermediates_only=True,
         )
         # Without prefix tokens timm returns the patches alone, not a pair.
