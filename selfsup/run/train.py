@@ -105,7 +105,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         for note in notes:
             tell(note)
         begun = partial(_begun, folder, Path(str(config["out"])), tell)
-        trainer = make_trainer(config, devices, folder, source, order, console, signals, begun)
+        trainer = make_trainer(config, devices, folder, source, console, signals, begun, order)
         order.rank = trainer.global_rank
         workers = worker_count(config["data"]["workers"], source, devices)
         loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)

@@ -45,15 +45,16 @@ def make_trainer(
     devices: int,
     folder: Path,
     source: Source,
-    order: EpochOrder,
     console: Console,
     signals: StopSignals,
     begun: Callable[[], None] = lambda: None,
+    order: EpochOrder | None = None,
 ) -> pl.Trainer:
     """Lightning's trainer, writing into the run's folder.
 
     Args:
         begun: called by the first process when the first step is made.
+        order: of the samples; where it has stages, the encoder of each is kept.
     """
     settings, data, images = config["trainer"], config["data"], effective_batch(config, devices)
     files = WholeFiles(settings["checkpoints_kept"])
@@ -66,7 +67,7 @@ def make_trainer(
         MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
         *make_online(config, devices, folder, source, console),
-        *make_stages(config, order, folder),
+        *([StageEncoders(order, folder, run_card(config))] if isinstance(order, StageOrder) else []),
         *make_share(config, source),
         FiniteSteps(folder, settings["max_skipped_steps"], source.name, console),
         Checkpoints(folder, minutes, steps, files, signals, begun),
@@ -97,13 +98,6 @@ def make_share(config: Mapping[str, Any], source: Source) -> list[Share]:
         return []
     card = {"method": config["method"]["name"], "data": public_name(config["data"])}
     return [Share(source, card, private=logger.get("private", True))]
-
-
-def make_stages(config: Mapping[str, Any], order: EpochOrder, folder: Path) -> list[StageEncoders]:
-    """What keeps the encoder of each stage, if there are stages."""
-    if not isinstance(order, StageOrder):
-        return []
-    return [StageEncoders(order, folder, run_card(config))]
 
 
 def run_card(config: Mapping[str, Any]) -> dict[str, Any]:

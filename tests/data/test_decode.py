@@ -5,10 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from selfsup.data.readers import decode as module
+from selfsup.data.readers import tiff_numbers
 from selfsup.data.readers.decode import Picture, UnreadableImage, decode
 
 from .images import encoded, noise, pixels
@@ -276,11 +278,37 @@ def test_a_jpeg_that_is_too_large_comes_out_smaller_and_other_images_name_a_reme
     assert (part.shape[1:], boxes) == ((30, 40), [[0, 0, 30, 40]])
     for file, reason in (
         (encoded(image, "PNG"), r"megapixels, more than the .*magick FILE -crop .*-resize"),
-        (encoded(image, "TIFF"), "magick"),
         (encoded(image, "JPEG", progressive=True), "baseline JPEG"),
     ):
         with pytest.raises(UnreadableImage, match=reason):
             decode(file, "large")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("layout", ["strips", "tiles", "planes", "packed strips"])
+def test_a_tiff_that_is_too_large_keeps_one_in_two_rows_and_columns(monkeypatch, layout):
+    values = np.random.default_rng(0).integers(0, 2**16, (963, 321, 3), dtype=np.uint16)
+    eight = layout == "strips"
+    values = (values >> 8).astype(np.uint8) if eight else values
+    written, settings = values, {"photometric": "rgb", "rowsperstrip": 7}
+    if layout == "tiles":
+        settings = {"photometric": "rgb", "tile": (48, 32), "compression": "zlib", "predictor": True}
+    if layout == "planes":
+        written, settings = np.moveaxis(values, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}
+    if layout == "packed strips":
+        settings |= {"compression": "zlib"}
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.ascontiguousarray(written), **settings)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 963 * 321 // 3)
+    monkeypatch.setattr(tiff_numbers, "AT_ONCE", 2**16)  # so that there are several blocks
+    picture = Picture(buffer.getvalue(), "map", (0, 255) if eight else (0, 65535))
+    assert (picture.height, picture.width) == (963, 321)
+    scale = 1 if eight else 255 / 65535
+    expected = np.rint(values[::2, ::2] * scale).transpose(2, 0, 1)
+    assert np.array_equal(picture.pixels().numpy(), expected)
+    part, boxes = Picture(buffer.getvalue(), "map", (0, 65535)).around([[100, 40, 60, 80]])
+    assert boxes == [[0, 0, 30, 40]]
+    assert part.shape[1:] == (30, 40)
 
 
 def test_a_jpegs_header_is_believed_no_more_than_its_length_allows():

@@ -26,12 +26,6 @@ def images_of(n: int, channels: int, height: int, width: int) -> torch.Tensor:
     return torch.randint(0, 256, (n, channels, height, width), dtype=torch.uint8, generator=generator)
 
 
-def source_of(images: torch.Tensor, labels: torch.Tensor) -> Any:
-    source: Any = ImageArray(images[:, :1].repeat(1, 3, 1, 1), labels)
-    source.images, source.channels = images, images.shape[1]
-    return source
-
-
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40), (30, 200), (20, 40), (10, 10)])
 def test_a_rectangle_is_covered_and_its_centre_kept(shape: tuple[int, int]) -> None:
     images, (tall, wide) = images_of(2, 4, *shape).float(), (20, 40)
@@ -117,7 +111,7 @@ def test_an_encoder_is_judged_beside_its_controls(channels: int, size: Any) -> N
     labels = torch.arange(24) % 2
     pixels = images_of(24, channels, 20, 40) // 4
     pixels[labels == 1, -1, :, 20:] += 100
-    train, test = source_of(pixels, labels), source_of(pixels.flip(0), labels.flip(0))
+    train, test = ImageArray(pixels, labels), ImageArray(pixels.flip(0), labels.flip(0))
     names = ["knn", "rotation", "alignment"]
     config = load_config("evaluate", ["encoder=run", f"protocols=[{','.join(names)}]", "data=digits"])
     data = config["data"] | {"channels": channels, "workers": 0}

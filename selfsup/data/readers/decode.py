@@ -54,7 +54,8 @@ class Picture:
     Raises:
         UnreadableImage: if the file is missing, empty, no image, or has more than twice
             `PIL.Image.MAX_IMAGE_PIXELS`, 179 million, pixels: a decompression bomb. A baseline JPEG may have
-            2^30, and comes out 2, 4 or 8 times smaller where it has more than the others may.
+            2^30, and a TIFF 2^34; they come out 2, 4 or more times smaller where they have more than the
+            others may.
     """
 
     def __init__(
@@ -204,10 +205,10 @@ class Picture:
         eight = page.bits == 8 and image is not None
         if every and image is not None and (not page.numeric or (eight and page.packed_otherwise)):
             return bytes_of(self._load(1))
-        if not every and (page.plain or (page.packed_otherwise and eight)):
+        if not every and image is not None and (page.plain or (page.packed_otherwise and eight)):
             return None
         with opened(self._file) as file:
-            found = read_stored(file, page, every)
+            found = read_stored(file, page, every, header.shrink)
         if every:
             return found
         if found.alpha is None:

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from selfsup.data.readers.formats import open_numbers
 from selfsup.data.readers.numbers import Numbers, decoded
-from selfsup.data.readers.opening import open_image, opened
+from selfsup.data.readers.opening import open_image, opened, thinning
 from selfsup.data.readers.reading import Reading
 from selfsup.data.readers.stacks import Stack, describe_stack, read_stack
 from selfsup.data.readers.tiff import Page, page_at, pages_of
@@ -111,6 +111,7 @@ def _find_page(header: Header, file: str | Path | bytes, reading: Reading, choos
             places = pages_of(stream)
             if place := places[choose(len(places))]:
                 header.page = page_at(stream, place)
+                header.shrink = thinning(header.page) if header.page is not None else 1
                 if header.image is not None:
                     header.image.seek(place)
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 from selfsup.data.readers.tiff import Page, first_page
 
 LARGEST_JPEG = 2**30  # pixels of a JPEG, which is decoded smaller if it has more than other images may have
+LARGEST_TIFF = 2**34  # pixels of a TIFF, of which rows and columns are left out then
 _PIXELS_A_BYTE = 512  # of a JPEG at most: a block of 64 takes a bit
 
 # PIL warns at half the size that it refuses, once in each loading process, without naming the image; such
@@ -90,9 +91,7 @@ def open_image(file: str | Path | bytes) -> tuple[ImageFile.ImageFile | None, Pa
             page = first_page(stream)
         if page is None:
             raise
-        if page.width * page.height > most_pixels():
-            raise ValueError(too_large(page.width * page.height)) from None
-        return None, page, 1
+        return None, page, thinning(page)
     return image, _page(file) if image.format == "TIFF" else None, 1
 
 
@@ -105,11 +104,15 @@ def _page(file: str | Path | bytes) -> Page | None:
         return None
 
 
-def _huge(file: str | Path | bytes, pixels: int, error: Exception) -> tuple[ImageFile.ImageFile, None, int]:
-    """A JPEG of more pixels than other images may have, to be decoded smaller."""
+def _huge(
+    file: str | Path | bytes, pixels: int, error: Exception
+) -> tuple[ImageFile.ImageFile | None, Page | None, int]:
+    """A JPEG or a TIFF of more pixels than other images may have, to be decoded smaller."""
     with opened(file) as stream:
         length, _ = stream.seek(0, io.SEEK_END), stream.seek(0)
         jpeg = stream.read(3) == b"\xff\xd8\xff"
+        if not jpeg and (page := first_page(stream)) is not None:
+            return None, page, thinning(page)
     if not jpeg or pixels > LARGEST_JPEG:
         raise ValueError(too_large(pixels)) from error
     if pixels > _PIXELS_A_BYTE * length:
@@ -120,10 +123,27 @@ def _huge(file: str | Path | bytes, pixels: int, error: Exception) -> tuple[Imag
     if image.info.get("progressive"):  # whose coefficients would all be kept in memory
         image.close()
         raise ValueError(f"{too_large(pixels)}, or save it as a baseline JPEG") from error
+    return image, None, _shrinking(pixels)
+
+
+def _shrinking(pixels: int) -> int:
+    """How many times smaller, by a power of two, an image of too many pixels comes out."""
     shrink = 1
     while pixels > shrink**2 * most_pixels() / 2:
         shrink *= 2
-    return image, None, shrink
+    return shrink
+
+
+def thinning(page: Page) -> int:
+    """Of how many rows and columns of a TIFF one is kept; 1 unless it has more pixels than others may have.
+
+    Raises:
+        ValueError: it has more than 2^34.
+    """
+    pixels = page.width * page.height
+    if pixels > LARGEST_TIFF:
+        raise ValueError(too_large(pixels))
+    return _shrinking(pixels) if pixels > most_pixels() else 1
 
 
 def most_pixels() -> float:

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 from PIL import TiffImagePlugin
 
+from selfsup.data.readers.opening import most_pixels
 from selfsup.data.readers.stacks import page_numbers
 from selfsup.data.readers.tiff import Page, bytes_at
 from selfsup.data.readers.values import Kind, Stored
@@ -22,19 +23,23 @@ AT_ONCE = 2**25  # bytes that are unpacked together
 _NO_DATA = 42113  # GDAL's tag
 
 
-def read_stored(file: IO[bytes], page: Page, every: bool = False) -> Stored:
+def read_stored(file: IO[bytes], page: Page, every: bool = False, by: int = 1) -> Stored:
     """The numbers of the bands that are used, or of ``every`` band, upright.
+
+    Args:
+        by: one of so many rows and columns is kept. They are left out as strips and tiles are unpacked, so
+            that memory holds what is kept, and 32 MiB or one strip or tile more.
 
     Raises:
         ValueError, OSError: it is of an unsupported kind (:meth:`Page.refusal`), or damaged.
     """
     if reason := page.refusal(every):
         raise ValueError(reason)
-    if page.width * page.height * page.bands * page.dtype.itemsize > LARGEST:
+    if -(-page.width // by) * -(-page.height // by) * page.bands * page.dtype.itemsize > LARGEST:
         raise ValueError(f"a TIFF of more than {LARGEST // 2**20} MiB of numbers; cut it into tiles")
     used, alpha = page.bands if every else page.used(), None
     transparent = page.maybe_transparent and not every
-    values = _numbers(file, page, used + 1 if transparent else used)
+    values = _numbers(file, page, used + 1 if transparent else used, by)
     if transparent and plausible(values[..., -1], page.kind.high):
         alpha = values[..., -1]
     colours = values[..., 0] if used == 1 else values[..., :used]
@@ -67,16 +72,16 @@ def _missing(page: Page) -> float | None:
     return int(value) if value.is_integer() and limits.min <= value <= limits.max else None
 
 
-def _numbers(file: IO[bytes], page: Page, needed: int) -> np.ndarray:
-    """(H, W, needed or more)."""
+def _numbers(file: IO[bytes], page: Page, needed: int, by: int) -> np.ndarray:
+    """(H, W, needed or more), of one in ``by`` rows and columns."""
     if page.packed():
-        return page_numbers(file, page)
+        return page_numbers(file, page)[::by, ::by]
     if page.one(284, 1) == 2 and page.bands > 1:
-        return np.stack([_plane(file, page, band, 1)[..., 0] for band in range(needed)], axis=-1)
-    return _plane(file, page, 0, page.bands)[..., :needed]
+        return np.stack([_plane(file, page, band, 1, by)[..., 0] for band in range(needed)], axis=-1)
+    return _plane(file, page, 0, page.bands, by)[..., :needed]
 
 
-def _plane(file: IO[bytes], page: Page, plane: int, bands: int) -> np.ndarray:
+def _plane(file: IO[bytes], page: Page, plane: int, bands: int, by: int) -> np.ndarray:
     """(H, W, bands) of one plane. Its segments are strips, or tiles: (rows, columns) each."""
     tiled = 324 in page.tags
     columns = page.one(322) if tiled else page.width
@@ -93,7 +98,11 @@ def _plane(file: IO[bytes], page: Page, plane: int, bands: int) -> np.ndarray:
     if sum(counts) > page.length:
         raise ValueError("its header points outside of it")
     row_bytes = -(-columns * bands * page.bits // 8)
-    found = np.empty((page.height, page.width, bands), page.dtype)
+    if page.one(259, 1) != 1 and rows * row_bytes > most_pixels():
+        raise ValueError(
+            "a TIFF of a few large strips; write it again in tiles, as by 'tiffcp -t FILE tiled.tif'"
+        )
+    found = np.empty((-(-page.height // by), -(-page.width // by), bands), page.dtype)
     step = max(1, AT_ONCE // (row_bytes * rows * across))
     for first in range(0, down, step):
         last = min(first + step, down)
@@ -104,8 +113,9 @@ def _plane(file: IO[bytes], page: Page, plane: int, bands: int) -> np.ndarray:
         if tiled:
             block = block.reshape(last - first, across, rows, columns, bands).swapaxes(1, 2)
             block = block.reshape((last - first) * rows, across * columns, bands)
-        stop = min(last * rows, page.height)
-        found[first * rows : stop] = block[: stop - first * rows, : page.width]
+        start, stop = first * rows, min(last * rows, page.height)
+        kept = block[-start % by : stop - start : by, : page.width : by]
+        found[-(-start // by) :][: len(kept)] = kept
     return found
 
 
