@@ -15,7 +15,7 @@ from benchmarks.robustness import faults
 from benchmarks.robustness.mutation_cases import MUTATIONS
 from benchmarks.rows import METHODS, ROOT, Row, read
 from benchmarks.speed.index import AIMS
-from benchmarks.tables import backbones, forgetting, learned, scores, speeds, transfer
+from benchmarks.tables import backbones, channels, forgetting, learned, scores, speeds, transfer
 from selfsup.config import load_config, summary
 from selfsup.encoder.trials import TRIALS
 
@@ -236,6 +236,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/results/trials.md": {
         f"tuning-{suite}": functools.partial(learned.tuned, suite) for suite in ("cifar10-cpu", "digits")
     },
+    "docs/pictures.md": {"channels": channels.table},
     "docs/backbones.md": {"families": backbones.taken, "refusals": backbones.refused},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/weights.md": {"transfer": transfer.table, "forgetting": forgetting.table},

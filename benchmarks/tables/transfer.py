@@ -20,10 +20,8 @@ def table() -> str:
     for row in rows:
         scores = row["results"]["rows"][0]["scores"]
         cells = [percent(scores[key]) for key in ACCURACIES]
-        gains = [_gains(row["results"].get("gains", ())), _gains(row.get("against", ()), named=True)]
-        lines.append(
-            f"| `{row['name']}` | {row['results']['minutes']:.1f} | {' | '.join([*cells, *gains])} |"
-        )
+        both = [gains(row["results"].get("gains", ())), gains(row.get("against", ()), named=True)]
+        lines.append(f"| `{row['name']}` | {row['results']['minutes']:.1f} | {' | '.join([*cells, *both])} |")
     threads = ", ".join(sorted({str(row["device"]["threads"]) for row in rows}))
     lines += [
         "",
@@ -33,7 +31,7 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def _gains(found: list[Mapping[str, Any]] | tuple[()], named: bool = False) -> str:
+def gains(found: list[Mapping[str, Any]] | tuple[()], named: bool = False) -> str:
     said = [
         f"{ACCURACIES[gain['score']]} {100 * gain['difference']:+.1f} "
         f"[{100 * gain['interval'][0]:+.1f}, {100 * gain['interval'][1]:+.1f}]"
