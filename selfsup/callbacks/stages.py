@@ -10,6 +10,11 @@ from selfsup.callbacks.kept import keep_encoder
 from selfsup.data.stage_order import StageOrder
 
 
+def stage_folders(folder: Path) -> list[Path]:
+    """The encoders of stages that a run keeps."""
+    return sorted(path for path in folder.glob("encoder-stage-*") if not path.suffix)
+
+
 def stage_folder(folder: Path, number: int) -> Path:
     """Where a run keeps the encoder of a stage, numbered from 0."""
     return folder / f"encoder-stage-{number + 1}"

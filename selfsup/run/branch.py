@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.checkpoint_files import checkpoint_path, newest_intact, step_of
+from selfsup.callbacks.stages import stage_folders
+from selfsup.encoder import load_encoder, save_encoder
 from selfsup.errors import UsageError
 from selfsup.run.resume import repeated
 
@@ -35,9 +37,14 @@ def annealed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def copy_checkpoint(branched: Path, folder: Path) -> None:
-    """Copy the newest checkpoint of a run into a branch's folder, where the branch is resumed from."""
+    """Copy the newest checkpoint of a run into a branch's folder, where the branch is resumed from.
+
+    The encoders of its stages come along, since the branch judges them beside its own.
+    """
     checkpoint, _ = newest_intact(branched)
     assert checkpoint is not None
     target = checkpoint_path(folder, step_of(checkpoint))
     target.parent.mkdir(exist_ok=True)
     shutil.copyfile(checkpoint, target)
+    for path in stage_folders(branched):
+        save_encoder(load_encoder(path), folder / path.name)

@@ -37,26 +37,29 @@ def forgetting(
         Plain JSON types: ``rows``, a row an encoder with its ``name``, ``role`` and ``scores`` by data set;
         ``changes``, for each data set but the last how far the last encoder is from the one that had just
         learned from it (:func:`selfsup.evaluation.results.comparison.difference`), paired over the same test
-        images; and ``reasons``, by data set, where there is no score.
+        images; and ``reasons``, by data set or encoder, where there is no score.
     """
     stages = train.stages
-    earlier = [load_encoder(stage_folder(folder, number)) for number in range(len(stages) - 1)]
-    encoders = {f"after {stage.name}": each for stage, each in zip(stages, [*earlier, encoder], strict=True)}
+    kept = {stage.name: stage_folder(folder, number) for number, stage in enumerate(stages[:-1])}
+    encoders = {f"after {name}": load_encoder(path) for name, path in kept.items() if path.is_dir()}
+    encoders[f"after {stages[-1].name}"] = encoder
     judging = load_config("evaluate", ["encoder=run", f"protocols=[{SCORE}]", f"seed={seed}"], dict(data))
     rows: dict[str, dict[str, Any]] = {}
-    changes, reasons = [], {}
-    for number, (stage, tested) in enumerate(zip(stages, test.stages, strict=True)):
+    changes = []
+    reasons = {f"after {name}": "its encoder is gone" for name, path in kept.items() if not path.is_dir()}
+    for stage, tested in zip(stages, test.stages, strict=True):
         bank, query = subset(train, stage.rows), subset(test, tested.rows)
         if (why := _unjudged(bank, query)) is not None:
             reasons[stage.name] = why
             continue
         found = evaluate(encoders, bank, query, data, protocols=judging["protocols"], seed=seed)
-        for row in found["rows"]:
-            kept = rows.setdefault(row["name"], {"name": row["name"], "role": row["role"], "scores": {}})
-            kept["scores"][stage.name] = row["scores"][SCORE]
-        if stage is not stages[-1]:
-            change = difference(SCORE, found["rows"][len(stages) - 1], found["rows"][number])
-            changes += [{"set": stage.name, **change}] if change else []
+        judged = {row["name"]: row for row in found["rows"]}
+        for name, row in judged.items():
+            mine = rows.setdefault(name, {"name": name, "role": row["role"], "scores": {}})
+            mine["scores"][stage.name] = row["scores"][SCORE]
+        last, then = judged[f"after {stages[-1].name}"], judged.get(f"after {stage.name}")
+        if then and then is not last and (change := difference(SCORE, last, then)):
+            changes.append({"set": stage.name, **change})
     return {"score": SCORE, "rows": [*rows.values()], "changes": changes, "reasons": reasons}
 
 

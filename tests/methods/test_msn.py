@@ -16,7 +16,7 @@ def test_the_student_encodes_what_is_left_and_the_teacher_all() -> None:
     with counted_tokens(method) as lengths:
         method.loss(batch_of(method))
     # A copy of the block is the teacher's; small views of 10 px have fewer patches.
-    small = (method.views.sizes[-1] // method.encoder.patch_size) ** 2
+    small = (method.views.sizes[-1][0] // method.encoder.patch_size) ** 2
     assert sorted(lengths) == sorted([36 // 2, small])
     seen: list[int] = []
     encoder = method.learned_encoder()

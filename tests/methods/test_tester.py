@@ -198,7 +198,8 @@ def _rows(method: Method, batch: Batch, rows: Tensor) -> Batch:
 def _together(name: str) -> bool:
     """Whether a method compares the samples of a batch, and draws nothing in each process by itself."""
     needs = set(composed(f"method={name}")["method"]["requires"])
-    own = needs.isdisjoint({"tokens", "masking"}) and not DECLARED.get(name, Declared()).draws
+    masked = any("tokens" in need or need == "masking" for need in needs)
+    own = not masked and not DECLARED.get(name, Declared()).draws
     return "whole_batch" in needs and own
 
 

@@ -22,6 +22,7 @@ def test_forgetting_is_the_difference_of_two_kept_encoders(
         for name, (train, test) in HALVES.items()
     ]
     typed = ["train", "data=stages", *sources, *SMALL, f"out={tmp_path}", "name=run", "trainer.max_epochs=2"]
+    typed += ["schedule=infinite", "method.optimizer.anneal_steps=1"]
     assert main(typed) == 0
     folder = tmp_path / "run"
     found = json.loads((folder / "forgetting.json").read_text())
@@ -44,3 +45,10 @@ def test_forgetting_is_the_difference_of_two_kept_encoders(
     assert change["difference"] == pytest.approx(values[1] - values[0])
     assert set(rows) == {"after one", "after two", "untrained", "pixels", "pixels, PCA"}
     assert "one, since it was learned: " in capsys.readouterr().out
+
+    branch = ["train", f"anneal={folder}", f"out={tmp_path}", "name=branch"]
+    assert main(branch) == 0
+    of_branch = json.loads((tmp_path / "branch" / "forgetting.json").read_text())
+    rows_ = {row["name"]: row["scores"]["one"]["value"] for row in of_branch["rows"]}
+    assert rows_["after one"] == rows["after one"]["one"]["value"]
+    assert of_branch["reasons"] == {}
