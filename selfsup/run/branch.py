@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.checkpoint_files import checkpoint_path, newest_intact, step_of
-from selfsup.callbacks.stages import stage_folders
-from selfsup.encoder import load_encoder, save_encoder
 from selfsup.errors import UsageError
 from selfsup.run.resume import repeated
 
@@ -41,6 +39,9 @@ def copy_checkpoint(branched: Path, folder: Path) -> None:
 
     The encoders of its stages come along, since the branch judges them beside its own.
     """
+    from selfsup.callbacks.stages import stage_folders  # the command checks settings before torch is imported
+    from selfsup.encoder import load_encoder, save_encoder
+
     checkpoint, _ = newest_intact(branched)
     assert checkpoint is not None
     target = checkpoint_path(folder, step_of(checkpoint))
