@@ -102,11 +102,10 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
     )
     whole = sides(config["data"]["image_size"])
     kinds = [kind for kind, view in config["views"].items() for _ in range(view["count"])]
-    sizes = [sides(size) for size in views.sizes]
-    smaller = [kind for kind, size in zip(kinds, sizes, strict=True) if size != whole]
+    smaller = [kind for kind, size in zip(kinds, views.sizes, strict=True) if size != whole]
     without = " ".join(f"views.{kind}.count=0" for kind in dict.fromkeys(smaller))
-    for size in sorted(set(sizes)):
-        encoder.require_size(size, without if size != whole and whole in sizes else "")
+    for size in sorted(set(views.sizes)):
+        encoder.require_size(size, without if size != whole and whole in views.sizes else "")
     kind = load_target(config["method"]["_target_"], "method", "method._target_")
     method: Method = kind(
         encoder=encoder,

@@ -1,8 +1,10 @@
-"""The sides of pictures: one number of pixels for a square, or ``[height, width]``."""
+"""The shape of pictures: their sides, a number of pixels or ``[height, width]``, and their channels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-__all__ = ["compact", "in_words", "sides"]
+__all__ = ["MOST_CHANNELS", "compact", "in_words", "sides", "sizes_in_words"]
+
+MOST_CHANNELS = 16
 
 
 def sides(size: int | Sequence[int]) -> tuple[int, int]:
@@ -35,3 +37,12 @@ def in_words(size: int | Sequence[int]) -> str:
     """
     height, width = sides(size)
     return f"{height} px" if height == width else f"{height} x {width} px"
+
+
+def sizes_in_words(sizes: Iterable[int | Sequence[int]]) -> str:
+    """Several, each once.
+
+    >>> sizes_in_words([(32, 32), (32, 32), (16, 24)])
+    '32/16 x 24 px'
+    """
+    return "/".join(in_words(size).removesuffix(" px") for size in dict.fromkeys(sizes)) + " px"

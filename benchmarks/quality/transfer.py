@@ -75,7 +75,7 @@ RUNS: dict[str, tuple[str, str | None]] = {
         "two-first",
     ),
     "two-cosines": (f"{RESNET} {TINY} backbone.weights={{two-first}} trainer.max_epochs=8", None),
-    # 16 epochs of 156 batches, the last 200 of which anneal
+    # 16 epochs are 2,496 steps; the annealing takes the last 200
     "two-endless": (
         f"{RESNET} {ENDLESS} data=stages {stage('cifar10', CIFAR)} {stage('tiny', TINY)} "
         "trainer.max_steps=2296",

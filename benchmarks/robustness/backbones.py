@@ -3,10 +3,10 @@
     python -m benchmarks.robustness.backbones                       # all, about half an hour
     python -m benchmarks.robustness.backbones --families eva beit
 
-Every model is built at its own image size on torch's device ``meta``, with one block where all are alike, and
-put to the trials of :mod:`selfsup.encoder.trials`, of shapes; the tests compare values on a small model of
-each kind. What SparK needs is tried with values, on each family's smallest model. Results go to
-``benchmarks/results/backbones.jsonl``, a row a family: how many models pass, and what the others are told.
+Every model is built at its own image size on torch's device ``meta``, with a single block where all blocks
+are alike. The trials of :mod:`selfsup.encoder.trials` then check shapes; the tests check values on one small
+model of each kind. What SparK needs is checked with values on the smallest model of each family. A row of
+``benchmarks/results/backbones.jsonl`` is a family: how many models pass, and why the others are refused.
 """
 
 import argparse

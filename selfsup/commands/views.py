@@ -44,7 +44,7 @@ def run(config: dict[str, Any]) -> None:
     quiet()
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     devices = count_devices(config["trainer"], on_gpu)
-    source, _ = load_data(config["data"], measure=config["backbone"]["weights"] is None)
+    source, _ = load_data(config["data"], measure=True)
     keep_measured(config["data"], source)
     count_samples(config, len(source))
     tell_decisions(source)

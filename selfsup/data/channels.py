@@ -1,10 +1,8 @@
 """A source's images with other channels, values or pages than those of its files."""
 
-from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,41 +85,38 @@ def paged(source: Source) -> Source:
             counts.append(source.picture(i).count)
         except UnreadableImage:
             counts.append(1)
-    rows = torch.arange(len(source)).repeat_interleave(torch.tensor(counts))
+    of = torch.tensor(counts)
+    rows = torch.arange(len(source)).repeat_interleave(of)
+    numbers = torch.arange(len(rows)) - (of.cumsum(0) - of)[rows]
     labels = None if source.labels is None else source.labels[rows]
-    made = ImageFiles(Pages(source.files, counts), labels, source.classes, PageNames(source, counts))
+    names = PageNames(source, rows, numbers, (of > 1)[rows])
+    made = ImageFiles(Pages(source.files, rows, numbers), labels, source.classes, names)
     made.skipped, made.reading, made.decisions = list(source.skipped), source.reading, source.decisions
     made.stages = among(source.stages, rows)
     return made
 
 
 class Pages:
-    """The pages of files, one file after the other."""
+    """Pages of files, ``numbers`` (N,) counted from 0, of the files at ``rows`` (N,)."""
 
-    def __init__(self, files: Items, counts: Sequence[int]):
-        self.files, self.ends = files, np.cumsum(counts)
+    def __init__(self, files: Items, rows: Tensor, numbers: Tensor):
+        self.files, self.rows, self.numbers = files, rows, numbers
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
-
-    def place(self, i: int) -> tuple[int, int]:
-        """The file and the page of an image."""
-        file = int(np.searchsorted(self.ends, i, side="right"))
-        return file, i - int(self.ends[file - 1] if file else 0)
+        return len(self.rows)
 
     def __getitem__(self, i: int, /) -> Any:
-        file, number = self.place(i)
-        found = self.files[file]
-        return found if isinstance(found, Tensor) else Page(found, number)
+        found = self.files[int(self.rows[i])]
+        return found if isinstance(found, Tensor) else Page(found, int(self.numbers[i]))
 
 
 class PageNames(Pages):
     """The names of the pages, which are counted from 1 in files that have several."""
 
-    def __init__(self, source: Source, counts: Sequence[int]):
-        super().__init__(Names(source), counts)
-        self.counts = list(counts)
+    def __init__(self, source: Source, rows: Tensor, numbers: Tensor, several: Tensor):
+        super().__init__(Names(source), rows, numbers)
+        self.several = several
 
     def __getitem__(self, i: int, /) -> str:
-        file, number = self.place(i)
-        return f"{self.files[file]} page {number + 1}" if self.counts[file] > 1 else str(self.files[file])
+        name = str(self.files[int(self.rows[i])])
+        return f"{name} page {int(self.numbers[i]) + 1}" if self.several[i] else name

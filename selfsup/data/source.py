@@ -10,9 +10,10 @@ from torch import Tensor
 
 from selfsup.data.decisions import Decisions
 from selfsup.data.readers.decode import Picture, UnreadableImage
-from selfsup.data.readers.reading import MOST_CHANNELS, USUAL
+from selfsup.data.readers.reading import USUAL
 from selfsup.data.readers.values import Range
 from selfsup.data.stage_order import Stage, among
+from selfsup.sides import MOST_CHANNELS
 
 __all__ = ["ImageArray", "ImageFiles", "Items", "Page", "Source", "UnreadableImage", "in_memory", "subset"]
 

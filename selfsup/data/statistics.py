@@ -10,9 +10,9 @@ from torch import Tensor
 
 from selfsup.data.readers.values import Stored, as_setting
 from selfsup.data.source import Source, Statistics, UnreadableImage
+from selfsup.encoder.statistics import usual_statistics
 from selfsup.errors import UsageError
 
-IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of colours, mean and deviation
 IMAGES, PIXELS = 200, 10_000  # that are measured, at most; pixels of each image
 _LEAST = 1e-3  # a deviation of a channel that is the same everywhere, by which nothing can be divided
 
@@ -28,7 +28,7 @@ def settled(data: Mapping[str, Any], source: Source) -> Statistics:
     """
     given: list[Any] = [data.get("mean"), data.get("std")]
     if source.channels == 3:
-        given = [own if each is None else each for each, own in zip(given, IMAGENET, strict=True)]
+        given = [own if each is None else each for each, own in zip(given, usual_statistics(3), strict=True)]
     if all(isinstance(each, list | tuple) and len(each) == source.channels for each in given):
         return list(given[0]), list(given[1])
     mean, std, count = measured(source)

@@ -65,7 +65,7 @@ def _of_one_patch(layer: nn.Module) -> bool:
 
 
 def stem_width(model: nn.Module) -> int:
-    """Width of what the stem makes of a patch: that of its last layer."""
+    """Width of the stem's output for a patch: that of its last layer."""
     layers = [each for each in stem(model).modules() if isinstance(each, nn.Conv2d | nn.Linear)]
     return layers[-1].out_channels if isinstance(layers[-1], nn.Conv2d) else layers[-1].out_features
 

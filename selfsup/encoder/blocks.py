@@ -124,7 +124,7 @@ def through(
 
 
 def _shown(images: Tensor, keep: Tensor | None, mask: Tensor | None, grid: tuple[int, int]) -> Tensor:
-    """Images whose hidden patches are 0, of which a stem would see something beside them."""
+    """Images whose hidden patches are 0, for a stem that also sees the pixels around a patch."""
     if keep is not None:
         every = torch.ones(len(images), grid[0] * grid[1], dtype=torch.bool, device=images.device)
         images = _emptied(images, every.scatter(1, keep, False), grid)
@@ -233,7 +233,7 @@ class Passing(ExitStack):
         return _pairs(value, index) if value is not None and name.startswith("shared_rel_pos") else value
 
     def _place(self, attention: Any, index: Tensor) -> None:
-        """Give an attention that has relative positions of its own those of the tokens that are left."""
+        """Restrict an attention's own relative positions to the tokens that are left."""
         if getattr(attention, "relative_position_bias_table", None) is not None:  # BEiT
             bias = _pairs(attention._get_rel_pos_bias(), index)
             self._instead(attention, "_get_rel_pos_bias", lambda: bias)

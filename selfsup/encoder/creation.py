@@ -14,10 +14,9 @@ from selfsup.backbones import mlp_stem, norms, small_stem  # noqa: F401  (regist
 from selfsup.encoder.abilities import patch_sides
 from selfsup.encoder.limits import check_arguments
 from selfsup.errors import UsageError
-from selfsup.sides import compact, in_words, sides
+from selfsup.sides import MOST_CHANNELS, compact, in_words, sides
 
 _logger = logging.getLogger(__name__)
-MOST_CHANNELS = 16  # of images
 LARGEST_ADVISED = 512  # pixels a side
 NO_PASS = (RuntimeError, ValueError, AssertionError, IndexError)  # raised by models without a size argument
 _ANY_SIZE = (("dynamic_img_size", True), ("strict_img_size", False))  # make some models take any size
@@ -98,7 +97,7 @@ def create(
         UsageError: as :func:`build_encoder`.
     """
     if not 1 <= channels <= MOST_CHANNELS:
-        raise UsageError(f"images have 1 to {MOST_CHANNELS} channels, not {channels}; set data.channels")
+        raise UsageError(f"{channels} channels are not supported; set data.channels to 1 to {MOST_CHANNELS}")
     if "in_chans" in args:
         raise UsageError(
             f"the channels of images are data.channels={channels}; leave out model_args.in_chans"
@@ -106,7 +105,7 @@ def create(
     height, width = sides(image_size)
     # Only architectures with a fixed grid take the size.
     fixed = timm.get_pretrained_cfg_value(name, "fixed_input_size") and "img_size" not in args
-    given: dict[str, Any] = {"img_size": height if height == width else (height, width)} if fixed else {}
+    given: dict[str, Any] = {"img_size": compact(image_size)} if fixed else {}
     if channels != 3:
         given["in_chans"] = channels
     try:
@@ -136,7 +135,7 @@ def create(
         )
     if height != width and isinstance(model, ConVit):
         raise UsageError(
-            f"timm's '{name}' takes every image for a square, and those of {in_words((height, width))} are "
-            "none; take another backbone, such as vit_tiny"
+            f"timm's '{name}' supports square images only, and these are {in_words(image_size)}; take "
+            "another backbone, such as vit_tiny"
         )
     return model

@@ -7,12 +7,12 @@ from typing import Any
 
 import timm
 
-from selfsup.encoder.creation import MOST_CHANNELS, named_now
+from selfsup.encoder.creation import named_now
 from selfsup.encoder.limits import LARGEST_NUMBER
 from selfsup.encoder.resizing import LARGEST_SIDE, Resizing, resizing_of
 from selfsup.encoder.statistics import usual_statistics
 from selfsup.errors import UsageError
-from selfsup.sides import compact
+from selfsup.sides import MOST_CHANNELS, compact
 
 CLASSES = 1000  # timm's default if a configuration has none
 # Keys of timm's description of weights that its reader of older ones uses. Other keys hold addresses.
@@ -87,9 +87,7 @@ def _described(config: Mapping[str, Any]) -> Described:
 def _channels(given: Any, cfg: Mapping[str, Any]) -> int:
     channels = given or (cfg.get("input_size") or (3,))[0]
     if not isinstance(channels, int) or not 1 <= channels <= MOST_CHANNELS:
-        raise ValueError(
-            f"it takes images of {channels} channels, and those of 1 to {MOST_CHANNELS} are read"
-        )
+        raise ValueError(f"it takes images of {channels} channels; 1 to {MOST_CHANNELS} are supported")
     return channels
 
 

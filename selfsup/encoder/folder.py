@@ -104,7 +104,7 @@ def _config(encoder: Encoder) -> dict[str, Any]:
         "num_features": encoder.dim,
         "model_args": args,
         "pretrained_cfg": {
-            # timm would fit the first layer, once more, to images of other than three channels.
+            # With it, timm would fit the first layer a second time, unless there are three channels.
             "first_conv": (model.pretrained_cfg or {}).get("first_conv") if colours else None,
             "classifier": (model.pretrained_cfg or {}).get("classifier"),
             "input_size": [encoder.channels, *encoder.input_size],

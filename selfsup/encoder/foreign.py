@@ -31,8 +31,8 @@ def load_foreign(file: Path, branch: str | None = None, heads: int | None = None
     """An encoder from another framework's file, with what was loaded, left out and assumed in its log.
 
     The file does not name an architecture, which is inferred from the shapes of its tensors. It does not say
-    how images were prepared either: ImageNet's mean and standard deviation (for other than three channels
-    their average), and a centre crop, are assumed.
+    how images were prepared either: ImageNet's mean and standard deviation (their average, unless there are
+    three channels) and a centre crop are assumed.
 
     Args:
         file: of :func:`torch.save`, or ``.safetensors``.

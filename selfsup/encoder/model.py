@@ -95,15 +95,16 @@ class Encoder(nn.Module):
 
     @property
     def patch_width(self) -> int:
-        """Width of what stands for a patch in the beginning."""
+        """Width of a patch's embedding, before the first block."""
         return stem_width(self.model)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches at :attr:`input_size`."""
-        return self._grid(self.input_size)
+        return self.grid_of(self.input_size)
 
-    def _grid(self, size: Sequence[int]) -> tuple[int, int]:
+    def grid_of(self, size: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of patches of images of a height and width in pixels."""
         patch = self.patch_size
         return size[0] // patch, size[1] // patch
 
@@ -119,7 +120,7 @@ class Encoder(nn.Module):
     ) -> Tensor:
         """Prefix and patch tokens ``(N, P + L, D)``, after the last norm.
 
-        Of a network that merges its patches, the places of the last map ``(N, L, D)``; ``mask`` is of these.
+        A network that merges its patches gives the places of its last map ``(N, L, D)``, which ``mask`` hides.
 
         Args:
             images: normalised, ``(N, C, H, W)``.
@@ -128,7 +129,7 @@ class Encoder(nn.Module):
             mask: ``(N, L)``, True where ``token`` stands for the patch.
             token: ``(patch_width,)``, in the place of a patch's embedding, before the position is added.
         """
-        return passed(self.model, images, self._grid(images.shape[-2:]), keep, mask, token, self._passed)
+        return passed(self.model, images, self.grid_of(images.shape[-2:]), keep, mask, token, self._passed)
 
     def layers(self, images: Tensor, attends: Tensor | None = None) -> list[Tensor]:
         """What each block says of all tokens ``(N, P + L, D)``, the last one after the last norm.
@@ -139,7 +140,7 @@ class Encoder(nn.Module):
                 None where all attend to all.
         """
         self.require_tokens()
-        return layers(self.model, images, self._grid(images.shape[-2:]), attends)
+        return layers(self.model, images, self.grid_of(images.shape[-2:]), attends)
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Patch tokens ``(N, L, D)``, or ``(N, K, D)`` of the patches in ``keep`` ``(N, K)``."""

@@ -42,7 +42,7 @@ def start_from(
         model_args: arguments of the timm model that replace its own, such as ``drop_path_rate``.
         range: as in :func:`~selfsup.encoder.build_encoder`.
         channels: of the images to train on; by default those of the weights.
-        mean, std: of these images, where they have other channels than those of the weights.
+        mean, std: of these images; used if their number of channels differs from that of the weights.
 
     Raises:
         UsageError: they cannot be read, or do not fit images of that size or such arguments.

@@ -13,7 +13,7 @@ TOLERANCE = 1e-4  # of the largest feature, and of 1
 def photographs(to: Fitting, channels: int = 3) -> Tensor:
     """scikit-learn's two photographs, a temple and a flower: uint8 ``(2, C, H, W)``, fitted.
 
-    Of other than three channels these are their colours over and over.
+    Unless there are three channels, their colours are repeated.
 
     >>> photographs(64).shape
     torch.Size([2, 3, 64, 64])

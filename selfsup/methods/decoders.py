@@ -1,4 +1,4 @@
-"""lightly's decoders of MAE and I-JEPA, on grids that are no squares too."""
+"""lightly's decoders of MAE and I-JEPA, on square and other grids."""
 
 import math
 
@@ -32,7 +32,7 @@ def _patches(grid: tuple[int, int]) -> int:
 
 
 def _place(decoder: MaskedVisionTransformerDecoderTIMM, grid: tuple[int, int]) -> None:
-    """Give a decoder of a grid that is no square its positions, zeros for prefix tokens."""
+    """Set the positions of a decoder whose grid is not square; zeros for prefix tokens."""
     if grid[0] == grid[1]:
         return
     table = sincos_positions(grid, decoder.pos_embed.shape[-1])

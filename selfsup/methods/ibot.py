@@ -16,7 +16,6 @@ from selfsup.methods.masking import Masking
 from selfsup.methods.parts import Centre, FrozenAtFirst, Teacher
 from selfsup.objectives import MASKS, dino, dino_center, floors, ibot, swav
 from selfsup.objectives.distributed import world_size
-from selfsup.sides import sides
 
 STRATA = 4  # of the ratios of hidden patches in one batch
 
@@ -57,11 +56,10 @@ class IBOT(DINO):
             freeze_last_layer=freeze_last_layer,
             **settings,
         )
-        patch = self.encoder.patch_size
-        rows, columns = (side // patch for side in sides(max(self.views.sizes)))
+        grid = self.encoder.grid_of(max(self.views.sizes))
         for ratio in mask_ratio:
-            Masking(masking, ratio, (rows, columns), "ibot")  # refuses what hides nothing or all
-        self.grid, self.sampler = (rows, columns), MASKS[masking]
+            Masking(masking, ratio, grid, "ibot")  # refuses what hides nothing or all
+        self.grid, self.sampler = grid, MASKS[masking]
         self.mask_share, self.mask_ratio, self.patch_weight = mask_share, mask_ratio, patch_weight
         self.token = nn.Parameter(torch.zeros(self.encoder.dim))
         self.patch_center = Centre(head["out"], center_momentum)

@@ -20,7 +20,6 @@ from selfsup.methods.parts import Prototypes, Teacher
 from selfsup.methods.requirements import large_views, require_views
 from selfsup.objectives import floors, msn
 from selfsup.optim import linear
-from selfsup.sides import sides
 
 
 class MSN(Method):
@@ -63,9 +62,8 @@ class MSN(Method):
         super().__init__(**common)
         require_views(self.views, 2, "msn")
         self.large = large_views(self.views, "msn")
-        patch = self.encoder.patch_size
-        rows, columns = (side // patch for side in sides(max(self.views.sizes)))
-        self.mask = Masking(masking, mask_ratio, (rows, columns), "msn")
+        grid = self.encoder.grid_of(max(self.views.sizes))
+        self.mask = Masking(masking, mask_ratio, grid, "msn")
         self.temperature, self.sharpening, self.balancing = temperature, sharpening, balancing
         self.regularization = regularization
         self.projector = MSNProjectionHead(self.encoder.dim, projector["hidden"], projector["out"])

@@ -21,7 +21,7 @@ from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, step_generator
 from selfsup.objectives.precision import finite_or_not
-from selfsup.sides import in_words, sides
+from selfsup.sides import sides, sizes_in_words
 
 IMAGES = 2  # the fewest that batch norms and negatives take
 # Arguments that leave out a pooling of many weights, as far as an architecture has them.
@@ -70,7 +70,7 @@ def rehearse(method: Method, name: str, alone: bool = False) -> list[str]:
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             raise UsageError(
                 f"method={name} cannot train backbone '{backbone}' on views of "
-                f"{'/'.join(in_words(each)[:-3] for each in dict.fromkeys(method.views.sizes))} px "
+                f"{sizes_in_words(method.views.sizes)} "
                 f"({' '.join(str(error).split())}); take another, such as vit_tiny or resnet18"
             ) from error
         if drawn:

@@ -9,7 +9,7 @@ from selfsup.backbones.masked import leaks
 from selfsup.encoder import Encoder
 from selfsup.encoder.trials import FAILED
 from selfsup.errors import UsageError
-from selfsup.sides import compact, in_words, sides
+from selfsup.sides import compact, in_words, sizes_in_words
 from selfsup.views import ViewPlan
 
 
@@ -39,11 +39,10 @@ def require_full_size(plan: ViewPlan, encoder: Encoder, method: str, views: str 
     Args:
         views: a plan whose views have.
     """
-    sizes = {sides(size) for size in plan.sizes}
-    if sizes != {encoder.input_size}:
+    if set(plan.sizes) != {encoder.input_size}:
         raise UsageError(
             f"{method} masks views of {in_words(encoder.input_size)} and the plan has "
-            f"{[compact(size) for size in sorted(sizes)]}; take views={views}"
+            f"{sizes_in_words(plan.sizes)}; take views={views}"
         )
 
 

@@ -20,7 +20,7 @@ class SimMIM(Method):
     """The encoder computes all patches, of which the hidden ones are a token that knows its position.
 
     The paper's vision transformer has relative positions; ours keeps those of its backbone. Where patches are
-    merged on the way (Swin, Hiera), those of a place of the last map are hidden together, and it paints them.
+    merged on the way (Swin, Hiera), all patches that make up a place of the last map are hidden together.
 
     Args:
         mask_ratio: share of the patches that are hidden.

@@ -95,7 +95,7 @@ def sheet_of(rows: Tensor, gap: int = 2) -> Tensor:
 
 
 def framed(images: Tensor, height: int, width: int) -> Tensor:
-    """Images ``(..., h, w)`` in the middle of grey ones of that height and width, which are no smaller."""
+    """Images ``(..., h, w)`` in the middle of grey ones of that height and width."""
     down, across = height - images.shape[-2], width - images.shape[-1]
     edges = (across // 2, across - across // 2, down // 2, down - down // 2)
     return F.pad(images, edges, value=128)

@@ -16,6 +16,7 @@ from selfsup.evaluation import evaluate
 from selfsup.evaluation.results.comparison import difference
 from selfsup.evaluation.results.table import print_scores
 from selfsup.files import write_text
+from selfsup.report.stages import forgetting_in_words
 from selfsup.terminal import say
 
 FILE = "forgetting.json"
@@ -73,16 +74,11 @@ def _unjudged(bank: Source, query: Source) -> str | None:
 
 
 def tell_forgetting(found: Mapping[str, Any], console: Console) -> None:
-    """Print the table, and a sentence about each data set that was learned from before the last."""
+    """Print the table and the sentences."""
     if found["rows"]:
         print_scores("kNN accuracy on each stage's data set in %, [95 % interval]", found["rows"], console)
-    for change in found["changes"]:
-        low, high = (100 * end for end in change["interval"])
-        what = "neither gained nor lost" if change["within_noise"] else "lost" if high < 0 else "gained"
-        points = f"{100 * change['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
-        say(console, f"{change['set']}, since it was learned: {what}, kNN {points}")
-    for name, why in found["reasons"].items():
-        say(console, f"{name}: not judged, {why}")
+    for sentence in forgetting_in_words(found):
+        say(console, sentence)
 
 
 def write_forgetting(found: Mapping[str, Any], folder: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from selfsup.encoder import Encoder, save_encoder, write_model_card
 from selfsup.report.embedding import FEWEST, nearest
 from selfsup.report.gallery import denormalised, make_gallery
 from selfsup.report.learner import few
-from selfsup.report.pictures import false_colours, sheet_of, visible
+from selfsup.report.pictures import false_colours, framed, sheet_of, visible
 
 IMAGES, GFLOPS, ROWS, NEAR = 200, 100.0, 8, 8
 PATIENCE = 300.0  # seconds for which a run waits at its end for the upload of its encoder
@@ -43,7 +42,7 @@ class Share(pl.Callback):
             return
         views = few(pl_module, self.source)[1].views
         height, width = (max(view.shape[axis] for view in views) for axis in (-2, -1))
-        shown = [_in_corner(visible(denormalised(view, pl_module.encoder)), height, width) for view in views]
+        shown = [framed(visible(denormalised(view, pl_module.encoder)), height, width) for view in views]
         name = _named("views", pl_module.views.channels)
         self._tell(trainer, partial(show, name=name, image=sheet_of(torch.stack(shown, 1)), step=0))
 
@@ -104,8 +103,3 @@ def _named(name: str, channels: int) -> str:
     """A picture's name, with the channels that it shows where they are not colours."""
     said = false_colours(channels)
     return f"{name} ({said[0].lower()}{said[1:].rstrip('.')})" if said else name
-
-
-def _in_corner(images: Tensor, height: int, width: int) -> Tensor:
-    """Images ``(N, 3, h, w)``, each in the corner of a grey one of that height and width."""
-    return F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]), value=128)

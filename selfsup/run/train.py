@@ -50,7 +50,7 @@ from selfsup.run.resume import changes, find_position
 from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
 from selfsup.runs import read_config
 from selfsup.runtime import look_for_gpus_once, quiet
-from selfsup.sides import in_words
+from selfsup.sides import sizes_in_words
 from selfsup.terminal import make_console, say
 
 
@@ -77,8 +77,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     place = in_trainer(devices, config["trainer"]["num_nodes"])
     choose_attention(config["trainer"])
     pl.seed_everything(config["seed"], verbose=False)
-    fresh = config["backbone"]["weights"] is None  # weights bring their own mean and deviation
-    source, test = load_data(config["data"], as_before=bool(config["resume"]), measure=fresh)
+    source, test = load_data(config["data"], as_before=bool(config["resume"]), measure=True)
     keep_measured(config["data"], source)
     count_samples(config, len(source))
     order = make_order(source, config["batch_size"], config["seed"], place.world)
@@ -247,10 +246,9 @@ def _announce(
     optimizer, trainer = config["method"]["optimizer"], config["trainer"]
     batch, encoder = effective_batch(config, devices), method.encoder
     parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
-    sizes = "/".join(in_words(size).removesuffix(" px") for size in dict.fromkeys(method.views.sizes))
     lines = [
         f"{config['method']['name']} on {config['data']['name']}: {len(source)} images, "
-        f"{len(method.views)} views of {sizes} px",
+        f"{len(method.views)} views of {sizes_in_words(method.views.sizes)}",
         f"backbone {backbone_name(config['backbone'])}, {parameters:.1f} M parameters",
         f"batch {batch} = {config['batch_size']} images x {devices * trainer['num_nodes']} devices "
         f"x {trainer['accumulate_grad_batches']} accumulated; "

@@ -32,7 +32,7 @@ class ViewPlan:
             widths to multiples of two numbers.
         native: whether compiled code makes the views of batches on a CPU, where there is a compiler.
         colours: whether three channels are red, green and blue. Of other channels each has a brightness and
-            a contrast of its own, and what means nothing without colours is left out (:meth:`left_out`).
+            a contrast of its own, and operations that need colours are left out (:meth:`left_out`).
 
     Attributes:
         views: the kind of each view.

@@ -138,15 +138,24 @@ def test_an_attentive_probe_finds_the_token_that_averages_hide():
     assert "largest rate tried, 0.01, was best" in found.flags[0]
 
 
-def test_layers_are_tuned_at_decayed_rates_and_the_encoder_stays():
-    model_args = {"patch_size": 4, "embed_dim": 16, "depth": 3, "num_heads": 2}
-    encoder = build_encoder("vit_tiny_patch16_224", 12, model_args, seed=0)
-    source, before = coloured(20), copy.deepcopy(encoder.state_dict())
+def tuned(encoder, **settings):
+    """A copy of an encoder after an epoch of one step."""
+    source = coloured(20)
     images = Images(source, 12, encoder, FrozenEncoder(encoder, encoder.mean, encoder.std))
     plan = load_config("evaluate", ["encoder=x", "protocols=finetune"])["protocols"]["finetune"]["plan"]
-    settings = {"plan": plan, "epochs": 1, "batch": 20, "rate": 1e-3, "weight_decay": 0.0, "seed": 0}
-    tuned = train_whole(images, encoder, torch.arange(20), source.labels, 4, layer_decay=0.5, **settings)
-    after = tuned[0].state_dict()
+    usual = {"plan": plan, "epochs": 1, "batch": 20, "rate": 1e-3, "weight_decay": 0.0, "seed": 0}
+    return train_whole(images, encoder, torch.arange(20), source.labels, 4, **usual, **settings)[0]
+
+
+def small_vit(depth):
+    args = {"patch_size": 4, "embed_dim": 16, "depth": depth, "num_heads": 2}
+    return build_encoder("vit_tiny_patch16_224", 12, args, seed=0)
+
+
+def test_layers_are_tuned_at_decayed_rates_and_the_encoder_stays():
+    encoder = small_vit(depth=3)
+    before = copy.deepcopy(encoder.state_dict())
+    after = tuned(encoder, layer_decay=0.5).state_dict()
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, before[name])
     # A first step of Adam moves every weight that has a gradient by the rate.
@@ -161,20 +170,13 @@ def test_layers_are_tuned_at_decayed_rates_and_the_encoder_stays():
 
 
 def test_attention_alone_is_tuned_and_a_network_without_any_is_refused():
-    model_args = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
-    encoder = build_encoder("vit_tiny_patch16_224", 12, model_args, seed=0)
-    source, before = coloured(20), copy.deepcopy(encoder.state_dict())
-    images = Images(source, 12, encoder, FrozenEncoder(encoder, encoder.mean, encoder.std))
-    plan = load_config("evaluate", ["encoder=x", "protocols=finetune"])["protocols"]["finetune"]["plan"]
-    settings = {"plan": plan, "epochs": 1, "batch": 20, "rate": 1e-3, "weight_decay": 0.0, "seed": 0}
-    settings |= {"layer_decay": 1.0, "attention_only": True}
-    after = train_whole(images, encoder, torch.arange(20), source.labels, 4, **settings)[0].state_dict()
+    encoder, settings = small_vit(depth=2), {"layer_decay": 1.0, "attention_only": True}
+    before, after = encoder.state_dict(), tuned(encoder, **settings).state_dict()
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     parts = ("qkv.weight", "qkv.bias", "proj.weight", "proj.bias")
     assert moved == {f"model.blocks.{block}.attn.{part}" for block in range(2) for part in parts}
-    convolutional = build_encoder("resnet10_small", 12, {}, seed=0)
     with pytest.raises(NoScore, match="no attention"):
-        train_whole(images, convolutional, torch.arange(20), source.labels, 4, **settings)
+        tuned(build_encoder("resnet10_small", 12, {}, seed=0), **settings)
 
 
 def test_a_share_of_the_labels_is_drawn_from_each_class():

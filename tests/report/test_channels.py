@@ -16,7 +16,7 @@ from selfsup.encoder import build_encoder
 from selfsup.report.gallery import denormalised, make_gallery, sample
 from selfsup.report.insight import insight
 from selfsup.report.pictures import data_uri, enlarged, false_colours, figure, framed, over, sheet_of, visible
-from selfsup.run.share import _in_corner, _named
+from selfsup.run.share import _named
 
 
 def images_of(n: int, channels: int, height: int = 8, width: int = 12) -> torch.Tensor:
@@ -57,7 +57,6 @@ def test_shapes() -> None:
     tiles = framed(images, 12, 12)
     assert torch.equal(tiles[..., 2:10, :], images)
     assert (tiles[..., :2, :] == 128).all()
-    assert torch.equal(_in_corner(images, 9, 20)[..., :8, :12], images)
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 16), (4, [8, 24])])

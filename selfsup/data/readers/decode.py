@@ -42,12 +42,12 @@ class Picture:
         range: stored values that become black and white, linearly; what is outside is clipped. None: those of
             their type: 0 to 255 of 8 bits, 0 to 65535 of 16, 0 to 4095 of a TIFF that declares 12, 0 to 1
             of floats; of DICOM those of its window. See `Stored.eight_bits` for the formula.
-        reading: which channels, and of which page.
+        reading: which channels to take, and from which page.
         page: counted from 0; None: as the reading says.
 
     Attributes:
         height, width: in pixels, upright.
-        count: pages, as far as the reading asks for other than the first; else 1.
+        count: pages, if the reading asks for more than the first; else 1.
         stored: once decoded, the numbers in the file, if they are not 8 bits of colours; else None.
         bands: once decoded, how bands beyond the colours are used, in words; "" if there are none.
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from selfsup.data.readers.extras import library
-from selfsup.data.readers.numbers import LARGEST, Numbers
-from selfsup.data.readers.opening import most_pixels, opened, too_large
+from selfsup.data.readers.numbers import Numbers
+from selfsup.data.readers.opening import LARGEST, most_pixels, opened, too_large
 from selfsup.data.readers.values import BYTES, FLOATS, WINDOWED, Kind, Stored
 
 _LOSSLESS = "pip install python-gdcm, or pylibjpeg and pylibjpeg-libjpeg, which is under the GPL"
@@ -57,7 +57,7 @@ def open_dicom(file: str | Path | bytes, page: Callable[[int], int]) -> Numbers:
     """One frame of a DICOM file.
 
     Args:
-        page: the frame to read, of so many.
+        page: chooses a frame, given how many there are.
 
     Raises:
         ValueError: pydicom is missing, or the file has no pixels or is damaged.
@@ -152,7 +152,7 @@ def _frame(about: Any, number: int) -> Callable[[str], Any]:
 
 
 def _padded(values: np.ndarray, about: Any) -> np.ndarray | None:
-    """bool (H, W), where there is no data; None if that is nowhere."""
+    """bool (H, W), True where there is no data; None if every pixel has some."""
     first = about.get("PixelPaddingValue")
     if first is None:
         return None

@@ -12,7 +12,7 @@ def open_numbers(file: str | Path | bytes, page: Callable[[int], int]) -> tuple[
     """A picture of numbers, or Pillow's image of a HEIC; both None for a file that is neither.
 
     Args:
-        page: the page to read, of so many.
+        page: chooses a page, given how many there are.
 
     Raises:
         ValueError, OSError: a package is missing, or the file is damaged or too large.

@@ -66,7 +66,7 @@ def read_header(file: str | Path | bytes, reading: Reading, number: int | None) 
     """The header of the page that a reading asks for, or of the one with a number, from 0.
 
     Raises:
-        ValueError, OSError, and others of decoders: the file is no picture, or damaged.
+        ValueError, OSError or a decoder's own error: the file is damaged, or not a picture.
     """
     header = Header()
 

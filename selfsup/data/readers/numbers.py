@@ -9,16 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from selfsup.data.readers.extras import library
-from selfsup.data.readers.opening import opened
+from selfsup.data.readers.opening import opened, require_small
 from selfsup.data.readers.values import Stored, kind_of
 
-LARGEST = 2**31  # bytes of a picture's numbers
 HEAD = 132  # bytes that tell the formats apart
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
 class Numbers(NamedTuple):
-    """A picture of numbers, of which no more than the header need be read.
+    """A picture stored as numbers, which are read on demand.
 
     Attributes:
         height, width: in pixels.
@@ -85,8 +84,7 @@ def open_numpy(file: str | Path | bytes) -> Numbers:
     size = int(np.prod(shape, dtype=object)) * kind.itemsize
     if size > length - start:
         raise ValueError("it is cut off")
-    if size > LARGEST:
-        raise ValueError(f"an array of more than {LARGEST // 2**20} MiB; cut it into tiles")
+    require_small(size, "an array")
 
     def read() -> Stored:
         with opened(file) as stream:

@@ -16,7 +16,8 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 from selfsup.data.readers.tiff import Page, first_page
 
 LARGEST_JPEG = 2**30  # pixels of a JPEG, which is decoded smaller if it has more than other images may have
-LARGEST_TIFF = 2**34  # pixels of a TIFF, of which rows and columns are left out then
+LARGEST_TIFF = 2**34  # pixels of a TIFF, which is subsampled if it has more than other images may have
+LARGEST = 2**31  # bytes of a picture's numbers
 _PIXELS_A_BYTE = 512  # of a JPEG at most: a block of 64 takes a bit
 
 # PIL warns at half the size that it refuses, once in each loading process, without naming the image; such
@@ -146,6 +147,12 @@ def thinning(page: Page) -> int:
     return _shrinking(pixels) if pixels > most_pixels() else 1
 
 
+def require_small(size: int, what: str) -> None:
+    """Raise a ValueError if the numbers of a picture, ``what`` it is, take too many bytes."""
+    if size > LARGEST:
+        raise ValueError(f"{what} of more than {LARGEST // 2**20} MiB of numbers; cut it into tiles")
+
+
 def most_pixels() -> float:
     """Pixels that an image may have."""
     return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
@@ -156,7 +163,7 @@ def _mega(pixels: float) -> str:
 
 
 def too_large(pixels: int) -> str:
-    """The reason that an image of so many pixels is not read, and the remedy."""
+    """Why an image with so many pixels is not read, and what to do."""
     return (
         f"it has {_mega(pixels)} megapixels, more than the {_mega(most_pixels())} that are read; cut it into "
         "tiles, as by 'magick FILE -crop 1024x1024 +repage tile-%05d.png', or shrink it, as by "

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfsup.errors import UsageError
+from selfsup.sides import MOST_CHANNELS
 
-__all__ = ["MOST_CHANNELS", "USUAL", "Reading", "reading_of"]
+__all__ = ["USUAL", "Reading", "reading_of"]
 
-MOST_CHANNELS = 16
 PAGES = ("first", "middle", "all")
 
 
@@ -18,7 +18,7 @@ class Reading:
 
     Attributes:
         channels: of every picture: 3 are colours; 1 is grey, the luma of colours; any other number are bands.
-        bands: those of each picture's bands that are taken, counted from 1, in this order; none: by channels.
+        bands: which bands of each picture to take, counted from 1, in this order; empty: all of them.
         pages: of files that have several: "first", "middle", or "all", each a picture of its own.
         decode: a function of a path, or of a stream of encoded bytes, that gives numbers (H, W) or (H, W, C).
     """
@@ -34,7 +34,7 @@ class Reading:
         return bool(self.bands) or self.channels not in (1, 3)
 
     def page(self, count: int) -> int:
-        """The page that is read of so many, counted from 0.
+        """The number of the page to read, counted from 0, in a file with ``count`` pages.
 
         >>> [Reading(pages=pages).page(5) for pages in ("first", "middle")]
         [0, 2]

@@ -14,10 +14,10 @@ from typing import IO, Any
 import numpy as np
 
 from selfsup.data.readers.extras import installed, library, remedy
+from selfsup.data.readers.opening import require_small
 from selfsup.data.readers.tiff import Page
 from selfsup.data.readers.values import Kind, Stored, kind_of
 
-LARGEST = 2**31  # bytes of a picture's numbers
 _CHANNELS, _PLANE = "SC", "YX"
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it reports what is odd in every file
@@ -41,7 +41,7 @@ def page_numbers(file: IO[bytes], page: Page) -> np.ndarray:
         if not installed("imagecodecs"):
             raise ValueError(f"{what} needs one more package: {remedy('imagecodecs')}")
         found = opened.pages[page.place]
-        _require_small(found.nbytes)
+        require_small(found.nbytes, "a TIFF")
         try:
             values = found.asarray(maxworkers=1)
         except MemoryError:
@@ -101,7 +101,7 @@ def read_stack(file: IO[bytes], stack: Stack, number: int) -> Stored:
         outer = {axis: sizes[axis] for axis in axes[:inside]}  # over pages; what follows is within one
         others = [axis for axis in outer if axis != "C"]
         place = dict(zip(others, np.unravel_index(number, [outer[axis] for axis in others]), strict=True))
-        _require_small(math.prod(sizes.get(axis, 1) for axis in "SCYX") * series.dtype.itemsize)
+        require_small(math.prod(sizes.get(axis, 1) for axis in "SCYX") * series.dtype.itemsize, "a TIFF")
         planes = []
         for channel in range(outer.get("C", 1)):
             where = [place.get(axis, channel) for axis in outer]
@@ -136,11 +136,6 @@ def _plane(opened: Any, series: Any, page: int, shape: list[int]) -> np.ndarray:
     found = series.pages[page]
     if found is None:
         raise ValueError("a page is missing")
-    _require_small(found.nbytes)
+    require_small(found.nbytes, "a TIFF")
     values = found.asarray(maxworkers=1)
     return values.reshape(shape)
-
-
-def _require_small(size: int) -> None:
-    if size > LARGEST:
-        raise ValueError(f"a TIFF of more than {LARGEST // 2**20} MiB of numbers; cut it into tiles")

@@ -13,12 +13,11 @@ from typing import IO
 import numpy as np
 from PIL import TiffImagePlugin
 
-from selfsup.data.readers.opening import most_pixels
+from selfsup.data.readers.opening import LARGEST, most_pixels, require_small
 from selfsup.data.readers.stacks import page_numbers
 from selfsup.data.readers.tiff import Page, bytes_at
 from selfsup.data.readers.values import Kind, Stored
 
-LARGEST = 2**31  # bytes of a page's numbers
 AT_ONCE = 2**25  # bytes that are unpacked together
 _NO_DATA = 42113  # GDAL's tag
 
@@ -35,8 +34,8 @@ def read_stored(file: IO[bytes], page: Page, every: bool = False, by: int = 1) -
     """
     if reason := page.refusal(every):
         raise ValueError(reason)
-    if -(-page.width // by) * -(-page.height // by) * page.bands * page.dtype.itemsize > LARGEST:
-        raise ValueError(f"a TIFF of more than {LARGEST // 2**20} MiB of numbers; cut it into tiles")
+    kept = -(-page.width // by) * -(-page.height // by)
+    require_small(kept * page.bands * page.dtype.itemsize, "a TIFF")
     used, alpha = page.bands if every else page.used(), None
     transparent = page.maybe_transparent and not every
     values = _numbers(file, page, used + 1 if transparent else used, by)

@@ -39,7 +39,7 @@ class Kind(NamedTuple):
 BYTES = Kind("8-bit", 0, 255)
 WORDS = Kind("16-bit", 0, 65535)
 FLOATS = Kind("float", 0, 1)
-WINDOWED = "windowed"  # the name of kinds whose range is a window that the file itself asks for
+WINDOWED = "windowed"  # the kind of numbers whose range is the window in their file
 
 
 def kind_of(dtype: np.dtype[Any], bits: int | None = None) -> Kind:
@@ -68,7 +68,7 @@ class Stored:
         inverted: whether the lowest is white.
         alpha: (H, W) of the same type, the opacity of each pixel, or None.
         missing: the number that stands for no data, or None.
-        shown: what is shown of the values without a range, float (H, W) in 0 to 1, where that is no line.
+        shown: float (H, W) in 0 to 1, the picture without a range, where it is not linear in the values.
     """
 
     values: np.ndarray
@@ -108,7 +108,7 @@ class Stored:
         return flat if (without := self.without_data()) is None else flat[~without.ravel()]
 
     def without_data(self) -> np.ndarray | None:
-        """bool of the values' shape, where they are NaN, infinite or missing; None if that is nowhere."""
+        """bool of the values' shape, True where they are NaN, infinite or missing; None if none are."""
         found = None if self.missing is None else self.values == self.missing
         if self.values.dtype.kind == "f":
             found = ~np.isfinite(self.values) if found is None else found | ~np.isfinite(self.values)
@@ -159,7 +159,7 @@ def pairs_of(range: Range | None, channels: int) -> tuple[Pair, ...]:
     """The pair of each channel; () for no range.
 
     Raises:
-        ValueError: the range has other than one pair, or one for each channel.
+        ValueError: the range has neither one pair nor one for each channel.
 
     >>> pairs_of((0, 9), 2)
     ((0, 9), (0, 9))

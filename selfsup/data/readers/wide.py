@@ -89,7 +89,7 @@ def _ppm(image: Any, most: int) -> Stored:
 
 
 def _wide_jpeg2000(file: str | Path | bytes, bits: int, size: tuple[int, int]) -> Stored:
-    """Several bands, of which Pillow would keep other bits."""
+    """Several bands, whose low bits Pillow would drop."""
     what = f"a JPEG 2000 of {bits} bits in several bands"
     with opened(file) as stream:
         values = library("imagecodecs", what).jpeg2k_decode(stream.read(), numthreads=1)

@@ -56,8 +56,8 @@ class FrozenEncoder:
 class Pixels(FrozenEncoder):
     """In place of an encoder: pixels in [0, 1] at no more than 32 a side, ``(B, C * height * width)``.
 
-    Of more than three channels the sides are so much smaller that there are no more than 3 * 32² values:
-    classifiers take time as the square or the cube of that.
+    With more than three channels the sides shrink, so that there are at most 3 * 32² values: the time that
+    classifiers take grows with their square or cube.
     """
 
     def __init__(self, channels: int = 3) -> None:

@@ -35,7 +35,7 @@ def described(to: Fitting) -> dict[str, Any]:
     size = compact(sides_of(to))
     if isinstance(to, Resizing):
         return {"image_size": size, "resize": to.words(), **to.record()}
-    shorter = "shorter side" if isinstance(size, int) else "as small as covers it"
+    shorter = "shorter side" if isinstance(size, int) else "scaled until both sides are covered"
     return {"image_size": size, "resize": f"{shorter}, bilinear, antialiased; centre crop", **OURS}
 
 
@@ -43,7 +43,7 @@ def fit(images: Tensor, to: Fitting) -> Tensor:
     """``(B, C, H, W)`` as ``(B, C, h, w)``.
 
     For an encoder of ours, given by a number of pixels, the shorter side is resized, bilinear and
-    antialiased, and the centre cropped; given by a height and a width, images become as small as covers
+    antialiased, and the centre cropped; for a height and a width, images are scaled until they just cover
     both. For one with its own preprocessing uint8 images become what timm makes of the same pictures
     (:class:`~selfsup.encoder.resizing.Resizing`), to the bit.
     """

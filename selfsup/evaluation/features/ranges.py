@@ -17,9 +17,9 @@ def with_channels(
         typed: the command's ``key=value``.
 
     Raises:
-        UsageError: they take different numbers, or another than the command sets.
+        UsageError: they differ, or the command sets another number.
     """
-    counts = {name: len(each.mean) for name, each in encoders.items()}
+    counts = {name: each.channels for name, each in encoders.items()}
     first, count = next(iter(counts.items()))
     for name, other in counts.items():
         if other != count:
@@ -40,7 +40,7 @@ def range_for(encoders: Mapping[str, Encoder], setting: Any) -> Range | str | No
         UsageError: it is null and they were trained with different ranges.
     """
     first = next(iter(encoders))
-    if (given := range_of(setting, channels=len(encoders[first].mean))) is not None:
+    if (given := range_of(setting, channels=encoders[first].channels)) is not None:
         return given  # type: ignore[no-any-return]
     for name, each in encoders.items():
         if each.range != encoders[first].range:

@@ -113,8 +113,9 @@ def jitter_channels(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 
 
 def _jitter_channels(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    order = order[order < SATURATION].view(-1, 2)
-    for operation in order.unbind(dim=1):
+    place = order.argsort(dim=1)
+    first = torch.where(place[:, BRIGHTNESS] < place[:, CONTRAST], BRIGHTNESS, CONTRAST)
+    for operation in (first, BRIGHTNESS + CONTRAST - first):
         factor = factors[torch.arange(len(images), device=images.device), operation]
         mean = (1 - factor) * images.mean(dim=(2, 3))
         blend = torch.where((operation == CONTRAST).unsqueeze(1), mean, 0.0)

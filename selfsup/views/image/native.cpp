@@ -255,7 +255,7 @@ void colour(float* view, int64_t n, const float* look) {
   if (slots || look[GREY] != 0) pass(contrasted ? mixed : 0, slots, true);
 }
 
-// Brightness and contrast of one channel that is no colour.
+// Brightness and contrast of a channel that is not a colour.
 void jitter(float* plane, int64_t n, float brightness, float contrast, bool contrast_first) {
   const auto dim = [=] {
     if (brightness != 1) adjust(plane, n, brightness, 0);

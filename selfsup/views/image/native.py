@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from selfsup.sides import MOST_CHANNELS
 from selfsup.views.image.colour_params import OF_VALUES, ColourParams
 
 _SOURCE = Path(__file__).with_name("native.cpp")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-pthread")
 _COMPILERS = ("c++", "g++", "clang++")
-CHANNELS = 16  # at most
 _logger = logging.getLogger(__name__)
 
 
@@ -53,7 +53,7 @@ def render(
         ValueError: images of other channels or of another size: compiled code would read past their end.
     """
     n, channels, *sides = images.shape
-    if not 1 <= channels <= CHANNELS or len(mean) != channels or (colours and channels != 3):
+    if not 1 <= channels <= MOST_CHANNELS or len(mean) != channels or (colours and channels != 3):
         raise ValueError(f"these are views of {len(mean)} channels, and the images have {channels}")
     if place is None and tuple(sides) != tuple(size):
         raise ValueError(f"crops must be of {size} pixels, not {tuple(sides)}")
