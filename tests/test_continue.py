@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -149,6 +150,20 @@ def test_its_pictures_have_the_colours_of_the_images(weights: Path, tmp_path: Pa
         shown.append(denormalised(batch_of(method, image=images(8, 24)).views[0], method.encoder))
     assert shown[0].float().std() > 10
     assert (shown[0].int() - shown[1].int()).abs().max() <= 1
+
+
+def test_weights_of_colours_go_on_with_images_of_other_channels(weights: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4096, (24, 24, 24, 4), dtype=np.uint16)
+    np.save(tmp_path / "images.npy", pixels.astype(np.float32))
+    given = ["data=arrays", f"data.images={tmp_path / 'images.npy'}", "data.channels=4", "data.range=auto"]
+    given += [f"backbone.weights={weights}", "data.image_size=24", "method=simclr", "batch_size=4"]
+    typed = ["train", "trainer.max_steps=1", "evaluate=false", f"out={tmp_path}", "name=run", *SMALL]
+    assert main([*typed, *given]) == 0
+    encoder = load_encoder(tmp_path / "run" / "encoder")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert encoder.channels == load_encoder(tmp_path / "run" / "start").channels == 4
+    assert encoder.mean == pytest.approx(config["data"]["mean"], abs=1e-6)
+    assert main(["views", *given, f"out={tmp_path / 'sheet.png'}", "images=2"]) == 0
 
 
 def test_its_views_can_be_looked_at(weights: Path, tmp_path: Path) -> None:

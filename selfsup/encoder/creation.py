@@ -97,7 +97,9 @@ def create(
         UsageError: as :func:`build_encoder`.
     """
     if not 1 <= channels <= MOST_CHANNELS:
-        raise UsageError(f"{channels} channels are not supported; set data.channels to 1 to {MOST_CHANNELS}")
+        raise UsageError(
+            f"images of {channels} channels are not supported; 1 to {MOST_CHANNELS} are (data.channels)"
+        )
     if "in_chans" in args:
         raise UsageError(
             f"the channels of images are data.channels={channels}; leave out model_args.in_chans"

@@ -120,7 +120,7 @@ class Encoder(nn.Module):
     ) -> Tensor:
         """Prefix and patch tokens ``(N, P + L, D)``, after the last norm.
 
-        A network that merges its patches gives the places of its last map ``(N, L, D)``, which ``mask`` hides.
+        A network that merges its patches gives the places of its last map ``(N, L, D)``, hidden by ``mask``.
 
         Args:
             images: normalised, ``(N, C, H, W)``.

@@ -227,7 +227,7 @@ def test_only_a_decoder_that_was_typed_is_imported(tmp_path: Path, monkeypatch: 
 def test_an_encoder_says_how_many_channels_its_images_have() -> None:
     from types import SimpleNamespace as Encoder
 
-    one, four = Encoder(mean=(0.5,)), Encoder(mean=(0.5,) * 4)
+    one, four = Encoder(channels=1), Encoder(channels=4)
     assert with_channels({"channels": 3, "bands": None}, {"a": four})["channels"] == 4
     assert with_channels({"channels": 4}, {"a": four}, ["data.channels=4"])["channels"] == 4
     with pytest.raises(UsageError, match=r"'a' takes images of 4 channels; leave data\.channels=3 out"):

@@ -103,13 +103,15 @@ def test_exported_it_takes_its_channels(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_said_first() -> None:
-    with pytest.raises(UsageError, match=r"images have 1 to 16 channels, not 17; set data\.channels"):
+    with pytest.raises(
+        UsageError, match=r"images of 17 channels are not supported; 1 to 16 are \(data\.channels\)"
+    ):
         build_encoder("resnet10_small", 16, channels=17)
     with pytest.raises(UsageError, match=r"leave out model_args\.in_chans"):
         build_encoder("resnet10_small", 16, {"in_chans": 4})
     with pytest.raises(UsageError, match="patches of 8 px do not tile images of 16 x 36 px"):
         build_encoder("vit_tiny_patch16_224", [16, 36], VIT)
-    with pytest.raises(UsageError, match="takes every image for a square, and those of 16 x 64 px are none"):
+    with pytest.raises(UsageError, match="supports square images only, and these are 16 x 64 px"):
         build_encoder("convit_tiny", [16, 64], {"patch_size": 8})
     with pytest.raises(UsageError, match=r"cannot take views of 16 x 32 px .*dynamic_img_size=true"):
         build_encoder("vit_tiny_patch16_224", 32, VIT).require_size((16, 32))

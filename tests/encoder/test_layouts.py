@@ -358,7 +358,7 @@ def bad_contents() -> dict[str, tuple[Any, str]]:
         "other shape": (state | {"norm.bias": torch.zeros(3)}, "'norm.bias' among them"),
         "many channels": (
             state | {"patch_embed.proj.weight": torch.zeros(128, 17, 8, 8)},
-            "images have 1 to 16 channels, not 17",
+            "images of 17 channels are not supported",
         ),
         "a volume": (
             state | {"patch_embed.proj.weight": torch.zeros(128, 3, 2, 8, 8)},

@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         with_config(model_args={"num_classes": 2**20}),
         "another architecture|much larger",
     ),
-    "seventeen channels": (with_config(model_args={"in_chans": 17}), "of 17 channels, and those of 1 to 16"),
+    "seventeen channels": (with_config(model_args={"in_chans": 17}), "of 17 channels; 1 to 16 are supported"),
     "colours of one channel": (
         with_config(model_args={"in_chans": 1}, mean=[0.5] * 3),
         r"mean \(0.5, 0.5, 0.5\) and std .* of 1 channels",
