@@ -28,19 +28,20 @@ def parquet(train: str, test: str) -> str:
 CIFAR = parquet("cifar10-train.parquet[:10000]", "cifar10-test.parquet")
 TINY = parquet("tinyimagenet50-train.parquet[:10000]", "tinyimagenet50-val.parquet")
 FLOWERS = parquet("flowers-train.parquet", "flowers-val.parquet")
+FIGURES = "data=digits data.image_size=32"
 COLOURS = "views.each.brightness=0.4 views.each.contrast=0.4 views.each.saturation=0.4 views.each.hue=0.1"
 SIMCLR = f"method=simclr batch_size=64 method.optimizer.lr_batch=64 {COLOURS}"
 DIGITS = "backbone=resnet10 batch_size=64 data.image_size=16 data.min_area=0.85"
 RATE = "method.optimizer.lr=4e-3 method.optimizer.lr_batch=64"  # chosen on a hold-out of the training images
 
 RESNET = "experiment=cifar10_cpu_simclr"
-ENDLESS = "schedule=infinite method.optimizer.warmup_steps=125 method.optimizer.cooldown_steps=1248"
+ENDLESS = "schedule=infinite method.optimizer.warmup_steps=125"
 
 
-def stage(name: str, images: str) -> str:
-    """The settings of a stage that learns from ``images`` for 8 epochs."""
+def stage(name: str, images: str, epochs: int = 8) -> str:
+    """The settings of a stage that learns from ``images``."""
     given = [each.removeprefix("data.") for each in images.split() if "image_size" not in each]
-    return " ".join(f"data.sources.{name}.{each}" for each in [*given, "epochs=8"])
+    return " ".join(f"data.sources.{name}.{each}" for each in [*given, f"epochs={epochs}"])
 
 
 # name -> what is typed behind `selfsup train`, and the run that it has to be better than
@@ -77,13 +78,23 @@ RUNS: dict[str, tuple[str, str | None]] = {
     "two-cosines": (f"{RESNET} {TINY} backbone.weights={{two-first}} trainer.max_epochs=8", None),
     # 16 epochs are 2,496 steps; the annealing takes the last 200
     "two-endless": (
-        f"{RESNET} {ENDLESS} data=stages {stage('cifar10', CIFAR)} {stage('tiny', TINY)} "
-        "trainer.max_steps=2296",
+        f"{RESNET} {ENDLESS} method.optimizer.cooldown_steps=1248 data=stages {stage('cifar10', CIFAR)} "
+        f"{stage('tiny', TINY)} trainer.max_steps=2296",
         None,
     ),
     "two-annealed": ("anneal={two-endless}", None),
+    # 20 epochs of CIFAR-10 are 3,120 steps, 62 of the digits 1,240
+    "far-first": (f"{RESNET} {CIFAR} trainer.max_epochs=20", None),
+    "far-cosines": (f"{RESNET} {FIGURES} backbone.weights={{far-first}} trainer.max_epochs=62", None),
+    "far-endless": (
+        f"{RESNET} {ENDLESS} method.optimizer.cooldown_steps=3120 data=stages {stage('cifar10', CIFAR, 20)} "
+        f"{stage('digits', FIGURES, 62)} trainer.max_steps=4160",
+        None,
+    ),
+    "far-annealed": ("anneal={far-endless}", None),
 }
-OWN = [name for name in RUNS if not name.startswith("two-")]  # benchmarks.quality.forgetting has the rest
+# benchmarks.quality.forgetting has the rest
+OWN = [name for name in RUNS if not name.startswith(("two-", "far-"))]
 
 
 def needed(names: list[str]) -> Iterator[str]:
