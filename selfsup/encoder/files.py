@@ -8,7 +8,7 @@ same folder, as in a cache. Pipes, devices and folders are never opened.
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from selfsup.backbone_names import without_prefix
 from selfsup.errors import UsageError
@@ -20,16 +20,26 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # timm's files, in the ord
 LARGEST_JSON = 16 * 2**20  # bytes
 HUB = "hf-hub:"
 _ON_THE_HUB = ("hf_hub:", "hf:/", "timm/")
+HEADS = "heads="  # in the name of a file whose weights do not say how many heads attention has
 _OF_AN_ENCODER = ("*.json", *WEIGHTS)  # the files of a repository that are downloaded
 
 
-def foreign_file(path: str | Path) -> tuple[Path, str | None] | None:
-    """Another framework's file and the prefix in it, from ``FILE`` or ``FILE#PREFIX``, if it is there.
+class ForeignFile(NamedTuple):
+    """Another framework's file, and what its name alone does not say."""
+
+    file: Path
+    prefix: str | None = None  # of the encoder's names, where the file has several encoders
+    heads: int | None = None  # of attention, where the width does not say
+
+
+def foreign_file(path: str | Path) -> ForeignFile | None:
+    """Another framework's file, from ``FILE``, ``FILE#PREFIX`` or ``FILE#heads=NUMBER``, if it is there.
 
     Raises:
-        UsageError: the file is a part of an encoder's or a run's folder, which says more than the file.
+        UsageError: the file is a part of an encoder's or a run's folder, which says more than the file, or
+            what follows ``heads=`` is no whole number above 0.
     """
-    name, _, prefix = str(path).rpartition("#")
+    name, _, about = str(path).rpartition("#")
     whole = Path(path).is_file()
     file = Path(path if whole else name)
     if not file.is_file():
@@ -39,7 +49,12 @@ def foreign_file(path: str | Path) -> tuple[Path, str | None] | None:
     run = file.absolute().parent.parent  # of Lightning's, which has a config.yaml too, the checkpoint is read
     if os.path.lexists(run / "environment.json") or os.path.lexists(run / "encoder" / CONFIG):
         raise UsageError(f"'{file}' is a part of a run; name the run, '{file.parent.parent}'")
-    return file, None if whole else prefix
+    if whole:
+        return ForeignFile(file)
+    prefix, _, heads = about.rpartition(HEADS) if HEADS in about else (about, "", "")
+    if HEADS in about and not (heads.isdecimal() and int(heads)):
+        raise UsageError(f"'{path}': '{heads}' is not a number of heads; write one behind '{HEADS}'")
+    return ForeignFile(file, prefix.rstrip(",") or None, int(heads) if heads else None)
 
 
 def downloaded(repository: str) -> Path:

@@ -135,7 +135,7 @@ def add_to_card(folder: str | Path, content: dict[str, Any]) -> None:
     _write_json(Path(folder) / CARD, {**read_card(Path(folder)), **content})
 
 
-def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
+def load_encoder(path: str | Path) -> Encoder:
     """An encoder from its directory, another framework's file, ``"timm:NAME"`` or ``"hf-hub:OWNER/NAME"``.
 
     A directory that timm wrote is read like one of ours: ``timm.models.save_for_hf``, with or without a
@@ -156,8 +156,9 @@ def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
 
     Args:
         path: of the directory or file. Of another framework's file that has several encoders, ``FILE#PREFIX``
-            takes the one whose names begin so, such as ``"last.ckpt#student_backbone"``.
-        heads: of attention, in such a file whose width does not say.
+            takes the one whose names begin so, such as ``"last.ckpt#student_backbone"``, and of one whose
+            width does not say how many heads attention has, ``FILE#heads=12`` does; both are joined by a
+            comma.
 
     Raises:
         UsageError: the folder or a file is missing, damaged, or belongs to another architecture.
@@ -169,9 +170,9 @@ def load_encoder(path: str | Path, *, heads: int | None = None) -> Encoder:
     if str(path).startswith("timm:"):
         return _timm_encoder(str(path).removeprefix("timm:"))
     if str(path).startswith(HUB):
-        return load_encoder(downloaded(str(path).removeprefix(HUB)), heads=heads)
+        return load_encoder(downloaded(str(path).removeprefix(HUB)))
     if found := foreign_file(path):
-        return load_foreign(*found, heads)
+        return load_foreign(*found)
     folder = Path(path)
     config = read_config(folder)
     if "model_type" in config and "architecture" not in config:

@@ -147,7 +147,7 @@ def _usual_heads(found: Found) -> int | None:
     if {"momentum_backbone", "predictor"} <= others:
         raise UsageError(
             f"solo-learn's MoCo v3 has 12 heads at width {width}, its BYOL {width // 64}, and both have the "
-            "same names; load it in Python, by load_encoder(file, heads=...)"
+            "same names; write the number behind the file's name, such as FILE#heads=12"
         )
     return None
 

@@ -56,8 +56,8 @@ def _vit(state: Mapping[str, Tensor], heads: int | None, eps: float) -> tuple[st
     width, depth = patch.shape[0], _blocks(state, "blocks")
     if heads is None and width not in _HEADS and width % 64:
         raise UsageError(
-            f"the weights do not say how many heads attention of width {width} has; load them in Python, by "
-            "load_encoder(file, heads=...)"
+            f"the weights do not say how many heads attention of width {width} has; write the number behind "
+            "the file's name, such as FILE#heads=12"
         )
     heads = heads or _HEADS.get(width, width // 64)
     if type(heads) is not int or heads < 1 or width % heads:

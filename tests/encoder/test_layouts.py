@@ -60,9 +60,9 @@ def saved(content: Any, folder: Path) -> Path:
 
 
 @torch.no_grad()
-def assert_same(file: Path | str, expected: Any, **settings: Any) -> None:
+def assert_same(file: Path | str, expected: Any) -> None:
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    found, right = load_encoder(file, **settings).eval()(images), expected(images)
+    found, right = load_encoder(file).eval()(images), expected(images)
     assert right.std() > 0.01
     torch.testing.assert_close(
         found, right.reshape(found.shape), rtol=0, atol=1e-6 * float(right.abs().max())
@@ -293,7 +293,13 @@ def test_heads_that_no_tensor_shows(tmp_path: Path) -> None:
     ambiguous.pop("decoder.norm.weight")
     with pytest.raises(UsageError, match="solo-learn's MoCo v3 has 12 heads"):
         load_encoder(saved({"state_dict": ambiguous}, tmp_path))
-    assert_same(tmp_path / "weights.pth", twelve, heads=12)
+    assert_same(f"{tmp_path / 'weights.pth'}#heads=12", twelve)
+    assert_same(f"{tmp_path / 'weights.pth'}#backbone,heads=12", twelve)
+    for wrong in ("0", "twelve", ""):
+        with pytest.raises(UsageError, match=f"'{wrong}' is not a number of heads"):
+            load_encoder(f"{tmp_path / 'weights.pth'}#heads={wrong}")
+    with pytest.raises(UsageError, match="width 384 cannot have 5 heads"):
+        load_encoder(f"{tmp_path / 'weights.pth'}#heads=5")
     with pytest.raises(UsageError, match="how many heads attention of width 96 has"):
         load_encoder(saved(network(embed_dim=96, num_heads=3).state_dict(), tmp_path))
 
