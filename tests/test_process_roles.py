@@ -107,9 +107,9 @@ def test_where_the_processes_of_srun_meet() -> None:
 
 
 def test_what_one_process_does_is_refused_to_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    require_one_process("embed")
+    require_one_process("search")
     for key, value in TORCHRUN.items():
         monkeypatch.setenv(key, value)
     assert launched().rank == 1
-    with pytest.raises(UsageError, match="embed works in one process, and torchrun started 2"):
-        require_one_process("embed")
+    with pytest.raises(UsageError, match="search works in one process, and torchrun started 2"):
+        require_one_process("search")

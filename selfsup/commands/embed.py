@@ -10,11 +10,14 @@ from selfsup.data.settings import require_paths, require_reading
 from selfsup.errors import UsageError
 from selfsup.files import require_writable
 from selfsup.precision import require_precision
+from selfsup.processes import launched
 from selfsup.text import shown
 
 
 def run(config: Mapping[str, Any]) -> None:
-    """Write the features of ``config["data"]`` to ``config["out"]``.
+    """Write the features of ``config["data"]`` to ``config["out"]``: a file, or a folder of parts.
+
+    Started by ``torchrun`` or ``srun``, each process writes parts of its own.
 
     Args:
         config: of ``configs/embed.yaml``, composed, resolved and checked for unknown keys.
@@ -22,28 +25,40 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before any image is encoded, if the configuration is wrong.
     """
-    name = check(config)
+    name, place = check(config), launched()
     out = Path(str(config["out"]))
-    if os.path.lexists(out):
-        raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
+    if out.suffix == ".parquet":
+        if os.path.lexists(out):
+            raise UsageError(f"'{out}' exists and is not overwritten; name another file with out=")
+        if place.world > 1:
+            raise UsageError(
+                f"{place.world} processes cannot write the file '{out}'; name a folder, out={out.stem}"
+            )
+    elif os.path.lexists(out) and not out.is_dir():
+        raise UsageError(f"'{out}' is not a folder; name one with out=, or a file that ends in .parquet")
     require_writable(out)
 
     from selfsup.commands.devices import find_device
     from selfsup.data.load import chosen_ranged
     from selfsup.encoder import load_encoder
+    from selfsup.evaluation.features.embedding_parts import write_parts
     from selfsup.evaluation.features.embeddings import embed, write_embeddings
     from selfsup.evaluation.features.ranges import differing, with_channels
 
-    encoder = load_encoder(name).to(find_device(config["device"]))
+    encoder = load_encoder(name).to(find_device(config["device"], place.local_rank))
     data = with_channels(config["data"], {str(config["encoder"]): encoder}, config["overrides"])
     sources = dict(zip(("train", "test"), chosen_ranged(data, encoder.range), strict=True))
     tell_decisions(sources["train"])
     for note in differing({str(config["encoder"]): encoder}, sources["train"].range):
         print(note)
     skipped: list[tuple[str, str]] = [pair for source in sources.values() for pair in source.skipped]
-    settings = (config["batch_size"], config["data"]["workers"], config["precision"])
-    blocks = embed(encoder, sources, *settings, skipped)
-    count = write_embeddings(out, encoder, blocks, sources["train"].range)
+    settings: dict[str, Any] = {key: config[key] for key in ("batch_size", "precision")}
+    settings |= {"workers": config["data"]["workers"], "skipped": skipped}
+    range_ = sources["train"].range
+    if out.suffix == ".parquet":
+        count = write_embeddings(out, encoder, embed(encoder, sources, **settings), range_)
+    else:
+        count = write_parts(out, encoder, sources, range_, rank=place.rank, world=place.world, **settings)
     tell_skipped(skipped)
     print(f"{shown(out)}: {encoder.dim} features of {count} images")
 

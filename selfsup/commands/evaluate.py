@@ -31,9 +31,7 @@ def run(config: Mapping[str, Any]) -> None:
 
     place = launched()
     require_place(out, name, str(data["name"]))
-    device = find_device(config["device"])
-    if device == "cuda":
-        device = f"cuda:{place.local_rank}"
+    device = find_device(config["device"], place.local_rank)
 
     from selfsup.commands.embed import tell_decisions
     from selfsup.data import load_data

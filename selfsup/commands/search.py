@@ -25,8 +25,8 @@ def run(config: Mapping[str, Any]) -> None:
     require_reading(config["data"])
     if not query.is_file():
         raise UsageError(f"query: there is no file '{query}'")
-    if features is not None and not Path(str(features)).is_file():
-        raise UsageError(f"features: there is no file '{features}'; {typed('embed')} writes one")
+    if features is not None and not Path(str(features)).exists():
+        raise UsageError(f"features: there is no '{features}'; {typed('embed')} writes one")
 
     import torch
 

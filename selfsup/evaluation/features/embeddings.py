@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from selfsup.evaluation.features.extract import evaluating
 from selfsup.evaluation.features.frozen import FrozenEncoder
 from selfsup.evaluation.features.images import batches, fitting
 from selfsup.files import written_whole
-from selfsup.text import as_text
+from selfsup.text import as_text, shown
 
 FINGERPRINT, RANGE = b"selfsup.encoder", b"selfsup.range"
+PART = "part-{:05}-of-{:05}.parquet"  # a file of several, in a folder
+_PART = re.compile(r"part-(\d{5})-of-(\d{5})\.parquet")
 
 
 def embed(
@@ -118,7 +121,7 @@ def write_embeddings(
 def read_embeddings(
     path: str | Path, encoder: Encoder, range: Range | None = None
 ) -> tuple[list[str], Tensor]:
-    """Names and features ``(N, D)`` of a file of :func:`write_embeddings`.
+    """Names and features ``(N, D)`` of a file of :func:`write_embeddings`, or of a folder of its parts.
 
     Args:
         range: the range of values with which the images to compare are read.
@@ -126,9 +129,12 @@ def read_embeddings(
     Raises:
         UsageError: it is not such a file, or of another encoder or another range of values.
     """
+    tables = []
     try:
-        with open(path, "rb") as file:  # whose name may not be text
-            table = pq.read_table(file, columns=["name", "features"])
+        for each in _files(Path(path)):
+            with open(each, "rb") as file:  # whose name may not be text
+                tables.append(pq.read_table(file, columns=["name", "features"]))
+        table = pa.concat_tables(tables)
     except (OSError, ArrowException) as error:
         raise UsageError(
             f"'{path}' holds no features ({str(error).splitlines()[0]}); write it with embed"
@@ -145,3 +151,27 @@ def read_embeddings(
         raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it with embed")
     flat = np.array(table["features"].combine_chunks().flatten())
     return table["name"].to_pylist(), torch.from_numpy(flat).view(-1, encoder.dim)
+
+
+def _files(path: Path) -> list[Path]:
+    """The files with the features in a file or folder, in the order of the images.
+
+    Raises:
+        UsageError: the folder has no parts, or not all.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(match.groups() for each in path.iterdir() if (match := _PART.fullmatch(each.name)))
+    if not found:
+        raise UsageError(f"'{shown(path)}' holds no features; write them with embed")
+    count = int(found[0][1])
+    files = [path / PART.format(i, count) for i in range(count)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing or len(found) > count:
+        raise UsageError(
+            f"'{shown(path)}' has {count - len(missing)} of {count} parts, not '{missing[0]}'; start "
+            "the same embed again, which writes the others"
+            if missing
+            else f"'{shown(path)}' has the parts of two sets of features; keep each in a folder of its own"
+        )
+    return files
