@@ -72,7 +72,7 @@ class Curation(pl.Callback):
             self.source.decisions.kept = described(self.order)
             write_text(self.folder / DECIDED, self.source.decisions.as_file())
             share = f"{len(chosen)} of {len(self.source)} images"
-            say(self.console, f"after {epoch} epochs, curation: {share} are kept, balanced over clusters")
+            say(self.console, f"after epoch {epoch}, curation: {share} are kept, balanced over clusters")
 
     def _features(self, encoder: Encoder) -> tuple[Tensor, Tensor]:
         features = extract(
@@ -142,5 +142,5 @@ def described(order: KeptOrder) -> str:
     """The choices in a sentence, for whoever reads about the data of a run; empty if there are none."""
     if not order.kept:
         return ""
-    counts = ", ".join(f"{len(kept)} after {epoch} epochs" for epoch, kept in order.kept.items())
+    counts = ", ".join(f"{len(kept)} after epoch {epoch}" for epoch, kept in order.kept.items())
     return f"chosen while training, balanced over clusters, of {order.samples} images: {counts}"

@@ -114,9 +114,8 @@ def _in_cells(x: Tensor, threshold: float, most: int, probes: int, draw: Draw) -
                     found.append((here[row], part[column], value))
     row, column, value = (torch.cat(parts) for parts in zip(*found, strict=True))
     # Two rows that visit each other's cell are found twice.
-    code, place = (torch.minimum(row, column) * len(x) + torch.maximum(row, column)).unique(
-        return_inverse=True
-    )
+    codes = torch.minimum(row, column) * len(x) + torch.maximum(row, column)
+    code, place = codes.unique(return_inverse=True)
     similarity = torch.zeros(len(code)).scatter_(0, place, value)
     kept, over = most_similar((code // len(x), code % len(x), similarity), most)
     capped[over] = True
@@ -128,6 +127,8 @@ def _recall(x: Tensor, kept: Found, threshold: float, capped: Tensor, draw: Draw
     """The share of the pairs of some rows that are among those kept."""
     chosen = choose(draw, min(QUERIES, len(x)), len(x)).sort().values
     chosen = chosen[~capped[chosen]]
+    if not len(chosen):
+        return None
     rows = unit(x[chosen].float())
     buffer = torch.empty(len(rows) * (KEYS + GROUP))
     true = []

@@ -60,9 +60,7 @@ def test_a_share_is_kept_after_the_warm_up_and_reported(whole: Path) -> None:
         assert (np.diff(kept) > 0).all()
         assert kept[0] >= 0
         assert kept[-1] < 160
-    said = (
-        "chosen while training, balanced over clusters, of 160 images: 80 after 1 epochs, 80 after 3 epochs"
-    )
+    said = "chosen while training, balanced over clusters, of 160 images: 80 after epoch 1, 80 after epoch 3"
     assert json.loads((whole / "data.json").read_text())["kept"] == said
 
 
