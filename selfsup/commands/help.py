@@ -48,6 +48,7 @@ _GROUPS = {
         "trainer",
         "logger",
         "online",
+        "curation",
         "experiment",
     ],
     "views": ["method", "backbone", "data", "views", "experiment"],
