@@ -1,1 +1,1 @@
-"""Which samples to learn from, and which to look at: functions of features, which know no method."""
+"""Which samples to learn from, and which to label: functions of features, which know no method."""

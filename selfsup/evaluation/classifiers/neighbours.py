@@ -94,13 +94,13 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     # One buffer for all products: on a CPU page faults take half the time of new ones.
     buffer = best.new_empty(min(QUERY_BLOCK, len(queries)) * (min(BANK_BLOCK, len(bank)) + GROUP))
     for place in _spread(len(bank)).split(BANK_BLOCK):
-        keys = _unit(bank[place.to(bank.device)].to(best))
+        keys = unit(bank[place.to(bank.device)].to(best))
         if rough:
             keys16 = Rounded.of(keys)
         place = F.pad(place.to(queries.device), (0, GROUP))  # columns past the keys, of minus infinity
         for first in range(0, len(queries), QUERY_BLOCK):
             block = slice(first, min(first + QUERY_BLOCK, len(queries)))
-            rows, least = _unit(queries[block].to(best)), best[block].amin(dim=1)
+            rows, least = unit(queries[block].to(best)), best[block].amin(dim=1)
             found = keys16.above(rows, keys, least, k, buffer) if rough else None
             value, column = found or above(products(rows, keys.t(), buffer), least, k)
             merged, order = torch.cat([best[block], value], dim=1).topk(k, dim=1, sorted=False)
@@ -122,7 +122,7 @@ def _spread(samples: int) -> Tensor:
     return torch.cat([run for first in range(blocks) for run in runs[first::blocks]])
 
 
-def _unit(features: Tensor) -> Tensor:
+def unit(features: Tensor) -> Tensor:
     """Rows of length 1; a row of zeros stays."""
     lengths = features.norm(dim=1, keepdim=True)
     # A NaN similarity would compare as small and be overlooked.
