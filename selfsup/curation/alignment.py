@@ -1,8 +1,8 @@
-"""Whether one image is a copy of another: their textures, laid over each other in every way that copies are made.
+"""Whether one image is a copy of another: their textures, laid over each other.
 
 Resizing and recompression leave the middle frequencies of an image; distinct photographs share the low ones
 (a sky above, an object in the centre), and noise is in the high ones. The comparison therefore takes grey
-thumbnails, slightly blurred, without their local mean. One may be mirrored, and one may be a part of the other.
+thumbnails, slightly blurred, without their local mean. One may be mirrored, and may be a part of the other.
 """
 
 from collections.abc import Sequence
@@ -68,13 +68,14 @@ def _both_ways(a: Tensor, b: Tensor, mirror: bool, scales: Sequence[float]) -> l
 
 @torch.inference_mode()
 def within(whole: Tensor, part: Tensor, scales: Sequence[float]) -> Tensor:
-    """The largest normalised correlation ``(P,)`` of ``part``, shrunk to each scale, and a place of ``whole``.
+    """The largest normalised correlation ``(P,)`` of ``part``, shrunk to the scales, and places of ``whole``.
 
     Both ``(P, S, S)``. Of a window w of the whole and the shrunk part v less its mean, the correlation is
     ``<w, v> / (|w - mean(w)| |v|)``, and 0 where either is flat.
     """
     side = whole.shape[-1]
     spectrum = torch.fft.rfft2(whole)
+    summed = [F.pad(x, (1, 0, 1, 0)).cumsum(1).cumsum(2) for x in (whole, whole * whole)]
     best = whole.new_full((len(whole),), -1.0)
     for scale in scales:
         pixels = round(side * scale)
@@ -85,13 +86,18 @@ def within(whole: Tensor, part: Tensor, scales: Sequence[float]) -> Tensor:
         shrunk = shrunk - shrunk.mean((1, 2), keepdim=True)
         places = side - pixels + 1
         # Circular, but a part that lies inside the whole does not wrap around.
-        product = torch.fft.irfft2(
-            spectrum * torch.fft.rfft2(shrunk, s=(side, side)).conj(), s=(side, side)
-        )
-        mean, square = (F.avg_pool2d(x[:, None], pixels, 1)[:, 0] for x in (whole, whole * whole))
+        product = torch.fft.irfft2(spectrum * torch.fft.rfft2(shrunk, s=(side, side)).conj(), s=(side, side))
+        mean, square = (_box_means(sums, pixels) for sums in summed)
         window = (square - mean * mean).clamp(min=0).sqrt() * pixels
         length = shrunk.flatten(1).norm(dim=1)[:, None, None]
         least = FLAT * pixels
         matched = product[:, :places, :places] / (window.clamp(min=least) * length.clamp(min=least))
         best = torch.maximum(best, matched.amax((1, 2)))
     return best
+
+
+def _box_means(summed: Tensor, side: int) -> Tensor:
+    """Means over all windows of ``side`` pixels, of sums over all that is above and left (Crow 1984)."""
+    low, high = summed[:, : summed.shape[1] - side], summed[:, side:]
+    across = slice(None, summed.shape[2] - side), slice(side, None)
+    return (high[..., across[1]] - high[..., across[0]] - low[..., across[1]] + low[..., across[0]]) / side**2
