@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SIDE = 32  # pixels a side of a thumbnail
-SCALES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)  # of a part, of each side of the whole
+SCALES = tuple(pixels / SIDE for pixels in range(SIDE, 18, -1))  # of a part, of each side of the whole
 FLAT = 0.5  # grey levels of 255: a deviation of the texture below it is rounding
 BLOCK = 2048  # pairs at a time
 

@@ -10,7 +10,7 @@ from selfsup.curation.alignment import BLOCK, SCALES, similarity, textures, with
 from selfsup.curation.pairs import Pairs, components
 from selfsup.evaluation.classifiers.neighbours import neighbours
 
-THRESHOLD = 0.88  # similarity from which two images count as near copies
+THRESHOLD = 0.85  # similarity from which two images count as near copies
 LOOKED_AT = 0.6  # similarity of the coarse textures from which a candidate is looked at
 COSINE = 0.7  # of a candidate's colours
 COMPONENTS = 32  # of the pixels, of 16 x 16 colours
@@ -19,7 +19,7 @@ OF_ENCODER = 3  # nearest in an encoder's space that are candidates too
 FITTED = 8192  # images that the components are those of
 PART = 0.8  # of a side: the crops that are looked for
 LARGEST_SHOWN = 12  # members of a component up to which all its pairs are compared
-WHOLE_SCALES, PART_SCALES = SCALES[:3], SCALES[2:8]
+WHOLE_SCALES, PART_SCALES = SCALES[:3], SCALES[3:11]
 
 
 def same(digests: Sequence[str | None]) -> Tensor:

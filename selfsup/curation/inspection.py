@@ -146,8 +146,8 @@ def inspect_data(
     grouped = kmeans(unit, 1 if few else min(clusters, len(x) // 3), draws(0), 20)
     labels, classes = _labels(sources)
     inspection = Inspection(
-        seen, test, position, labels, classes, readable, exact, pairs, component, dropped, threshold, space, x,
-        strange.score, math.inf if few else strange.limit, *reversed(_by_size(*grouped)),
+        seen, test, position, labels, classes, readable, exact, pairs, component, dropped, threshold, space,
+        x, strange.score, math.inf if few else strange.limit, *reversed(_by_size(*grouped)),
     )  # fmt: skip
     own = labels[readable]
     if not few and len(own[own >= 0].unique()) > 1 and (own >= 0).all():

@@ -82,7 +82,8 @@ def calibrated(counts: Tensor, sizes: Tensor) -> Tensor:
 def contradicted(labels: Tensor, p: Tensor) -> Contradicted:
     """Which labels to look at, by noise rate.
 
-    For each pair of classes s and j these are as many samples labelled s as the calibrated joint has, those with the largest ``p_j - p_s``, if another label has more votes than theirs.
+    For each pair of classes s and j these are as many samples labelled s as the calibrated joint has: those
+    with the largest ``p_j - p_s``, if another label has more votes than theirs.
 
     A hint and no verdict: a neighbourhood may be wrong about a sample that is labelled rightly.
 

@@ -69,7 +69,7 @@ def leakage(
         most = int(copies.second.bincount().max())
         wide = min(k + most, len(bank))
         similarity, index = neighbours(bank, queries[affected], wide)
-        place = torch.searchsorted(affected, copies.second)
+        place = torch.searchsorted(affected, copies.second.contiguous())
         own = torch.isin(
             torch.arange(len(affected))[:, None] * len(bank) + index, place * len(bank) + copies.first
         )

@@ -18,7 +18,7 @@ _NUMBERS = {
 
 
 def table(found: Inspection) -> pa.Table:
-    """Columns of what each image is, of its copies, and of what its neighbours say; null where nothing is known.
+    """Columns of what each image is, of its copies, and of what its neighbours say; null where unknown.
 
     ``position`` counts as ``data.indices=FILE`` does. ``group`` numbers exact copies and ``near`` gives the
     lowest position of an image's near copies in its split. ``kept`` is false of training images that repeat

@@ -1,0 +1,61 @@
+"""The tables of docs/inspect.md, from ``benchmarks/results/copies.jsonl`` and ``inspect.jsonl``."""
+
+from benchmarks.rows import Row, machine, read
+
+NAMES = {"flowers": "flowers", "cifar10": "CIFAR-10"}
+
+
+def _name(row: Row) -> str:
+    return f"{NAMES[row['data']]}, {'an encoder' if row['space'] == 'encoder' else 'pixels'}"
+
+
+def found() -> str:
+    """Recall and precision by kind of copy, a row a kind."""
+    rows = read("copies")
+    if not rows:
+        return "Not measured yet."
+    lines = [f"| copy | {' | '.join(map(_name, rows))} |", f"| --- |{' ---: |' * len(rows)}"]
+    for kind in rows[0]["copies"]:
+        cells = []
+        for row in rows:
+            counts = row["copies"][kind]
+            right, wrong = counts["found"], counts["wrong"]
+            precision = right / (right + wrong) if right + wrong else 1.0
+            cells.append(f"{right / counts['planted']:.3f} / {precision:.3f}")
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Recall / precision at a threshold of {rows[0]['threshold']:g}."])
+
+
+def judged() -> str:
+    """Leakage beside its truth, and planted label errors."""
+    rows = read("copies")
+    if not rows:
+        return "Not measured yet."
+    lines = [
+        "| data | kNN, % | copies add, points | truth | labels that agree | lift | of the first fifth |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        leak, labels = row["leakage"], row["labels"]
+        whole, effect, low, high, truth = (
+            100 * leak[key] for key in ("whole", "effect", "low", "high", "truth")
+        )
+        shares = f"{100 * labels['agree']:.0f} % | {labels['lift']:.1f} | {labels['lift_of_first']:.1f}"
+        added = f"{effect:.2f} [{low:.2f}, {high:.2f}]"
+        lines.append(f"| {_name(row)} | {whole:.1f} | {added} | {truth:.2f} | {shares} |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """Seconds by number of images."""
+    rows = read("inspect")
+    if not rows:
+        return "Not measured yet."
+    lines = [
+        "| images | CPU seconds | wall-clock seconds | load | memory, GiB |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in sorted(rows, key=lambda row: int(row["images"])):
+        cells = (row["cpu_seconds"], row["seconds"], row["load"], row["memory_gib"])
+        lines.append(f"| {row['images']:,} | {' | '.join(f'{each:g}' for each in cells)} |")
+    return "\n".join([*lines, "", f"{machine(rows[0])}."])
