@@ -1,6 +1,7 @@
 """Planted truth for ``selfsup inspect``: copies of eight kinds, copies of test images, wrong labels.
 
     python -m benchmarks.quality.copies --data flowers
+    python -m benchmarks.quality.copies --data digits
     python -m benchmarks.quality.copies --data cifar10 --encoder runs/two-first/encoder
 
 Copies are planted among the training images, from images of which each is used once. A pair that is found is
@@ -9,7 +10,8 @@ joined with an unrelated image. Pairs among the images that were there before co
 hold near copies of their own, which the page of ``selfsup inspect`` shows. For leakage copies of test images
 are planted, and the truth is the score of the same images without them. For labels 5 % of the training labels
 are changed at random, and the share of these among as many images with the lowest ``label_quality`` is
-divided by 5 %. A row of ``benchmarks/results/copies.jsonl`` is a data set and a space.
+divided by 5 %; the digits have that alone. A row of ``benchmarks/results/copies.jsonl`` is a data set and
+a space.
 """
 
 import argparse
@@ -26,7 +28,8 @@ from PIL import Image, ImageOps
 
 from benchmarks.rows import keep
 from selfsup.curation.inspection import Inspection, inspect_data
-from selfsup.data import ImageFiles
+from selfsup.curation.space import PIXELS
+from selfsup.data import ImageFiles, Source, digits
 from selfsup.encoder import load_encoder
 from selfsup.runtime import quiet
 
@@ -116,16 +119,42 @@ def recall_and_precision(found: Inspection, origin: Sequence[int], kind: Sequenc
     return counted
 
 
+def of_labels(clean: Source, encoder: Any, draw: random.Random) -> dict[str, Any]:
+    """Labels are changed at random; how many of these are among those with the lowest quality."""
+    assert clean.labels is not None
+    whole, classes = len(clean), int(clean.labels.max()) + 1
+    wrong = torch.tensor(draw.sample(range(whole), int(FLIPPED * whole)))
+    changed = clean.labels.clone()
+    changed[wrong] = (changed[wrong] + torch.tensor([draw.randrange(1, classes) for _ in wrong])) % classes
+    clean.labels = changed
+    judged = inspect_data({"train": clean}, encoder)
+    assert judged.quality is not None
+    assert judged.doubtful is not None
+    first = judged.quality.argsort(stable=True)
+    return {
+        "flipped": len(wrong),
+        "agree": float((judged.quality > 0.5).double().mean()),
+        "lift": float(torch.isin(first[: len(wrong)], wrong).double().mean()) / FLIPPED,
+        "lift_of_first": float(torch.isin(first[: len(wrong) // 5], wrong).double().mean()) / FLIPPED,
+        "flagged": int(judged.doubtful.sum()),
+        "recall": float(judged.doubtful[wrong].double().mean()),
+    }
+
+
 def main() -> None:
     """Plant, inspect, count."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", choices=FILES, required=True)
+    parser.add_argument("--data", choices=[*FILES, "digits"], required=True)
     parser.add_argument("--encoder", help="a folder; without one pixels are compared")
     parser.add_argument("--folder", type=Path, default=Path("../shared/data"), help="of the parquet files")
     arguments = parser.parse_args()
     quiet()
+    if arguments.data == "digits":
+        labels_found = of_labels(digits()[0], None, random.Random(0))
+        keep("copies", [{"data": "digits", "space": PIXELS, "labels": labels_found}], "data", "space")
+        return
     train_file, test_file, each = FILES[arguments.data]
     files, labels = images_of(arguments.folder / train_file, MOST[0])
     test_files, test_labels = images_of(arguments.folder / test_file, MOST[1])
@@ -171,22 +200,7 @@ def main() -> None:
         "truth": leak.whole - clean.without,
     }
 
-    wrong = torch.tensor(draw.sample(range(whole), int(FLIPPED * whole)))
-    classes = max(labels) + 1
-    changed = torch.tensor(labels)
-    changed[wrong] = (changed[wrong] + torch.tensor([draw.randrange(1, classes) for _ in wrong])) % classes
-    judged = inspect_data({"train": ImageFiles(files, changed)}, encoder)
-    assert judged.quality is not None
-    assert judged.doubtful is not None
-    first = judged.quality.argsort(stable=True)
-    row["labels"] = {
-        "flipped": len(wrong),
-        "agree": float((judged.quality > 0.5).double().mean()),
-        "lift": float(torch.isin(first[: len(wrong)], wrong).double().mean()) / FLIPPED,
-        "lift_of_first": float(torch.isin(first[: len(wrong) // 5], wrong).double().mean()) / FLIPPED,
-        "flagged": int(judged.doubtful.sum()),
-        "recall": float(judged.doubtful[wrong].double().mean()),
-    }
+    row["labels"] = of_labels(source(files, labels), encoder, draw)
     keep("copies", [row], "data", "space")
     print(row)
 

@@ -81,7 +81,8 @@ def near_copies(
         likely = _in_blocks(similarity, coarse, coarse, a, b) >= LOOKED_AT
         a, b = a[likely], b[likely]
         found.append((a, b, _in_blocks(similarity, fine, fine, a, b)))
-    return _largest(*(torch.cat(parts) for parts in zip(*found, strict=True)), len(small))
+    first, second, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return _largest(first, second, value, len(small))
 
 
 def _looked_at(

@@ -144,10 +144,11 @@ def inspect_data(
     strange = outliers(cosine_distances(similarity))
     unit = F.normalize(x, dim=1)
     grouped = kmeans(unit, 1 if few else min(clusters, len(x) // 3), draws(0), 20)
+    centroids, cluster = _by_size(*grouped)
     labels, classes = _labels(sources)
     inspection = Inspection(
         seen, test, position, labels, classes, readable, exact, pairs, component, dropped, threshold, space,
-        x, strange.score, math.inf if few else strange.limit, *reversed(_by_size(*grouped)),
+        x, strange.score, math.inf if few else strange.limit, cluster, centroids,
     )  # fmt: skip
     own = labels[readable]
     if not few and len(own[own >= 0].unique()) > 1 and (own >= 0).all():

@@ -203,8 +203,9 @@ def _format(encoded: bytes, name: str) -> str:
 
 def _together(batch: Iterable[Any]) -> tuple[list[Seen], Any, Any, Any]:
     seen, *parts = zip(*batch, strict=True)
-    stacked = []
+    stacked: list[Any] = []
     for part in parts:
         there = [each.numpy() for each in part if each is not None]
         stacked.append(np.stack(there) if there else np.zeros(0))
-    return list(seen), *stacked
+    small, grey, fitted = stacked
+    return list(seen), small, grey, fitted
