@@ -53,6 +53,7 @@ _GROUPS = {
         "trainer",
         "logger",
         "online",
+        "curation",
         "experiment",
     ],
     "views": ["method", "backbone", "data", "views", "experiment"],

@@ -22,7 +22,7 @@ def level_sizes(samples: int) -> list[int]:
     return [size for size in sizes if size >= LEAST] or [min(samples, LEAST)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def hierarchy(
     x: Tensor,
     sizes: Sequence[int],
@@ -32,7 +32,7 @@ def hierarchy(
     iterations: int = 50,
     parts: int = 1,
 ) -> list[Clusters]:
-    """Clusters of clusters (Vo et al. 2024, arXiv:2405.15613): each level clusters the centroids of the one below.
+    """Clusters of clusters: each level clusters the centroids of the one below (Vo et al., arXiv:2405.15613).
 
     Centroids count once, however many rows they have: what the data repeats weighs less from level to level.
     Resampling goes further: ``rounds`` times, k-means is fitted anew to the rows of a level that are ``near``
@@ -41,8 +41,8 @@ def hierarchy(
     Args:
         x: features ``(N, D)``.
         sizes: numbers of clusters, falling, from the finest level (:func:`level_sizes`).
-        near: rows of each cluster that a level is resampled from; 1 leaves it as it is. Default: half of those
-            that a cluster of the level has on average.
+        near: rows of each cluster that a level is resampled from; 1 leaves it as it is. Default: half of the
+            mean size of its clusters.
         rounds: of resampling.
         iterations: of each k-means.
         parts: find the finest level's clusters by splitting ``sizes[0] / parts`` clusters in so many each.
@@ -62,9 +62,7 @@ def hierarchy(
     """
     counts = [len(x), *sizes]
     if not sizes or any(few < 1 or few > many for many, few in zip(counts, sizes, strict=False)):
-        raise ValueError(
-            f"levels of {', '.join(map(str, sizes))} clusters of {len(x)} samples; each has fewer"
-        )
+        raise ValueError(f"levels of {list(sizes)} clusters of {len(x)} samples; each has to have fewer")
     if near is None:
         near = [max(1, many // few // 2) for many, few in zip(counts, sizes, strict=False)]
     levels: list[Clusters] = []
