@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageOps
 
-from benchmarks.rows import keep
+from benchmarks.rows import keep, read
 from selfsup.curation.inspection import Inspection, inspect_data
 from selfsup.curation.space import PIXELS
 from selfsup.data import ImageFiles, Source, digits
@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--data", choices=[*FILES, "digits"], required=True)
     parser.add_argument("--encoder", help="a folder; without one pixels are compared")
     parser.add_argument("--folder", type=Path, default=Path("../shared/data"), help="of the parquet files")
+    parser.add_argument("--labels-only", action="store_true", help="and keep the rest of the row")
     arguments = parser.parse_args()
     quiet()
     if arguments.data == "digits":
@@ -160,6 +161,12 @@ def main() -> None:
     test_files, test_labels = images_of(arguments.folder / test_file, MOST[1])
     encoder = None if arguments.encoder is None else load_encoder(arguments.encoder)
     draw = random.Random(0)
+    if arguments.labels_only:
+        space = PIXELS if encoder is None else "encoder"
+        (row,) = (each for each in read("copies") if (each["data"], each["space"]) == (arguments.data, space))
+        labels_found = of_labels(source(files, labels), encoder, draw)
+        keep("copies", [{**row, "labels": labels_found}], "data", "space")
+        return
     whole, test = len(files), source(test_files, test_labels)
 
     planted: list[bytes] = []

@@ -24,7 +24,7 @@ from selfsup.evaluation.features.extract import Features
 from selfsup.evaluation.rows import principal_components
 
 FEWEST = 12  # readable images for neighbours, outliers and clusters to mean anything
-K, VOTING = 10, 20  # neighbours of outliers and labels, and of kNN
+K, VOTING, VOTERS = 10, 20, 50  # neighbours of outliers, of kNN, and those that judge a label, at most
 MOST_PAIRS = 20_000  # of a component's training and test images, that leakage leaves out
 
 
@@ -103,7 +103,7 @@ def inspect_data(
         progress: called with what begins.
 
     Raises:
-        UsageError: no image can be read.
+        UsageError: no image can be read, or the encoder's features are not finite.
     """
     surveys: dict[str, Survey] = {}
     settings = {"batch_size": batch_size, "workers": workers, "precision": precision}
@@ -125,6 +125,10 @@ def inspect_data(
     there = [each for each in surveys.values() if len(each.rows)]
     small, grey = (torch.cat([getattr(each, part) for each in there]) for part in ("small", "grey"))
     x, space = _features(there, encoder)
+    if not x.isfinite().all():
+        raise UsageError(
+            "the encoder's features are not finite: its training destroyed it; leave out encoder="
+        )
 
     progress("comparing for copies")
     exact = same([each.pixels or (each.digest and f"bytes {each.digest}") for each in seen])
@@ -139,9 +143,9 @@ def inspect_data(
     progress("looking for outliers and clusters")
     few = len(readable) < FEWEST
     similarity, index = (
-        nearest_others(x, K) if len(x) > 1 else (torch.ones(len(x), 1), torch.zeros(len(x), 1))
+        nearest_others(x, VOTERS) if len(x) > 1 else (torch.ones(len(x), 1), torch.zeros(len(x), 1))
     )
-    strange = outliers(cosine_distances(similarity))
+    strange = outliers(cosine_distances(similarity[:, :K]))
     unit = F.normalize(x, dim=1)
     grouped = kmeans(unit, 1 if few else min(clusters, len(x) // 3), draws(0), 20)
     centroids, cluster = _by_size(*grouped)
@@ -152,7 +156,7 @@ def inspect_data(
     )  # fmt: skip
     own = labels[readable]
     if not few and len(own[own >= 0].unique()) > 1 and (own >= 0).all():
-        judged = contradicted(own, votes(own, index, len(classes)))
+        judged = contradicted(own, votes(own, index[:, : _voters(own)], len(classes)))
         inspection.quality, inspection.other, inspection.doubtful = (
             judged.quality,
             judged.other,
@@ -187,6 +191,11 @@ def _labels(sources: Mapping[str, Source]) -> tuple[Tensor, list[str]]:
         return labels, []
     named = next((each.classes for each in sources.values() if each.classes), None)
     return labels, list(named or map(str, range(int(labels.max()) + 1)))
+
+
+def _voters(labels: Tensor) -> int:
+    """Neighbours that judge a label: half the images of a class, so that a class can outvote the others."""
+    return min(VOTERS, max(K, len(labels) // (2 * len(labels.unique()))))
 
 
 def _leak(found: Inspection, labels: Tensor) -> Leakage | None:
