@@ -18,6 +18,7 @@ import argparse
 import io
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ import torch
 from PIL import Image, ImageOps
 
 from benchmarks.rows import keep, read
-from selfsup.curation.inspection import Inspection, inspect_data
-from selfsup.curation.space import PIXELS
+from selfsup.curation.inspection import VOTERS, Inspection, inspect_data, voters
+from selfsup.curation.label_errors import contradicted, votes
+from selfsup.curation.outliers import nearest_others
+from selfsup.curation.space import PIXELS, space_of
 from selfsup.data import ImageFiles, Source, digits
 from selfsup.encoder import load_encoder
 from selfsup.runtime import quiet
@@ -38,7 +41,7 @@ FILES = {
     "cifar10": ("cifar10-train.parquet", "cifar10-test.parquet", 100),
 }  # and how many copies of each kind
 MOST = 3_000, 1_000  # training and test images
-FLIPPED = 0.05
+FLIPPED, DRAWS = 0.05, 10  # share of the labels, and how often they are drawn
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
@@ -119,26 +122,27 @@ def recall_and_precision(found: Inspection, origin: Sequence[int], kind: Sequenc
     return counted
 
 
-def of_labels(clean: Source, encoder: Any, draw: random.Random) -> dict[str, Any]:
-    """Labels are changed at random; how many of these are among those with the lowest quality."""
+def of_labels(clean: Source, encoder: Any) -> dict[str, Any]:
+    """Labels are changed at random, ten times; how many of these are among those with the lowest quality."""
     assert clean.labels is not None
-    whole, classes = len(clean), int(clean.labels.max()) + 1
-    wrong = torch.tensor(draw.sample(range(whole), int(FLIPPED * whole)))
-    changed = clean.labels.clone()
-    changed[wrong] = (changed[wrong] + torch.tensor([draw.randrange(1, classes) for _ in wrong])) % classes
-    clean.labels = changed
-    judged = inspect_data({"train": clean}, encoder)
-    assert judged.quality is not None
-    assert judged.doubtful is not None
-    first = judged.quality.argsort(stable=True)
-    return {
-        "flipped": len(wrong),
-        "agree": float((judged.quality > 0.5).double().mean()),
-        "lift": float(torch.isin(first[: len(wrong)], wrong).double().mean()) / FLIPPED,
-        "lift_of_first": float(torch.isin(first[: len(wrong) // 5], wrong).double().mean()) / FLIPPED,
-        "flagged": int(judged.doubtful.sum()),
-        "recall": float(judged.doubtful[wrong].double().mean()),
-    }
+    space = space_of(clean, encoder)
+    labels = clean.labels[space.rows]
+    index, classes = nearest_others(space.x, VOTERS)[1], int(labels.max()) + 1
+    whole, made = len(labels), torch.Generator().manual_seed(0)
+    sums: Counter[str] = Counter()
+    for _ in range(DRAWS):
+        wrong = torch.randperm(whole, generator=made)[: int(FLIPPED * whole)]
+        changed = labels.clone()
+        other = torch.randint(1, classes, (len(wrong),), generator=made)
+        changed[wrong] = (changed[wrong] + other) % classes
+        judged = contradicted(changed, votes(changed, index[:, : voters(changed)], classes))
+        first = judged.quality.argsort(stable=True)
+        few = max(1, len(wrong) // 5)
+        sums["agree"] += float((judged.quality > 0.5).double().mean()) / DRAWS
+        sums["lift"] += float(torch.isin(first[: len(wrong)], wrong).double().mean()) / FLIPPED / DRAWS
+        sums["lift_of_first"] += float(torch.isin(first[:few], wrong).double().mean()) / FLIPPED / DRAWS
+        sums["recall"] += float(judged.flagged[wrong].double().mean()) / DRAWS
+    return {"flipped": int(FLIPPED * whole), "draws": DRAWS, **sums}
 
 
 def main() -> None:
@@ -153,8 +157,8 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet()
     if arguments.data == "digits":
-        labels_found = of_labels(digits()[0], None, random.Random(0))
-        keep("copies", [{"data": "digits", "space": PIXELS, "labels": labels_found}], "data", "space")
+        row = {"data": "digits", "space": PIXELS, "labels": of_labels(digits()[0], None)}
+        keep("copies", [row], "data", "space")
         return
     train_file, test_file, each = FILES[arguments.data]
     files, labels = images_of(arguments.folder / train_file, MOST[0])
@@ -164,8 +168,7 @@ def main() -> None:
     if arguments.labels_only:
         space = PIXELS if encoder is None else "encoder"
         (row,) = (each for each in read("copies") if (each["data"], each["space"]) == (arguments.data, space))
-        labels_found = of_labels(source(files, labels), encoder, draw)
-        keep("copies", [{**row, "labels": labels_found}], "data", "space")
+        keep("copies", [{**row, "labels": of_labels(source(files, labels), encoder)}], "data", "space")
         return
     whole, test = len(files), source(test_files, test_labels)
 
@@ -207,7 +210,7 @@ def main() -> None:
         "truth": leak.whole - clean.without,
     }
 
-    row["labels"] = of_labels(source(files, labels), encoder, draw)
+    row["labels"] = of_labels(source(files, labels), encoder)
     keep("copies", [row], "data", "space")
     print(row)
 

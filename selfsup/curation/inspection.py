@@ -156,7 +156,7 @@ def inspect_data(
     )  # fmt: skip
     own = labels[readable]
     if not few and len(own[own >= 0].unique()) > 1 and (own >= 0).all():
-        judged = contradicted(own, votes(own, index[:, : _voters(own)], len(classes)))
+        judged = contradicted(own, votes(own, index[:, : voters(own)], len(classes)))
         inspection.quality, inspection.other, inspection.doubtful = (
             judged.quality,
             judged.other,
@@ -193,7 +193,7 @@ def _labels(sources: Mapping[str, Source]) -> tuple[Tensor, list[str]]:
     return labels, list(named or map(str, range(int(labels.max()) + 1)))
 
 
-def _voters(labels: Tensor) -> int:
+def voters(labels: Tensor) -> int:
     """Neighbours that judge a label: half the images of a class, so that a class can outvote the others."""
     return min(VOTERS, max(K, len(labels) // (2 * len(labels.unique()))))
 
