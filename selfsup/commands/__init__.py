@@ -29,6 +29,7 @@ _OF_THE_DISK = {
 }
 
 COMMANDS = {
+    "inspect": "show what is in a data set: copies, leakage, outliers, doubtful labels, and what to do",
     "train": "learn an encoder from images without labels",
     "views": "show the images as a training command would see them, in one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",

@@ -5,6 +5,10 @@ from selfsup.config import config_root, options, summary, written
 from selfsup.ranges import BLOCK
 
 _EXAMPLES = {
+    "inspect": [
+        "selfsup inspect data=folder data.root=my/images",
+        "selfsup inspect data=folder data.root=my/images encoder=runs/latest/encoder out=again",
+    ],
     "train": [
         "selfsup train method=barlow",
         "selfsup train method=dino data=folder data.root=my/images backbone=vit_small",
@@ -37,6 +41,7 @@ _EXAMPLES = {
     ],
 }
 _GROUPS = {
+    "inspect": ["data"],
     "train": [
         "method",
         "optimizer",
