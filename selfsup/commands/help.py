@@ -19,6 +19,7 @@ _EXAMPLES = {
         "selfsup evaluate encoder=runs/latest/encoder",
         "selfsup evaluate encoder=[runs/a/encoder,timm:resnet18] data=folder data.root=my/images",
         "selfsup evaluate encoder=runs/latest/encoder protocols=[knn,logistic] protocols.knn.k=[10]",
+        "selfsup evaluate encoder=timm:resnet18 data=folder data.root=mine banks.a.root=a banks.b.root=b",
     ],
     "embed": [
         "selfsup embed encoder=runs/latest/encoder data=folder data.root=my/images out=features.parquet",
