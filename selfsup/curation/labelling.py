@@ -1,7 +1,7 @@
 """Which images to label first: typical ones, ones that cover the rest, uncertain ones once there are labels.
 
-Each function takes features ``(N, D)`` and returns ``count`` positions in the order of their choice. Rows that
-have labels already are not chosen again, and steer the choice.
+Each function takes features ``(N, D)`` and returns ``count`` positions in the order of their choice. Rows
+that have labels already are not chosen again, and steer the choice.
 """
 
 from collections.abc import Callable, Iterator
