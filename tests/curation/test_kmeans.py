@@ -49,6 +49,19 @@ def test_from_the_same_start_lloyds_algorithm_is_that_of_scikit_learn():
     assert inertia(x, found) == pytest.approx(peer.inertia_, rel=1e-5)
 
 
+@pytest.mark.parametrize("spread", [0.0, 30.0])
+def test_rounded_products_find_the_nearest_centroid_too(monkeypatch, spread):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 16, generator=generator) + spread
+    x[200:] = x[:200]
+    centroids = torch.cat([x[:150], x[:50]])
+    plain = nearest(x, centroids)
+    assert torch.equal(plain[:150], torch.arange(150))
+    monkeypatch.setattr(module, "MANY", 1)
+    monkeypatch.setattr(module, "multiplies_bf16", lambda: True)
+    assert torch.equal(nearest(x, centroids), plain)
+
+
 def test_an_empty_cluster_keeps_its_centroid():
     x = torch.tensor([[0.0], [0.0], [0.0], [4.0]])
     found = kmeans(x, 3, draws(0), iterations=5)
