@@ -95,9 +95,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any] | None:
             raise UsageError(f"{' and '.join(sorted(several))} both say what to keep; give one")
     if mode in NEEDS and all(config[key] in (None, {}) for key in NEEDS[mode]):
         raise UsageError(f"mode={mode} needs {' or '.join(f'{key}=' for key in NEEDS[mode])}")
-    if mode == "scores":
-        if not config["column"] or all(config[key] is None for key in ("above", "below", "top")):
-            raise UsageError("mode=scores needs column=NAME and one of above=, below= and top=")
+    limits = [config[key] for key in ("above", "below", "top") if config[key] is not None]
+    if mode == "scores" and not (config["column"] and limits):
+        raise UsageError("mode=scores needs column=NAME and one of above=, below= and top=")
     if config["strategy"] not in STRATEGIES:
         raise UsageError(f"strategy is {', '.join(STRATEGIES)}, not '{config['strategy']}'")
     for key in ("scores", "features", "labels"):
@@ -197,12 +197,10 @@ def _scores(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
 
     scores = read_scores(str(config["scores"]), config["column"], material.whole)[material.pool]
     kept = chosen_by(scores, config["above"], config["below"], config["top"])
-    rule = ", ".join(
-        f"{key} {config[key]:g}" for key in ("above", "below", "top") if config[key] is not None
-    )
+    rule = ", ".join(f"{key} {config[key]:g}" for key in ("above", "below", "top") if config[key] is not None)
     lines = [f"kept by {config['column']} in {shown(config['scores'])}: {rule}"]
     if unknown := int(scores.isnan().sum()):
-        lines.append(f"{unknown:,} images have no score and are not kept")
+        lines.append(f"images without a score, which are not kept: {unknown:,}")
     mask = scores.isnan()
     mask[kept] = True
     dropped = (~mask).nonzero().flatten()

@@ -24,7 +24,7 @@ _EXAMPLES = {
     "curate": [
         "selfsup curate mode=copies data=folder data.root=my/images",
         "selfsup curate mode=balanced share=0.5 encoder=runs/latest/encoder data=folder data.root=my/images",
-        "selfsup curate mode=scores scores=inspection.parquet column=kept above=0.5 data=folder data.root=my/images",
+        "selfsup curate mode=scores scores=inspection.parquet column=kept above=0.5 data=folder data.root=x",
         "selfsup curate mode=label count=50 encoder=runs/latest/encoder data=folder data.root=my/images",
     ],
     "embed": [

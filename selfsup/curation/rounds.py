@@ -24,7 +24,7 @@ class Round(NamedTuple):
     Attributes:
         rows: int64 ``(count,)``, the first to ask first.
         assigned: int64 ``(N,)``, clusters of all samples, as many as there will be labels.
-        margin: ``(N,)``, by how much the best class leads (:func:`margins`); None without labels of two classes.
+        margin: ``(N,)``, by how much the best class leads; None without labels of two classes.
     """
 
     rows: Tensor
@@ -44,8 +44,8 @@ def next_round(
 
     Args:
         x: features ``(N, D)``; their directions are compared.
-        strategy: one of STRATEGIES, functions of :mod:`selfsup.curation.labelling`. ``uncertain`` is by a ridge
-            classifier of the labels so far (:func:`selfsup.evaluation.classifiers.fewshot.ridge`).
+        strategy: one of STRATEGIES, functions of :mod:`selfsup.curation.labelling`; ``uncertain`` is by the
+            few-shot classifier of the labels so far (:func:`probe`).
         draw: for k-means.
         labelled, labels: int64 ``(L,)``, positions and classes of earlier rounds.
 
@@ -68,7 +68,7 @@ def next_round(
     classes = None if labels is None else len(labels.unique())
     margin = None
     if labels is not None and classes is not None and classes > 1:
-        margin = margins(logits(unit, _probe(unit[labelled], labels)).t())
+        margin = margins(logits(unit, probe(unit[labelled], labels)).t())
     if strategy == "typical":
         rows = typical(unit, count, assigned, labelled)
     elif strategy == "covering":
@@ -79,12 +79,15 @@ def next_round(
     elif margin is not None:
         rows = uncertain(margin, count, assigned, labelled)
     else:
-        raise UsageError("strategy=uncertain needs labels of two classes; label a round of strategy=typical first")
+        raise UsageError(
+            "strategy=uncertain needs labels of two classes; label a round of strategy=typical first"
+        )
     return Round(rows, assigned, margin)
 
 
-def _probe(x: Tensor, labels: Tensor) -> Tensor:
-    present, answer = labels.unique(return_inverse=True)
+def probe(x: Tensor, labels: Tensor) -> Tensor:
+    """Weights of the few-shot classifier of ``x`` ``(L, D)``, a row for each class present, in order."""
+    _, answer = labels.unique(return_inverse=True)
     several = int(answer.bincount().min()) > 1
     weights: Tensor = ridge(x, answer, STRENGTHS if several else (SINGLE,))[0]
     return weights

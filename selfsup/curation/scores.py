@@ -82,7 +82,9 @@ def _rows(table: pa.Table, file: str, source: Source) -> Tensor:
     names = [str(name) for name in table["name"].to_pylist()] if "name" in table.column_names else None
     if "position" not in table.column_names:
         if names is None:
-            raise UsageError(f"{where} has neither a column 'name' nor 'position', which say whose a score is")
+            raise UsageError(
+                f"{where} has neither a column 'name' nor 'position', which say whose a score is"
+            )
         return positions([source], names, where)
     given = _numbers(table["position"], file, "position")
     rows = given.nan_to_num(-1).long()
@@ -103,4 +105,5 @@ def _numbers(column: pa.ChunkedArray, file: str, name: str) -> Tensor:
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         raise UsageError(f"column '{name}' of '{shown(file)}' holds {kind}, not numbers")
     numbers = column.cast(pa.int8()) if pa.types.is_boolean(kind) else column
-    return torch.tensor([torch.nan if each is None else each for each in numbers.to_pylist()]).double()
+    values = [torch.nan if each is None else each for each in numbers.to_pylist()]
+    return torch.tensor(values, dtype=torch.float64)

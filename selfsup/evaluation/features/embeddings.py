@@ -164,7 +164,8 @@ def rows_named(source: Source, names: Sequence[str], file: str) -> Tensor:
         UsageError: a row is of another image.
 
     >>> from selfsup.data import ImageArray
-    >>> rows_named(ImageArray(torch.zeros(3, 3, 8, 8, dtype=torch.uint8)), ["image 0", "image 2"], "f.parquet")
+    >>> three = ImageArray(torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
+    >>> rows_named(three, ["image 0", "image 2"], "f.parquet")
     tensor([0, 2])
     """
     own = iter([(i, as_text(source.name(i))) for i in builtins.range(len(source))])
