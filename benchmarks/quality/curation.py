@@ -15,6 +15,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,17 +23,23 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
+from benchmarks.rows import keep
+from selfsup import load_encoder
+from selfsup.config import load_config
+from selfsup.data import load_data
 from selfsup.data.select import long_tailed
+from selfsup.evaluation import evaluate
 from selfsup.runtime import quiet
 
 COPIED, COPIES, IMBALANCE = 250, 20, 100
 SEEDS, STEPS = (0, 1, 2), 500
+JUDGED = 5_000  # images of the bank, and of the test
 LEARNED = "experiment=cifar10_cpu_simclr online=none report=false evaluate=false"
-# variant -> the settings of `selfsup curate` that choose its half; None: no choice by features
+# variant -> the settings of `selfsup curate` that choose what is kept; None: it is not asked
 VARIANTS: dict[str, str | None] = {
     "whole": None,
     "random half": None,
-    "balanced": "mode=balanced share=0.5",
+    "balanced": "mode=balanced share=0.5 encoder={encoder}",
     "copies dropped": "mode=copies",
 }
 
@@ -84,9 +91,38 @@ def trained(variant: str, seed: int, runs: Path, data: str) -> Path:
             np.save(kept, np.sort(half[: len(half) // 2]))
         elif choice and not kept.is_file():
             encoder = trained("whole", seed, runs, data) / "encoder"
-            selfsup("curate", f"{choice} {of_pool(runs, data)} encoder={encoder} seed={seed} out={kept}")
+            given = choice.format(encoder=encoder)
+            selfsup("curate", f"{given} {of_pool(runs, data)} seed={seed} out={kept}")
         selfsup("train", f"{settings} data.indices={kept}" if kept.is_file() else settings)
     return folder
+
+
+def row_of(variant: str, seed: int, run: Path, runs: Path, data: str) -> dict[str, Any]:
+    """The row of a run: what it learned from, and its accuracies."""
+    kept = runs / f"{run.name}.npy"
+    table = pq.read_table(runs / "pool.parquet")
+    own = np.array([image["path"] is not None for image in table["image"].to_pylist()])
+    labels = np.array(table["label"].to_pylist())
+    rows = np.load(kept) if kept.is_file() else np.arange(len(own))
+    given = (
+        f"data=parquet data.train={runs / 'bank.parquet'} data.test={data}/cifar10-test.parquet[:{JUDGED}]"
+    )
+    config = load_config("evaluate", ["encoder=none", "protocols=[knn,linear]", *given.split()])
+    encoder = load_encoder(run / "encoder")
+    settings = {"protocols": config["protocols"], "controls": False}
+    results = evaluate(encoder, *load_data(config["data"]), config["data"], **settings)
+    scores = results["rows"][0]["scores"]
+    return {
+        "variant": variant,
+        "seed": seed,
+        "choice": VARIANTS[variant],
+        "images": len(rows),
+        "originals": int(own[rows].sum()),
+        "largest_class": float(np.bincount(labels[rows]).max() / len(rows)),
+        "scores": {
+            name: {key: scores[name][key] for key in ("value", "interval", "correct")} for name in scores
+        },
+    }
 
 
 def main() -> None:
@@ -102,9 +138,14 @@ def main() -> None:
     arguments.runs.mkdir(parents=True, exist_ok=True)
     if not (arguments.runs / "pool.parquet").is_file():
         make_pool(arguments.runs / "pool.parquet", arguments.data)
+    bank = pq.read_table(f"{arguments.data}/cifar10-train.parquet").slice(40_000, JUDGED)
+    pq.write_table(bank, arguments.runs / "bank.parquet")
     for seed in SEEDS:
         for variant in arguments.only:
-            trained(variant, seed, arguments.runs, arguments.data)
+            run = trained(variant, seed, arguments.runs, arguments.data)
+            row = row_of(variant, seed, run, arguments.runs, arguments.data)
+            print(variant, seed, {name: score["value"] for name, score in row["scores"].items()})
+            keep("curation", [row], "variant", "seed")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What 50 labels are worth when they are chosen, beside 50 random ones.
 
-    python -m benchmarks.quality.labelling --encoders runs/digits runs/cifar10 runs/tiny
+    python -m benchmarks.quality.labelling --features runs --encoders runs/digits runs/cifar10 runs/tiny
 
 One run a data set, in the order of SETS; nothing is trained. For each of ten seeds every strategy of
 ``selfsup curate mode=label`` chooses 50 training images, and then 50 more; the classifier is that of the
@@ -40,12 +40,16 @@ PLANS = (
 )
 
 
-def features(settings: str, run: Path, data: str) -> tuple[Features, Features]:
-    """Of the training and test images, by a run's encoder."""
+def features(settings: str, run: Path, data: str, kept: Path) -> tuple[Features, Features]:
+    """Of the training and test images, by a run's encoder; kept in a file."""
+    if kept.is_file():
+        x, labels, tx, tlabels = torch.load(kept)
+        return Features(x, labels, torch.arange(len(x))), Features(tx, tlabels, torch.arange(len(tx)))
     encoder = load_encoder(run / "encoder")
     given = settings.format(data=data).split()
     sources = load_data(load_config("evaluate", ["encoder=none", *given])["data"])
     train, test = (extract(encoder, each, fitting(encoder), encoder.mean, encoder.std) for each in sources)
+    torch.save((train.x, train.labels, test.x, test.labels), kept)
     return train, test
 
 
@@ -110,13 +114,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--encoders", nargs="+", type=Path, required=True, help="runs, one for each set")
+    parser.add_argument("--features", type=Path, required=True, help="folder in which features stay")
     parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
     arguments = parser.parse_args()
     quiet()
     for (name, settings), run in zip(SETS.items(), arguments.encoders, strict=False):
         encoder = load_encoder(run / "encoder")
         made = f"{encoder.card['method']}, {encoder.card['steps']} steps"
-        rows = measured(name, *features(settings, run, arguments.data))
+        kept = arguments.features / f"{name.partition(',')[0]}.pt"
+        rows = measured(name, *features(settings, run, arguments.data, kept))
         keep("labelling", [{**row, "trained": made} for row in rows], "data", "strategy", "labels")
 
 

@@ -16,7 +16,7 @@ from selfsup.text import shown
 
 # What each mode takes of the settings that not all modes take, and what it has to be given.
 TAKES = {
-    "copies": ("encoder", "features"),
+    "copies": ("encoder",),
     "balanced": ("encoder", "features", "count", "share"),
     "towards": ("encoder", "features", "count", "share", "target"),
     "scores": ("scores", "column", "above", "below", "top"),
@@ -123,6 +123,8 @@ class Material(NamedTuple):
         x: features of the pool ``(N, D)``; empty for modes without.
         target: features of the target ``(T, D)``, or None.
         space: what made the features.
+        test: the test images.
+        encoder: on its device; None without one.
     """
 
     whole: Any
@@ -131,6 +133,8 @@ class Material(NamedTuple):
     x: Any
     target: Any
     space: str
+    test: Any
+    encoder: Any
 
 
 def _material(config: Mapping[str, Any], target: Mapping[str, Any] | None) -> Material:
@@ -153,14 +157,14 @@ def _material(config: Mapping[str, Any], target: Mapping[str, Any] | None) -> Ma
         encoder = load_encoder(name).to(find_device(config["device"]))
         data = with_channels(data, {name: encoder}, config["overrides"])
     range_ = None if encoder is None else encoder.range
-    whole = chosen_ranged({**data, **dict.fromkeys(ALL)}, range_)[0]
+    whole, test = chosen_ranged({**data, **dict.fromkeys(ALL)}, range_)
     if encoder is not None:
         for note in differing({str(config["encoder"]): encoder}, whole.range):
             print(note)
     rows = rows_of(whole, data)
     pool = torch.arange(len(whole)) if rows is None else rows.sort().values
-    if config["mode"] == "scores":
-        return Material(whole, pool, subset(whole, pool), torch.zeros(0), None, "")
+    if config["mode"] in ("scores", "copies"):
+        return Material(whole, pool, subset(whole, pool), torch.zeros(0), None, "", test, encoder)
     settings = {key: config[key] for key in ("batch_size", "precision")} | {"workers": data["workers"]}
     sources = {} if config["features"] is not None else {"train": subset(whole, pool)}
     if target is not None:
@@ -170,12 +174,14 @@ def _material(config: Mapping[str, Any], target: Mapping[str, Any] | None) -> Ma
     other = found["target"].x if "target" in found else None
     if config["features"] is None:
         space = found["train"]
-        return Material(whole, pool[space.rows], subset(whole, pool[space.rows]), space.x, other, space.name)
+        own = pool[space.rows]
+        return Material(whole, own, subset(whole, own), space.x, other, space.name, test, encoder)
     names, x = read_embeddings(config["features"], encoder, whole.range, split="train")
     known = torch.full((len(whole),), -1)
     known[rows_named(whole, names, str(config["features"]))] = torch.arange(len(x))
     pool = pool[known[pool] >= 0]
-    return Material(whole, pool, subset(whole, pool), x[known[pool]], other, str(config["features"]))
+    space_name = str(config["features"])
+    return Material(whole, pool, subset(whole, pool), x[known[pool]], other, space_name, test, encoder)
 
 
 def _wanted(config: Mapping[str, Any], material: Material) -> int:
@@ -225,7 +231,50 @@ def _balanced(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
     return Choice(kept, lines, by_cluster(lifted(levels)[-1], kept))
 
 
+def _copies(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
+    import torch
+
+    from selfsup.curation.choice import Choice, Group
+    from selfsup.curation.copies import joined, near_copies, redundant, same
+    from selfsup.curation.survey import survey
+
+    settings = {key: config[key] for key in ("batch_size", "precision")}
+    workers = config["data"]["workers"]
+    found = [
+        survey(each, material.encoder, workers=workers, **settings)
+        for each in (material.source, material.test)
+    ]
+    seen = [part.seen[i] for part in found for i in part.rows.tolist()]
+    learned = len(found[0].rows)
+    exact = same([each.pixels for each in seen])
+    own = torch.arange(len(seen))
+    distinct = (exact == own).nonzero().flatten()
+    small, grey = (torch.cat([getattr(part, name) for part in found])[distinct] for name in ("small", "grey"))
+    x = None if material.encoder is None else torch.cat([part.x for part in found])[distinct]
+    pairs = near_copies(small, grey, x)
+    pairs = pairs._replace(first=distinct[pairs.first], second=distinct[pairs.second])
+    component = joined(exact, pairs)
+    test = own >= learned
+    pixels = [(each.width or 0) * (each.height or 0) for each in seen]
+    dropped = redundant(component, test, pixels, [each.bytes or 0 for each in seen])
+    of_test = torch.isin(component, component[test]) & dropped
+    counts = [int(each.sum()) for each in (dropped, dropped & (exact != own), of_test)]
+    lines = [
+        f"copies, dropped: {counts[0]:,}; {counts[1]:,} of them to the last pixel, the others nearly",
+        f"copies of test images among them: {counts[2]:,}",
+    ]
+    rows, groups = found[0].rows, []
+    for number in component[dropped].unique().tolist():
+        members = ((component == number) & ~test).nonzero().flatten()
+        what = "copies of a test image" if bool(of_test[members].any()) else "copies of one image"
+        lost = dropped[members]
+        groups.append(Group(f"{len(members)} {what}", rows[members[~lost]], rows[members[lost]]))
+    groups.sort(key=lambda group: -len(group.dropped))
+    return Choice(rows[~dropped[:learned]], lines, groups)
+
+
 MODES: dict[str, Callable[[Mapping[str, Any], Material, Any], Any]] = {
     "balanced": _balanced,
+    "copies": _copies,
     "scores": _scores,
 }

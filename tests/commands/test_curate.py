@@ -126,6 +126,31 @@ def test_a_balanced_choice_keeps_more_of_the_few(photos, here):
     assert "16 of 48 images kept" in (here / "kept.html").read_text()
 
 
+def test_copies_are_dropped_also_those_of_test_images_and_none_is_a_sentence(here, capsys):
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 4)):
+        (here / "in" / split).mkdir(parents=True)
+        for i in range(count):
+            small = Image.fromarray(draw.integers(0, 255, (7, 7, 3)).astype(np.uint8))
+            small.resize((48, 48), Image.Resampling.BICUBIC).save(here / "in" / split / f"{i:02}.png")
+    given = ["curate", "mode=copies", "data=folder", "data.root=in", "data.workers=0"]
+    assert main([*given, "out=all.npy"]) == 0
+    assert np.load("all.npy").tolist() == list(range(12))
+    assert "copies, dropped: 0" in capsys.readouterr().out
+    train = here / "in" / "train"
+    (train / "20.png").write_bytes((train / "03.png").read_bytes())
+    with Image.open(train / "05.png") as picture:
+        picture.resize((24, 24)).save(train / "21.jpg", quality=80)
+    with Image.open(here / "in" / "test" / "01.png") as picture:
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(train / "22.png")
+    assert main(given) == 0
+    assert np.load("kept.npy").tolist() == list(range(12))  # of a pair the larger, else the first
+    told = capsys.readouterr().out
+    assert "copies, dropped: 3; 1 of them to the last pixel" in told
+    assert "copies of test images among them: 1" in told
+    assert "1 copies of a test image" in (here / "kept.html").read_text()
+
+
 def test_features_of_a_file_do_as_well_as_encoding_and_others_are_refused(photos, encoder, here, capsys):
     data = ["data=folder", f"data.root={photos}", "data.workers=0"]
     assert main(["embed", f"encoder={encoder}", *data, "out=f.parquet"]) == 0
