@@ -32,7 +32,7 @@ def hierarchy(
     iterations: int = 50,
     parts: int = 1,
 ) -> list[Clusters]:
-    """Clusters of clusters (Vo et al. 2024, arXiv:2405.15613): each level clusters the centroids of the one below.
+    """Clusters of clusters: each level clusters the centroids of the one below (Vo et al., arXiv:2405.15613).
 
     Centroids count once, however many rows they have: what the data repeats weighs less from level to level.
     Resampling goes further: ``rounds`` times, k-means is fitted anew to the rows of a level that are ``near``

@@ -128,8 +128,8 @@ def means(x: Tensor, assigned: Tensor, centroids: Tensor) -> Tensor:
 def split(x: Tensor, cells: Clusters, parts: int, draw: Draw, iterations: int = 50) -> Clusters:
     """Clusters of each cell's rows, at most ``parts`` a cell, numbered through; empty ones are left out.
 
-    k-means++ goes through all rows for each cluster: for very many that takes longer than all that follows. To
-    split 100 clusters in 100 each takes 200 passes for 10,000 clusters (as Vo et al. make 10 million).
+    k-means++ goes through all rows for each cluster, which for very many takes longer than all that follows.
+    To split 100 clusters in 100 each takes 200 passes for 10,000 clusters (so Vo et al. make 10 million).
     """
     centroids: list[Tensor] = []
     assigned = torch.empty(len(x), dtype=torch.int64)
