@@ -15,7 +15,7 @@ from benchmarks.robustness import faults
 from benchmarks.robustness.mutation_cases import MUTATIONS
 from benchmarks.rows import METHODS, ROOT, Row, read
 from benchmarks.speed.index import AIMS
-from benchmarks.tables import backbones, channels, forgetting, learned, scores, speeds, transfer
+from benchmarks.tables import backbones, channels, curation, forgetting, learned, scores, speeds, transfer
 from selfsup.config import load_config, summary
 from selfsup.encoder.trials import TRIALS
 
@@ -239,6 +239,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/pictures.md": {"channels": channels.table},
     "docs/backbones.md": {"families": backbones.taken, "refusals": backbones.refused},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
+    "docs/curate.md": {"curation": curation.halves, "labelling": curation.labels},
     "docs/weights.md": {"transfer": transfer.table, "forgetting": forgetting.table},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},

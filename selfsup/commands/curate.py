@@ -231,6 +231,24 @@ def _balanced(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
     return Choice(kept, lines, by_cluster(lifted(levels)[-1], kept))
 
 
+def _towards(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
+    from selfsup.curation.choice import Choice, by_cluster
+    from selfsup.curation.towards import towards
+
+    count = None if config["count"] is None and config["share"] is None else _wanted(config, material)
+    found = towards(material.x, material.target, draw, count)
+    lines = [
+        f"nearest to the {len(material.target):,} images of the target in the space of {material.space}, "
+        f"arXiv:2303.11101; mean cosine {float(found.similarity[found.rows].mean()):.3f}, "
+        f"of all images {float(found.similarity.mean()):.3f}"
+    ]
+    if count is None:
+        end = "where similarity fell" if found.stopped else "at 50 times the target's size, or the pool's"
+        lines.append(f"without count= or share= it ended {end}")
+    kept = found.rows.sort().values
+    return Choice(kept, lines, by_cluster(found.centroid, kept, "near the target's cluster"))
+
+
 def _copies(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
     import torch
 
@@ -276,5 +294,6 @@ def _copies(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
 MODES: dict[str, Callable[[Mapping[str, Any], Material, Any], Any]] = {
     "balanced": _balanced,
     "copies": _copies,
+    "towards": _towards,
     "scores": _scores,
 }

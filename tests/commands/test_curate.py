@@ -126,6 +126,18 @@ def test_a_balanced_choice_keeps_more_of_the_few(photos, here):
     assert "16 of 48 images kept" in (here / "kept.html").read_text()
 
 
+def test_a_choice_towards_a_target_takes_what_looks_like_it(photos, here, capsys):
+    (here / "light").mkdir()
+    for i in range(40, 48):
+        (here / "light" / f"{i}.png").write_bytes((photos / "train" / f"{i}.png").read_bytes())
+    given = ["mode=towards", "target=folder", "target.root=light", "count=8"]
+    assert curate(photos, *given) == 0
+    assert learned(photos, "kept.npy") == [f"{i}.png" for i in range(40, 48)]
+    assert "nearest to the 6 images of the target" in capsys.readouterr().out
+    assert curate(photos, *given[:-1], "count=49", "out=more.npy") == 2
+    assert "count=49 is more than the 48 images" in capsys.readouterr().err
+
+
 def test_copies_are_dropped_also_those_of_test_images_and_none_is_a_sentence(here, capsys):
     draw = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 4)):
