@@ -50,7 +50,7 @@ def refused(*overrides: str, command: str = "train") -> str:
         ("method.head.out=9", "method=dino, ibot have it, method=barlow does not"),
         ("views.small.count=2", "dino.* have it"),
         ("logger.project=x", "logger=wandb has it, logger=none does not"),
-        ("epochs=9", "did you mean 'trainer.max_epochs' or 'online.every_epochs'?"),
+        ("epochs=9", "did you mean 'trainer.max_epochs' or 'online.every_epochs' or"),
         ("trainer.epochs=9", "did you mean 'trainer.max_epochs'?"),
         ("batch=9", "did you mean 'batch_size' or"),
         ("learning_rate=1", "did you mean 'method.optimizer.lr'?"),

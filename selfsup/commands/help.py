@@ -55,6 +55,7 @@ _GROUPS = {
         "trainer",
         "logger",
         "online",
+        "curation",
         "experiment",
     ],
     "views": ["method", "backbone", "data", "views", "experiment"],

@@ -58,6 +58,7 @@ def check(config: dict[str, Any]) -> None:
         )
     require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config["online"])
+    require_precision("curation.precision", config["curation"]["precision"])
     backbone = config["backbone"]
     keeping = [key for key, on in (("frozen", backbone["frozen"]), ("lora", backbone["lora"]["rank"])) if on]
     if keeping and backbone["weights"] is None and not backbone["pretrained"]:

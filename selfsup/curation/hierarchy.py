@@ -22,7 +22,7 @@ def level_sizes(samples: int) -> list[int]:
     return [size for size in sizes if size >= LEAST] or [min(samples, LEAST)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def hierarchy(
     x: Tensor,
     sizes: Sequence[int],

@@ -23,7 +23,7 @@ class Clusters(NamedTuple):
     assigned: Tensor
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def kmeans(x: Tensor, k: int, draw: Draw, iterations: int = 50) -> Clusters:
     """Clusters of the rows of ``x`` ``(N, D)``: greedy k-means++, then Lloyd's algorithm.
 
@@ -50,7 +50,11 @@ def kmeans(x: Tensor, k: int, draw: Draw, iterations: int = 50) -> Clusters:
     centre = mean(x)
     if not centre.isfinite().all():
         raise ValueError("the features are not finite")
-    centroids = x[plus_plus(x, k, draw, centre)].to(centre)
+    return lloyd(x, x[plus_plus(x, k, draw, centre)].to(centre), iterations, centre)
+
+
+def lloyd(x: Tensor, centroids: Tensor, iterations: int, centre: Tensor | None = None) -> Clusters:
+    """Lloyd's iterations from ``centroids`` ``(k, D)``; ``centre`` as for :func:`nearest`."""
     assigned = nearest(x, centroids, centre)
     for _ in range(iterations):
         centroids = means(x, assigned, centroids)
@@ -76,12 +80,13 @@ def plus_plus(x: Tensor, k: int, draw: Draw, centre: Tensor) -> Tensor:
     """
     trials = 2 + int(math.log(k))
     chosen = [whole(draw, len(x))]
-    least = _distances(x, chosen, centre)[:, 0]
+    squares = torch.cat([(rows.to(centre) - centre).square().sum(1) for _, rows in _blocks(x, 1)])
+    least = _distances(x, chosen, centre, squares)[:, 0]
     while len(chosen) < k:
         ends = least.cumsum(0, dtype=torch.float64)
         marks = torch.tensor([draw() for _ in range(trials)], dtype=torch.float64) * ends[-1]
         candidates = torch.searchsorted(ends, marks).clamp(max=len(x) - 1).tolist()
-        new = torch.minimum(_distances(x, candidates, centre), least[:, None])
+        new = torch.minimum(_distances(x, candidates, centre, squares), least[:, None])
         best = int(new.sum(0, dtype=torch.float64).argmin())
         chosen.append(candidates[best])
         least = new[:, best].contiguous()
@@ -161,15 +166,17 @@ def to_centroids(x: Tensor, clusters: Clusters) -> Tensor:
     return found
 
 
-def _distances(x: Tensor, chosen: list[int], centre: Tensor) -> Tensor:
-    """Squared distances ``(N, len(chosen))`` to rows of ``x``."""
-    keys = (x[chosen].to(centre) - centre).t().contiguous()
-    squares = keys.square().sum(0)
+def _distances(x: Tensor, chosen: list[int], centre: Tensor, squares: Tensor) -> Tensor:
+    """Squared distances ``(N, len(chosen))`` to rows of ``x``; ``squares`` ``(N,)`` are those to the centre.
+
+    |x - c|^2 = |x - m|^2 - 2 x . (c - m) + (c - m) . (c + m), with the centre m.
+    """
+    rows = x[chosen].to(centre)
+    keys, rest = (rows - centre).t().contiguous(), ((rows - centre) * (rows + centre)).sum(1)
     found = torch.empty(len(x), len(chosen), dtype=centre.dtype)
     for place, rows in _blocks(x, len(chosen)):
-        rows = rows.to(centre) - centre
-        found[place] = torch.addmm(squares, rows, keys, alpha=-2) + rows.square().sum(1, keepdim=True)
-    return found.clamp_(min=0)
+        found[place] = torch.addmm(rest, rows.to(centre), keys, alpha=-2)
+    return found.add_(squares[:, None]).clamp_(min=0)
 
 
 def _rows(x: Tensor, columns: int) -> int:

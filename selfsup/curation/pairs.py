@@ -7,13 +7,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from selfsup.evaluation.classifiers.neighbours import unit
-from selfsup.evaluation.classifiers.topk import GROUP, Rounded, above, products
+from selfsup.curation.draws import Draw, choose, draws
+from selfsup.curation.kmeans import groups, lloyd
+from selfsup.curation.tiles import Found, above_threshold, most_similar
+from selfsup.evaluation.classifiers.neighbours import neighbours, unit
+from selfsup.evaluation.classifiers.topk import GROUP, Rounded
 from selfsup.precision import multiplies_bf16
 
 ROWS, KEYS = 1024, 16384  # of a block of similarities
-
-Found = tuple[Tensor, Tensor, Tensor]  # int64 rows and columns and float32 similarities, each (P,)
+EXACT = 2**17  # rows up to which all pairs are compared
+CELL = 1000  # rows of a cell of more
+SAMPLE = 64  # rows of each that cells are fitted to
+QUERIES = 1000  # rows whose pairs are all looked for, to say what share of them was found
 
 
 class Pairs(NamedTuple):
@@ -23,24 +28,31 @@ class Pairs(NamedTuple):
         first, second: int64 ``(P,)``, first < second, sorted by both.
         similarity: cosines, float32 ``(P,)``.
         capped: rows that have more later partners than are kept.
+        recall: share of the pairs that are found, of rows that are not capped; measured on a sample unless all
+            were compared, and None if the sample has no pairs.
     """
 
     first: Tensor
     second: Tensor
     similarity: Tensor
     capped: int
+    recall: float | None = 1.0
 
 
-@torch.inference_mode()
-def near_pairs(x: Tensor, threshold: float, most: int = 64) -> Pairs:
+@torch.no_grad()
+def near_pairs(x: Tensor, threshold: float, most: int = 64, probes: int = 8) -> Pairs:
     """The pairs of rows of ``x`` ``(N, D)`` whose cosine is above ``threshold``.
 
-    Exact, in float32, in blocks; products in bf16 find the candidates where the CPU multiplies those faster.
-    Beyond ``x`` and the result memory holds a block of 2**24 similarities and ``most`` pairs a row.
+    Of up to 2**17 rows all pairs are compared, in float32, in blocks; products in bf16 find the candidates where
+    the CPU multiplies those faster. Of more, each is compared with the rows of the ``probes`` cells nearest to
+    it, of a thousand rows each, and the share of the pairs that this finds is measured on 1,000 rows.
+    Beyond ``x`` and the result memory holds a block of 2**24 similarities and ``most`` pairs a row, for each of
+    the ``probes``.
 
     Args:
         most: pairs that a row keeps with later rows, the most similar ones: all pairs among thousands of
             equal rows would not fit in memory. Each of them still has a pair, so the group stays whole.
+        probes: cells that a row is compared with, of more than 2**17 rows.
 
     Raises:
         NoScore: features are not finite.
@@ -49,6 +61,10 @@ def near_pairs(x: Tensor, threshold: float, most: int = 64) -> Pairs:
         >>> near_pairs(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]]), 0.9)[:2]
         (tensor([0]), tensor([2]))
     """
+    return _all(x, threshold, most) if len(x) <= EXACT else _in_cells(x, threshold, most, probes, draws(0))
+
+
+def _all(x: Tensor, threshold: float, most: int) -> Pairs:
     whole = torch.zeros(0, dtype=torch.int64)
     found: list[Found] = [(whole, whole, torch.zeros(0))] * -(-len(x) // ROWS)
     capped = torch.zeros(len(x), dtype=torch.bool)
@@ -59,12 +75,111 @@ def near_pairs(x: Tensor, threshold: float, most: int = 64) -> Pairs:
         for number, first in enumerate(range(0, start + len(keys), ROWS)):
             rows = unit(x[first : first + ROWS].float())
             # Row i and column j are rows first + i and start + j of x; the second has to be the later.
-            row, column, value = _above(rows, keys, keys16, threshold, most + 1, first - start, buffer)
+            row, column, value = above_threshold(
+                rows, keys, keys16, threshold, most + 1, first - start, buffer
+            )
             new = (row + first, column + start, value)
-            found[number], over = _most_similar(found[number], new, most)
+            both = [torch.cat(parts) for parts in zip(found[number], new, strict=True)]
+            found[number], over = most_similar((both[0], both[1], both[2]), most)
             capped[over] = True
     first_, second, similarity = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Pairs(first_, second, similarity, int(capped.sum()))
+
+
+def _in_cells(x: Tensor, threshold: float, most: int, probes: int, draw: Draw) -> Pairs:
+    """As in an inverted file: each row's home is the nearest cell, and it is compared with the rows at home in
+    the cells nearest to it."""
+    count = max(probes, len(x) // CELL)
+    sample = choose(draw, min(len(x), SAMPLE * count), len(x)).sort().values
+    rows = unit(x[sample].float())
+    cells = unit(lloyd(rows, rows[choose(draw, count, len(rows))], iterations=10).centroids)
+    near = neighbours(cells, x, probes)[1]
+    # Visitors of a cell are rows at home in another one.
+    homes, visits = near[:, 0], groups(near[:, 1:].flatten(), count)
+    buffer, rough = torch.empty(ROWS * (KEYS + GROUP)), multiplies_bf16()
+    capped = torch.zeros(len(x), dtype=torch.bool)
+    found: list[Found] = []
+    for at_home, visit in zip(groups(homes, count), visits, strict=True):
+        visitors = visit // max(1, probes - 1)
+        for start in range(0, len(at_home), KEYS):
+            part = at_home[start : start + KEYS]
+            keys = unit(x[part].float())
+            keys16 = Rounded.of(keys) if rough else None
+            for those, later in ((at_home[: start + len(part)], True), (visitors, False)):
+                for first in range(0, len(those), ROWS):
+                    here = those[first : first + ROWS]
+                    skip = first - start if later else -len(part) - ROWS
+                    queries = unit(x[here].float())
+                    tile = above_threshold(queries, keys, keys16, threshold, most + 1, skip, buffer)
+                    (row, column, value), over = most_similar(tile, most)
+                    capped[here[over]] = True
+                    found.append((here[row], part[column], value))
+    row, column, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+    # Two rows that visit each other's cell are found twice.
+    code, place = (torch.minimum(row, column) * len(x) + torch.maximum(row, column)).unique(
+        return_inverse=True
+    )
+    similarity = torch.zeros(len(code)).scatter_(0, place, value)
+    kept, over = most_similar((code // len(x), code % len(x), similarity), most)
+    capped[over] = True
+    recall = _recall(x, kept, threshold, capped, draw)
+    return Pairs(*kept, int(capped.sum()), recall)
+
+
+def _recall(x: Tensor, kept: Found, threshold: float, capped: Tensor, draw: Draw) -> float | None:
+    """The share of the pairs of some rows that are among those kept."""
+    chosen = choose(draw, min(QUERIES, len(x)), len(x)).sort().values
+    chosen = chosen[~capped[chosen]]
+    rows = unit(x[chosen].float())
+    buffer = torch.empty(len(rows) * (KEYS + GROUP))
+    true = []
+    for start in range(0, len(x), KEYS):
+        keys = unit(x[start : start + KEYS].float())
+        row, column, _ = above_threshold(rows, keys, None, threshold, len(keys), -len(rows) - KEYS, buffer)
+        first, second = chosen[row], column + start
+        other = first != second
+        true.append(torch.minimum(first, second)[other] * len(x) + torch.maximum(first, second)[other])
+    pairs = torch.cat(true).unique()
+    # A partner that is capped may have had no room for the pair.
+    pairs = pairs[~(capped[pairs // len(x)] | capped[pairs % len(x)])]
+    if not len(pairs):
+        return None
+    return float(torch.isin(pairs, kept[0] * len(x) + kept[1]).double().mean())
+
+
+class Groups(NamedTuple):
+    """Components of more than one row.
+
+    Attributes:
+        lowest: each one's lowest member, int64 ``(G,)``, ascending.
+        size: its members, int64 ``(G,)``.
+        smallest: the smallest similarity between two of its members, float32 ``(G,)``.
+    """
+
+    lowest: Tensor
+    size: Tensor
+    smallest: Tensor
+
+
+@torch.no_grad()
+def chained(x: Tensor, roots: Tensor) -> Groups:
+    """Whether components hold rows that are unlike: a chain of near pairs leads from one thing to another.
+
+    Args:
+        x: features ``(N, D)``.
+        roots: of :func:`components`.
+
+    >>> chained(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0, 0])).smallest.round()
+    tensor([0.])
+    """
+    lowest, place, size = roots.unique(return_inverse=True, return_counts=True)
+    several = (size > 1).nonzero()[:, 0]
+    members = groups(place, len(lowest))
+    smallest = []
+    for number in several.tolist():
+        rows = unit(x[members[number]].float())
+        smallest.append(min(float((block @ rows.t()).amin()) for block in rows.split(ROWS)))
+    return Groups(lowest[several], size[several], torch.tensor(smallest))
 
 
 def components(first: Tensor, second: Tensor, count: int) -> Tensor:
@@ -79,43 +194,3 @@ def components(first: Tensor, second: Tensor, count: int) -> Tensor:
     joined = coo_array((torch.ones(len(first)).numpy(), (first.numpy(), second.numpy())), (count, count))
     labels = torch.from_numpy(connected_components(joined, directed=False)[1]).long()
     return torch.full((count,), count).scatter_reduce(0, labels, torch.arange(count), "amin")[labels]
-
-
-def _above(
-    rows: Tensor, keys: Tensor, keys16: Rounded | None, threshold: float, k: int, later: int, buffer: Tensor
-) -> Found:
-    """Products of unit ``rows`` ``(M, D)`` and ``keys`` ``(N, D)`` above a threshold, column - row > later.
-
-    If there are very many, at least the ``k`` largest of each row.
-    """
-    least = rows.new_full((len(rows),), threshold)
-    found = None if keys16 is None else keys16.above(rows, keys, least, k, buffer)
-    if found is None:
-        scores = products(rows, keys.t(), buffer)
-        if later > -len(rows):
-            scores.masked_fill_(torch.ones_like(scores, dtype=torch.bool).tril_(later), -torch.inf)
-        found = above(scores, least, k)
-    values, columns = found
-    row, place = (values > threshold).nonzero(as_tuple=True)
-    column, value = columns[row, place], values[row, place]
-    right = column - row > later
-    return row[right], column[right], value[right]
-
-
-def _most_similar(found: Found, new: Found, most: int) -> tuple[Found, Tensor]:
-    """The ``most`` most similar pairs of each row, ties to the lowest column, and the rows that have more."""
-    row, column, value = (torch.cat(parts) for parts in zip(found, new, strict=True))
-    order = _sorted(row, -value, column)
-    counts = row[order].unique_consecutive(return_counts=True)[1]
-    rank = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    kept = order[rank < most]
-    kept = kept[_sorted(row[kept], column[kept])]
-    return (row[kept], column[kept], value[kept]), row[order[rank == most]]
-
-
-def _sorted(*keys: Tensor) -> Tensor:
-    """The order of rows by several keys, the first of which counts most."""
-    order = torch.arange(len(keys[0]))
-    for key in reversed(keys):
-        order = order[key[order].argsort(stable=True)]
-    return order

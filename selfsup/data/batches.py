@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from selfsup.data.kept_order import KeptOrder, require_enough
 from selfsup.data.order import EpochOrder, Key, ShardOrder
 from selfsup.data.readers.crops import read_crops
 from selfsup.data.stage_order import StageOrder
@@ -96,8 +97,25 @@ class TrainingLoader(DataLoader[Any]):
             yield batch
 
 
-def make_order(source: Any, batch_size: int, seed: int, world: int = 1) -> EpochOrder:
-    """The order for a source: in stages, by shards where there are enough to shuffle, or of all images."""
+def make_order(
+    source: Any, batch_size: int, seed: int, world: int = 1, share: float | None = None
+) -> EpochOrder:
+    """The order for a source: in stages, by shards where there are enough to shuffle, or of all images.
+
+    Args:
+        share: of the images that are kept after a while, chosen while training; None for all.
+
+    Raises:
+        UsageError: a batch is larger than the data or than what is kept of it, or the source has stages.
+    """
+    if share is not None:
+        if source.stages:
+            raise UsageError(
+                "curation chooses among all images, and data=stages learns from one data set after another; "
+                "take data=mixture, or curation=none"
+            )
+        require_enough(len(source), share, batch_size * world)
+        return KeptOrder(len(source), batch_size, seed, world=world)
     if source.stages:
         return StageOrder(source.stages, batch_size, seed, world=world)
     sizes = getattr(source, "sizes", None)

@@ -1,10 +1,13 @@
 """What was decided about a data set: printed before training, kept with the run, shown in its report."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from selfsup.text import as_text, shown
+
+DECIDED = "data.json"  # in a run's folder
 
 
 @dataclass
@@ -19,6 +22,7 @@ class Decisions:
         values: the range of values that becomes black to white, a sentence; empty for plain 8-bit images.
         bands: which bands of images with more than three are used, a sentence; empty if there are none.
         pages: which page of files with several is used, a sentence; empty if there are none.
+        kept: which images a run chose while training, a sentence; empty if it did not choose.
 
     >>> Decisions(labels="labels are the folders' names", left_out={"no reader for .heic": 60}).lines()
     ["labels are the folders' names", '60 files are left out: no reader for .heic']
@@ -31,10 +35,11 @@ class Decisions:
     values: str = ""
     bands: str = ""
     pages: str = ""
+    kept: str = ""
 
     def lines(self) -> list[str]:
         """The sentences for a person, each on one printable line."""
-        said = [self.splits, self.labels, self.values, self.bands, self.pages]
+        said = [self.splits, self.labels, self.values, self.bands, self.pages, self.kept]
         for reason, count in self.left_out.items():
             said.append(f"{count} {'file is' if count == 1 else 'files are'} left out: {reason}")
         return [shown(line) for line in said if line]
@@ -42,6 +47,10 @@ class Decisions:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON types and valid Unicode, for the run's folder and the report."""
         return {name: _as_text(value) for name, value in asdict(self).items()}
+
+    def as_file(self) -> str:
+        """The text of the file in a run's folder."""
+        return json.dumps(self.as_json(), indent=2) + "\n"
 
 
 def _as_text(value: Any) -> Any:

@@ -37,7 +37,8 @@ def annealed(config: dict[str, Any]) -> dict[str, Any]:
 def copy_checkpoint(branched: Path, folder: Path) -> None:
     """Copy the newest checkpoint of a run into a branch's folder, where the branch is resumed from.
 
-    The encoders of its stages come along, since the branch judges them beside its own.
+    The encoders of its stages come along, since the branch judges them beside its own, and the lists of
+    images that it kept.
     """
     from selfsup.callbacks.stages import stage_folders  # the command checks settings before torch is imported
     from selfsup.encoder import load_encoder, save_encoder
@@ -49,3 +50,5 @@ def copy_checkpoint(branched: Path, folder: Path) -> None:
     shutil.copyfile(checkpoint, target)
     for path in stage_folders(branched):
         save_encoder(load_encoder(path), folder / path.name)
+    for path in branched.glob("kept-after-*-epochs.npy"):
+        shutil.copyfile(path, folder / path.name)

@@ -11,11 +11,12 @@ from typing import Any
 import yaml
 
 from selfsup.backbone_names import backbone_name
+from selfsup.data.decisions import DECIDED
 from selfsup.errors import UsageError
 from selfsup.files import remove_parts, write_text
 from selfsup.runs import KEPT
 
-CONFIG, DECIDED = "config.yaml", "data.json"
+CONFIG = "config.yaml"
 # Files of a start before anything is learned.
 _OF_A_START = {CONFIG, DECIDED, *KEPT.values(), "environment.json", "tensorboard", "wandb"}
 

@@ -1,6 +1,5 @@
 """A run from beginning to end: learn, save, judge."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +23,7 @@ from selfsup.build import (
     steps_an_epoch,
 )
 from selfsup.callbacks.checkpoint_files import last_good, trouble
+from selfsup.callbacks.curation import described, read_kept
 from selfsup.callbacks.length import length
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.online_settings import selecting
@@ -31,6 +31,8 @@ from selfsup.callbacks.present import require_there
 from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
+from selfsup.data.decisions import DECIDED
+from selfsup.data.kept_order import KeptOrder
 from selfsup.data.order import EpochOrder
 from selfsup.data.stage_order import require_all
 from selfsup.data.statistics import keep_measured
@@ -43,7 +45,7 @@ from selfsup.processes import in_trainer, lost_processes, restored_environment
 from selfsup.report import write_report
 from selfsup.run.branch import copy_checkpoint
 from selfsup.run.environment import FILE, differences, environment, recorded, require_same_data, starts
-from selfsup.run.folder import CONFIG, DECIDED, new_folder, point_latest, remove_unused
+from selfsup.run.folder import CONFIG, new_folder, point_latest, remove_unused
 from selfsup.run.hand_over import hand_over, kept_encoders, try_hand_over
 from selfsup.run.launch import agreed
 from selfsup.run.resume import changes, find_position
@@ -80,7 +82,9 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     source, test = load_data(config["data"], as_before=bool(config["resume"]), measure=True)
     keep_measured(config["data"], source)
     count_samples(config, len(source))
-    order = make_order(source, config["batch_size"], config["seed"], place.world)
+    curation = config["curation"]
+    share = curation["share"] if curation["every_epochs"] else None
+    order = make_order(source, config["batch_size"], config["seed"], place.world, share)
     method = make_method(config, make_encoder(config), devices)
     if config["compile"]:
         compile_encoders(method, gpu)
@@ -92,6 +96,8 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     require_all(order, total * config["trainer"]["accumulate_grad_batches"])
     now = environment(source, gpu, place.world)
     notes, checkpoint = _take_up(config, order, method, total, now)
+    if isinstance(order, KeptOrder):
+        source.decisions.kept = described(order)
 
     with _sentences(Path(str(config["resume"] or config["out"]))):
         folder = agreed(checked, place, signals, partial(_folder, config, method, now, source))
@@ -190,6 +196,8 @@ def _take_up(
         )
     # Loading processes load their first batches before Lightning sets the epoch.
     order.epoch, order.skip = divmod(at.batches, len(order))
+    if isinstance(order, KeptOrder):
+        read_kept(folder, order, config["curation"], order.epoch)
     return [*at.notes, *notes], at.checkpoint
 
 
@@ -222,7 +230,7 @@ def check_batch_norm(method: Method, config: Mapping[str, Any], world: int, on_g
 def _folder(config: dict[str, Any], method: Method, now: dict[str, Any], source: Source) -> Path:
     """The run's folder, with the configuration and this start in it; made by the first process only."""
     try_hand_over(config, method)
-    decided = json.dumps(source.decisions.as_json(), indent=2) + "\n"
+    decided = source.decisions.as_file()
     if not config["resume"]:
 
         def more(part: Path) -> None:

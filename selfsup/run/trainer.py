@@ -16,6 +16,7 @@ from selfsup.build import effective_batch
 from selfsup.callbacks import online
 from selfsup.callbacks.checkpoint_writer import WholeFiles
 from selfsup.callbacks.checkpoints import Checkpoints
+from selfsup.callbacks.curation import Curation
 from selfsup.callbacks.finite import FiniteSteps
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
@@ -25,6 +26,7 @@ from selfsup.callbacks.signals import StopSignals
 from selfsup.callbacks.skipped import SkippedImages
 from selfsup.callbacks.stages import StageEncoders
 from selfsup.data import Source
+from selfsup.data.kept_order import KeptOrder
 from selfsup.data.order import EpochOrder
 from selfsup.data.stage_order import StageOrder
 from selfsup.data.workers import worker_count
@@ -54,7 +56,8 @@ def make_trainer(
 
     Args:
         begun: called by the first process when the first step is made.
-        order: of the samples; where it has stages, the encoder of each is kept.
+        order: of the samples; where it has stages, the encoder of each is kept, and where fewer samples are
+            kept after a while, they are chosen.
     """
     settings, data, images = config["trainer"], config["data"], effective_batch(config, devices)
     files = WholeFiles(settings["checkpoints_kept"])
@@ -67,6 +70,7 @@ def make_trainer(
         MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
         *make_online(config, devices, folder, source, console),
+        *make_curation(config, devices, folder, source, order, console),
         *([StageEncoders(order, folder, run_card(config))] if isinstance(order, StageOrder) else []),
         *make_share(config, source),
         FiniteSteps(folder, settings["max_skipped_steps"], source.name, console),
@@ -132,6 +136,21 @@ def make_online(
         return []
     workers, card = worker_count(config["data"]["workers"], source, devices), run_card(config)
     return [online.OnlineEvaluation(source, folder, settings, workers, config["seed"], card, console)]
+
+
+def make_curation(
+    config: Mapping[str, Any],
+    devices: int,
+    folder: Path,
+    source: Source,
+    order: EpochOrder | None,
+    console: Console,
+) -> list[Curation]:
+    """The curation while training, if the order of samples has one."""
+    if not isinstance(order, KeptOrder):
+        return []
+    workers = worker_count(config["data"]["workers"], source, devices)
+    return [Curation(source, order, folder, config["curation"], workers, console)]
 
 
 def trainer_settings(config: Mapping[str, Any], devices: int) -> dict[str, Any]:
