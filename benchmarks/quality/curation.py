@@ -133,6 +133,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, required=True, help="folder in which the runs stay")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS)
     parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
     arguments = parser.parse_args()
     quiet()
@@ -141,7 +142,7 @@ def main() -> None:
         make_pool(arguments.runs / "pool.parquet", arguments.data)
     bank = pq.read_table(f"{arguments.data}/cifar10-train.parquet").slice(40_000, JUDGED)
     pq.write_table(bank, arguments.runs / "bank.parquet")
-    for seed in SEEDS:
+    for seed in arguments.seeds:
         for variant in arguments.only:
             run = trained(variant, seed, arguments.runs, arguments.data)
             row = row_of(variant, seed, run, arguments.runs, arguments.data)

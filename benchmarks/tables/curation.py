@@ -9,7 +9,7 @@ SCORES = {"knn": "kNN", "linear": "linear"}
 
 
 def halves() -> str:
-    """A row a variant: what it learned from, its accuracies, and its gains over the whole and a random half."""
+    """A row a variant: what it learned from, its accuracies, its gains over the whole and a random half."""
     rows = read("curation")
     if not rows:
         return "Not measured yet."

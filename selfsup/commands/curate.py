@@ -1,7 +1,7 @@
 """``selfsup curate mode=MODE data=NAME``: which images to learn from, or to label next."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,9 @@ def run(config: Mapping[str, Any]) -> None:
     """
     target = check(config)
     out = Path(config["out"] or ("label.csv" if config["mode"] == "label" else "kept.npy"))
+    ending = ".csv" if config["mode"] == "label" else ".npy"
+    if out.suffix != ending:
+        raise UsageError(f"mode={config['mode']} writes a file {ending}; name one with out=, not '{out}'")
     page = out.with_suffix(".html")
     for path in (out, page):
         if os.path.lexists(path):
@@ -57,6 +60,7 @@ def run(config: Mapping[str, Any]) -> None:
 
     import numpy as np
 
+    from selfsup.commands.choices import MODES
     from selfsup.files import write_text, written_whole
     from selfsup.report.kept import kept_page
 
@@ -182,118 +186,3 @@ def _material(config: Mapping[str, Any], target: Mapping[str, Any] | None) -> Ma
     pool = pool[known[pool] >= 0]
     space_name = str(config["features"])
     return Material(whole, pool, subset(whole, pool), x[known[pool]], other, space_name, test, encoder)
-
-
-def _wanted(config: Mapping[str, Any], material: Material) -> int:
-    """How many images to keep, by ``count`` or ``share``.
-
-    Raises:
-        UsageError: more than there are.
-    """
-    if config["share"] is not None:
-        return max(1, round(config["share"] * len(material.pool)))
-    if config["count"] > len(material.pool):
-        raise UsageError(f"count={config['count']} is more than the {len(material.pool)} images; take fewer")
-    return int(config["count"])
-
-
-def _scores(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
-    from selfsup.curation.choice import Choice, Group
-    from selfsup.curation.scores import chosen_by, read_scores
-
-    scores = read_scores(str(config["scores"]), config["column"], material.whole)[material.pool]
-    kept = chosen_by(scores, config["above"], config["below"], config["top"])
-    rule = ", ".join(f"{key} {config[key]:g}" for key in ("above", "below", "top") if config[key] is not None)
-    lines = [f"kept by {config['column']} in {shown(config['scores'])}: {rule}"]
-    if unknown := int(scores.isnan().sum()):
-        lines.append(f"images without a score, which are not kept: {unknown:,}")
-    mask = scores.isnan()
-    mask[kept] = True
-    dropped = (~mask).nonzero().flatten()
-    groups = []
-    for title, descending in (("largest scores", True), ("smallest scores", False)):
-        both = (rows[scores[rows].argsort(descending=descending, stable=True)] for rows in (kept, dropped))
-        groups.append(Group(title, *both))
-    return Choice(kept, lines, groups)
-
-
-def _balanced(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
-    from selfsup.curation.balance import balanced
-    from selfsup.curation.choice import Choice, by_cluster
-    from selfsup.curation.hierarchy import hierarchy, level_sizes, lifted
-
-    wanted = _wanted(config, material)
-    sizes = level_sizes(len(material.x))
-    levels = hierarchy(material.x, sizes, draw)
-    kept = balanced(levels, wanted, draw)
-    words = " and ".join(f"{size:,}" for size in sizes)
-    lines = [f"balanced over levels of {words} clusters of {material.space}, arXiv:2405.15613"]
-    return Choice(kept, lines, by_cluster(lifted(levels)[-1], kept))
-
-
-def _towards(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
-    from selfsup.curation.choice import Choice, by_cluster
-    from selfsup.curation.towards import towards
-
-    count = None if config["count"] is None and config["share"] is None else _wanted(config, material)
-    found = towards(material.x, material.target, draw, count)
-    lines = [
-        f"nearest to the {len(material.target):,} images of the target in the space of {material.space}, "
-        f"arXiv:2303.11101; mean cosine {float(found.similarity[found.rows].mean()):.3f}, "
-        f"of all images {float(found.similarity.mean()):.3f}"
-    ]
-    if count is None:
-        end = "where similarity fell" if found.stopped else "at 50 times the target's size, or the pool's"
-        lines.append(f"without count= or share= it ended {end}")
-    kept = found.rows.sort().values
-    return Choice(kept, lines, by_cluster(found.centroid, kept, "near the target's cluster"))
-
-
-def _copies(config: Mapping[str, Any], material: Material, draw: Any) -> Any:
-    import torch
-
-    from selfsup.curation.choice import Choice, Group
-    from selfsup.curation.copies import joined, near_copies, redundant, same
-    from selfsup.curation.survey import survey
-
-    settings = {key: config[key] for key in ("batch_size", "precision")}
-    workers = config["data"]["workers"]
-    found = [
-        survey(each, material.encoder, workers=workers, **settings)
-        for each in (material.source, material.test)
-    ]
-    seen = [part.seen[i] for part in found for i in part.rows.tolist()]
-    learned = len(found[0].rows)
-    exact = same([each.pixels for each in seen])
-    own = torch.arange(len(seen))
-    distinct = (exact == own).nonzero().flatten()
-    small, grey = (torch.cat([getattr(part, name) for part in found])[distinct] for name in ("small", "grey"))
-    x = None if material.encoder is None else torch.cat([part.x for part in found])[distinct]
-    pairs = near_copies(small, grey, x)
-    pairs = pairs._replace(first=distinct[pairs.first], second=distinct[pairs.second])
-    component = joined(exact, pairs)
-    test = own >= learned
-    pixels = [(each.width or 0) * (each.height or 0) for each in seen]
-    dropped = redundant(component, test, pixels, [each.bytes or 0 for each in seen])
-    of_test = torch.isin(component, component[test]) & dropped
-    counts = [int(each.sum()) for each in (dropped, dropped & (exact != own), of_test)]
-    lines = [
-        f"copies, dropped: {counts[0]:,}; {counts[1]:,} of them to the last pixel, the others nearly",
-        f"copies of test images among them: {counts[2]:,}",
-    ]
-    rows, groups = found[0].rows, []
-    for number in component[dropped].unique().tolist():
-        members = ((component == number) & ~test).nonzero().flatten()
-        what = "copies of a test image" if bool(of_test[members].any()) else "copies of one image"
-        lost = dropped[members]
-        groups.append(Group(f"{len(members)} {what}", rows[members[~lost]], rows[members[lost]]))
-    groups.sort(key=lambda group: -len(group.dropped))
-    return Choice(rows[~dropped[:learned]], lines, groups)
-
-
-MODES: dict[str, Callable[[Mapping[str, Any], Material, Any], Any]] = {
-    "balanced": _balanced,
-    "copies": _copies,
-    "towards": _towards,
-    "scores": _scores,
-}

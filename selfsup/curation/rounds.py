@@ -13,7 +13,6 @@ from selfsup.errors import UsageError
 from selfsup.evaluation.classifiers.fewshot import SINGLE, STRENGTHS, ridge
 from selfsup.evaluation.classifiers.probes import logits
 
-STRATEGIES = ("typical", "covering", "farthest", "uncertain")
 MOST_CLUSTERS = 500  # as TypiClust has it
 CLASSES = 10  # of whose clusters ProbCover's balls are to be pure, before any label says how many there are
 
@@ -44,8 +43,8 @@ def next_round(
 
     Args:
         x: features ``(N, D)``; their directions are compared.
-        strategy: one of STRATEGIES, functions of :mod:`selfsup.curation.labelling`; ``uncertain`` is by the
-            few-shot classifier of the labels so far (:func:`probe`).
+        strategy: typical, covering, farthest or uncertain (:mod:`selfsup.curation.labelling`); the last by
+            the few-shot classifier of the labels so far (:func:`probe`).
         draw: for k-means.
         labelled, labels: int64 ``(L,)``, positions and classes of earlier rounds.
 

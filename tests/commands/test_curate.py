@@ -74,6 +74,8 @@ def test_scores_of_a_table_decide_what_is_learned_from(photos, here, capsys):
     assert curate(photos, *given, "top=0.1") == 2
     assert "'kept.npy' exists and is not overwritten" in capsys.readouterr().err
     # Positions count all training images, also where the data chooses among them already.
+    assert curate(photos, *given, "top=0.1", "out=kept.txt") == 2
+    assert "writes a file .npy" in capsys.readouterr().err
     assert curate(photos, *given, "top=0.7", "data.indices=kept.npy", "out=one.npy") == 0
     assert learned(photos, "one.npy") == ["12.png", "13.png"]
 
