@@ -5,8 +5,8 @@
 
 The pool has 4,924 images of CIFAR-10, each class smaller than the one before, the first a hundred times the
 last, and 5,000 near copies of 250 of them: cropped by up to 2 pixels and compressed again. For each seed an
-encoder learns from the whole pool, from a random half, and from what ``selfsup curate`` keeps with the features
-of the encoder that learned from the whole. All take the same number of steps, and are judged with the same
+encoder learns from the whole pool, from a random half, and from what ``selfsup curate`` keeps, which may look
+at the features of the encoder of the whole. All take the same number of steps, and are judged with the same
 balanced bank and test images. Rows go to
 ``benchmarks/results/curation.jsonl``.
 """

@@ -85,7 +85,8 @@ def _copies(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice
     own = torch.arange(len(seen))
     distinct = (exact == own).nonzero().flatten()
     small, grey = (torch.cat([getattr(part, name) for part in found])[distinct] for name in ("small", "grey"))
-    x = None if material.encoder is None else torch.cat([part.x for part in found])[distinct]
+    features = [part.x for part in found if part.x is not None]
+    x = torch.cat(features)[distinct] if features else None
     pairs = near_copies(small, grey, x)
     pairs = pairs._replace(first=distinct[pairs.first], second=distinct[pairs.second])
     component = joined(exact, pairs)
