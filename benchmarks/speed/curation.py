@@ -4,10 +4,10 @@
     python -m benchmarks.speed.curation --only pairs levels --rows 100000
 
 The embeddings are unit rows of a mixture of 2,000 groups, whose sizes fall as 1/rank, in float16 in a
-memory-mapped file; 5 % are copies with noise, of cosine 0.97 to the original. Each task runs in a process of its
-own. Its peak memory has the mapped pages in it, and its processor minutes stand beside its minutes, which other
-work on the machine makes longer. faiss (`pip install faiss-cpu`) and ours cluster the same rows, from the same
-first centroids. Results go to ``benchmarks/results/curation.jsonl``.
+memory-mapped file; 5 % are copies with noise, of cosine 0.97 to the original. Each task runs in a process of
+its own. Its peak memory has the mapped pages in it, and its processor minutes stand beside its minutes, which
+other work on the machine makes longer. faiss (`pip install faiss-cpu`) and ours cluster the same rows, from
+the same first centroids. Results go to ``benchmarks/results/curation.jsonl``.
 """
 
 import argparse

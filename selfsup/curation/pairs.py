@@ -28,8 +28,8 @@ class Pairs(NamedTuple):
         first, second: int64 ``(P,)``, first < second, sorted by both.
         similarity: cosines, float32 ``(P,)``.
         capped: rows that have more later partners than are kept.
-        recall: share of the pairs that are found, of rows that are not capped; measured on a sample unless all
-            were compared, and None if the sample has no pairs.
+        recall: share of the pairs that are found, of rows that are not capped; measured on a sample unless
+            all rows were compared, and None if the sample has no pairs.
     """
 
     first: Tensor
@@ -43,11 +43,11 @@ class Pairs(NamedTuple):
 def near_pairs(x: Tensor, threshold: float, most: int = 64, probes: int = 8) -> Pairs:
     """The pairs of rows of ``x`` ``(N, D)`` whose cosine is above ``threshold``.
 
-    Of up to 2**17 rows all pairs are compared, in float32, in blocks; products in bf16 find the candidates where
-    the CPU multiplies those faster. Of more, each is compared with the rows of the ``probes`` cells nearest to
-    it, of a thousand rows each, and the share of the pairs that this finds is measured on 1,000 rows.
-    Beyond ``x`` and the result memory holds a block of 2**24 similarities and ``most`` pairs a row, for each of
-    the ``probes``.
+    Of up to 2**17 rows all pairs are compared, in float32, in blocks; products in bf16 find the candidates
+    where the CPU multiplies those faster. Of more, each row is compared with those of the ``probes`` cells
+    nearest to it, of a thousand rows each, and the share of the pairs that this finds is measured on 1,000
+    rows. Beyond ``x`` and the result memory holds a block of 2**24 similarities and at most ``most`` pairs
+    for each row and probe.
 
     Args:
         most: pairs that a row keeps with later rows, the most similar ones: all pairs among thousands of
@@ -87,14 +87,12 @@ def _all(x: Tensor, threshold: float, most: int) -> Pairs:
 
 
 def _in_cells(x: Tensor, threshold: float, most: int, probes: int, draw: Draw) -> Pairs:
-    """As in an inverted file: each row's home is the nearest cell, and it is compared with the rows at home in
-    the cells nearest to it."""
+    """As an inverted file does: a row's home is the nearest cell; it visits the cells that come next."""
     count = max(probes, len(x) // CELL)
     sample = choose(draw, min(len(x), SAMPLE * count), len(x)).sort().values
     rows = unit(x[sample].float())
     cells = unit(lloyd(rows, rows[choose(draw, count, len(rows))], iterations=10).centroids)
     near = neighbours(cells, x, probes)[1]
-    # Visitors of a cell are rows at home in another one.
     homes, visits = near[:, 0], groups(near[:, 1:].flatten(), count)
     buffer, rough = torch.empty(ROWS * (KEYS + GROUP)), multiplies_bf16()
     capped = torch.zeros(len(x), dtype=torch.bool)

@@ -30,7 +30,7 @@ def above_threshold(
 
 
 def most_similar(found: Found, most: int) -> tuple[Found, Tensor]:
-    """The ``most`` most similar pairs of each row, sorted, ties to the lowest column; the rows that have more."""
+    """The ``most`` most similar pairs of each row, ties to the lowest column; and rows that have more."""
     row, column, value = found
     order = _sorted(row, -value, column)
     counts = row[order].unique_consecutive(return_counts=True)[1]
