@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from selfsup.commands.curate import Material
 from selfsup.curation.balance import balanced
@@ -15,6 +16,8 @@ from selfsup.curation.scores import chosen_by, read_scores
 from selfsup.curation.survey import survey
 from selfsup.curation.towards import towards
 from selfsup.errors import UsageError
+from selfsup.evaluation.classifiers.neighbours import neighbours
+from selfsup.report.kept import EXAMPLES
 from selfsup.text import shown
 
 
@@ -38,14 +41,7 @@ def _scores(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice
     lines = [f"kept by {config['column']} in {shown(config['scores'])}: {rule}"]
     if unknown := int(scores.isnan().sum()):
         lines.append(f"images without a score, which are not kept: {unknown:,}")
-    mask = scores.isnan()
-    mask[kept] = True
-    dropped = (~mask).nonzero().flatten()
-    groups = []
-    for title, descending in (("largest scores", True), ("smallest scores", False)):
-        both = (rows[scores[rows].argsort(descending=descending, stable=True)] for rows in (kept, dropped))
-        groups.append(Group(title, *both))
-    return Choice(kept, lines, groups)
+    return Choice(kept, lines, _extremes(scores, kept, str(config["column"])))
 
 
 def _balanced(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice:
@@ -59,17 +55,33 @@ def _balanced(config: Mapping[str, Any], material: Material, draw: Draw) -> Choi
 
 def _towards(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice:
     count = None if config["count"] is None and config["share"] is None else wanted(config, material)
-    found = towards(material.x, material.target, draw, count)
+    found = towards(material.x, material.target, draw, count, stop=0 if count else 0.95)
+    alike = neighbours(material.target, material.x, 1)[0][:, 0]
+    kept = found.rows.sort().values
     lines = [
         f"nearest to the {len(material.target):,} images of the target in the space of {material.space}, "
-        f"arXiv:2303.11101; mean cosine {float(found.similarity[found.rows].mean()):.3f}, "
-        f"of all images {float(found.similarity.mean()):.3f}"
+        f"arXiv:2303.11101",
+        f"mean cosine to the nearest of them: {float(alike[kept].mean()):.3f} of the images kept, "
+        f"{float(alike.mean()):.3f} of all",
     ]
     if count is None:
-        end = "where similarity fell" if found.stopped else "at 50 times the target's size, or the pool's"
-        lines.append(f"without count= or share= it ended {end}")
-    kept = found.rows.sort().values
-    return Choice(kept, lines, by_cluster(found.centroid, kept, "near the target's cluster"))
+        ends = {"unlike": "where what was left became unlike", "pool": "with all images"}
+        lines.append(
+            f"without count= or share= it ended {ends.get(found.why, 'at 50 images for each of the target')}"
+        )
+    return Choice(kept, lines, _extremes(alike, kept, "like the target"))
+
+
+def _extremes(values: Tensor, kept: Tensor, called: str) -> list[Group]:
+    """The samples of the largest values, and those of the smallest, of both sides."""
+    mask = values.isnan()
+    mask[kept] = True
+    groups = []
+    for which, down in (("most", True), ("least", False)):
+        sides = (kept, (~mask).nonzero().flatten())
+        first = [rows[values[rows].argsort(descending=down, stable=True)][:EXAMPLES] for rows in sides]
+        groups.append(Group(f"{which} {called}", *first))
+    return groups
 
 
 def _copies(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice:
