@@ -69,7 +69,7 @@ def _towards(config: Mapping[str, Any], material: Material, draw: Draw) -> Choic
         lines.append(
             f"without count= or share= it ended {ends.get(found.why, 'at 50 images for each of the target')}"
         )
-    return Choice(kept, lines, _extremes(alike, kept, "like the target"))
+    return Choice(kept, lines, _extremes(alike, kept, "cosine to the target"))
 
 
 def _extremes(values: Tensor, kept: Tensor, called: str) -> list[Group]:
@@ -77,7 +77,7 @@ def _extremes(values: Tensor, kept: Tensor, called: str) -> list[Group]:
     mask = values.isnan()
     mask[kept] = True
     groups = []
-    for which, down in (("most", True), ("least", False)):
+    for which, down in (("largest", True), ("smallest", False)):
         sides = (kept, (~mask).nonzero().flatten())
         first = [rows[values[rows].argsort(descending=down, stable=True)][:EXAMPLES] for rows in sides]
         groups.append(Group(f"{which} {called}", *first))
