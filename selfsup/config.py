@@ -35,7 +35,7 @@ OmegaConf.register_new_resolver(
     "when", lambda value, expected, word: word if value == expected else "", replace=True
 )
 
-_OTHER_DATA = ("bank", "query")  # settings that name a data configuration, as data does
+_OTHER_DATA = ("bank", "query", "target")  # settings that name a data configuration, as data does
 _MANY = ("protocols", "auxiliary")  # groups of which several options are chosen at once
 # Groups that are chosen by the method's own configuration, and so stand inside of it.
 _INSIDE = {"optimizer": "optimizer@method.optimizer", "schedule": "schedule@method.optimizer"}

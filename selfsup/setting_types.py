@@ -10,7 +10,8 @@ from selfsup.errors import UsageError
 from selfsup.nodes import default_at, flat, referred, value_at
 from selfsup.ranges import ANY, like, parsed, require_range
 
-FREE = ("backbone.model_args.", "data.sources.", "bank.", "query.")  # settings that something else checks
+# Settings that something else checks.
+FREE = ("backbone.model_args.", "data.sources.", "bank.", "banks.", "query.", "target.")
 
 
 def require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) -> None:

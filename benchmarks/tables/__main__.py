@@ -15,7 +15,17 @@ from benchmarks.robustness import faults
 from benchmarks.robustness.mutation_cases import MUTATIONS
 from benchmarks.rows import METHODS, ROOT, Row, read
 from benchmarks.speed.index import AIMS
-from benchmarks.tables import backbones, channels, copies, forgetting, learned, scores, speeds, transfer
+from benchmarks.tables import (
+    backbones,
+    channels,
+    copies,
+    curation,
+    forgetting,
+    learned,
+    scores,
+    speeds,
+    transfer,
+)
 from selfsup.config import load_config, summary
 from selfsup.encoder.trials import TRIALS
 
@@ -240,6 +250,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/backbones.md": {"families": backbones.taken, "refusals": backbones.refused},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/inspect.md": {"copies": copies.found, "judged": copies.judged, "inspect": copies.speed},
+    "docs/curate.md": {"curation": curation.halves, "labelling": curation.labels},
     "docs/weights.md": {"transfer": transfer.table, "forgetting": forgetting.table},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},

@@ -34,6 +34,7 @@ COMMANDS = {
     "views": "show the images as a training command would see them, in one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
     "report": "report on a run, or on several side by side, in one HTML file",
+    "curate": "choose the images to learn from, or to label next",
     "embed": "write the features of all images to a Parquet file",
     "search": "find the images most similar to one",
     "export": "write an encoder for other programs: timm and the Hub, ONNX, TorchScript, torch.export",

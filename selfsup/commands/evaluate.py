@@ -1,7 +1,9 @@
 """``selfsup evaluate encoder=PATH data=NAME``: judge a saved encoder, ours or timm's, or rank several."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder, short_name, start_of
@@ -23,7 +25,7 @@ def run(config: Mapping[str, Any]) -> None:
         UsageError: before any image is encoded, if the configuration is wrong.
     """
     out, named = config["out"], encoder_names(config["encoder"])
-    data, sources = data_configs(config)
+    data, banks, query = data_configs(config)
     name = next(iter(named.values())) if len(named) == 1 else "comparison"
 
     from selfsup.commands.devices import find_device
@@ -34,11 +36,10 @@ def run(config: Mapping[str, Any]) -> None:
     device = find_device(config["device"], place.local_rank)
 
     from selfsup.commands.embed import tell_decisions
-    from selfsup.data import load_data
     from selfsup.encoder import load_encoder
     from selfsup.evaluation import SETTINGS, Cache, default_folder, evaluate, print_table, write_results
-    from selfsup.evaluation.features.ranges import differing, range_for, with_channels
-    from selfsup.evaluation.results.classes import same_classes
+    from selfsup.evaluation.features.ranges import differing
+    from selfsup.evaluation.results.banks import beside
 
     encoders = {called: load_encoder(name) for called, name in named.items()}
     alone = len(named) == 1
@@ -51,26 +52,21 @@ def run(config: Mapping[str, Any]) -> None:
     if config["cache"] is not None:
         folder = default_folder() if config["cache"] == "auto" else Path(str(config["cache"])).expanduser()
         cache = None if folder is None else Cache(folder, float(config["cache_gb"]))
-        # What is in the cache need not be decoded; what is not will be, once.
-        sources = {split: {**source, "in_memory": False} for split, source in sources.items()}
-    sources = {
-        split: with_channels(source, encoders, config["overrides"]) for split, source in sources.items()
-    }
-    train, test = load_data({**sources["bank"], "range": range_for(encoders, sources["bank"]["range"])})
-    if sources["query"] != sources["bank"]:
-        alike = {**sources["query"], "range": sources["query"]["range"] or train.range}
-        test = same_classes(train, load_data(alike)[1])
-    for note in differing(encoders, train.range):
+    pairs = _sources(banks, query, encoders, config["overrides"], decoded=cache is None)
+    for note in dict.fromkeys(
+        note for train, _ in pairs.values() for note in differing(encoders, train.range)
+    ):
         print(note)
     judged = next(iter(encoders.values())) if alone else encoders
     settings = {key: value for key, value in config.items() if key in SETTINGS}
     first = place.rank == 0
     if first:
-        tell_decisions(train)
-    with together(place):
-        results = evaluate(
-            judged, train, test, data, starts=starts, **settings, device=device, progress=first, cache=cache
-        )
+        for train, _ in pairs.values():
+            tell_decisions(train)
+    with together(place), _kept_once(cache, len(pairs)) as cache:
+        how = {"starts": starts, **settings, "device": device, "progress": first, "cache": cache}
+        found = {bank: evaluate(judged, *pair, data, **how) for bank, pair in pairs.items()}
+        results = beside(found) if config["banks"] else found["bank"]
         if first:
             print_table(results)
             try:
@@ -98,20 +94,72 @@ def encoder_names(setting: Any) -> dict[str, str]:
     return {call if short.count(call) == 1 else name: name for call, name in zip(short, names, strict=True)}
 
 
-def data_configs(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The data's configuration, named for the results, and the configurations of bank and query.
+def data_configs(
+    config: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, Any]]:
+    """The data's configuration, named for the results, those of the banks by name, and that of the query.
 
     Raises:
         UsageError: one of them names what is not there.
     """
     data = config["data"]
-    sources = {
-        split: other_data(split, config[split], data["name"]) if config[split] else dict(data)
-        for split in ("bank", "query")
+    if config["banks"] and config["bank"]:
+        raise UsageError("bank= is one bank and banks.NAME= one of several; name it among those")
+    given = config["banks"] or {"bank": config["bank"]}
+    for name, settings in config["banks"].items():
+        if not isinstance(settings, Mapping):
+            raise UsageError(f"banks.{name} holds settings, such as banks.{name}.root=PATH, not '{settings}'")
+    where = {name: f"banks.{name}" if config["banks"] else "bank" for name in given}
+    banks = {
+        name: other_data(where[name], settings, data["name"]) if settings else dict(data)
+        for name, settings in given.items()
     }
-    for source in sources.values():
+    query = other_data("query", config["query"], data["name"]) if config["query"] else dict(data)
+    for source in [*banks.values(), query]:
         require_paths(source)
         require_reading(source)
-    names = [source["name"] for source in sources.values()]
-    name = names[0] if sources["bank"] == sources["query"] else f"{names[0]}-to-{names[1]}"
-    return {**sources["bank"], "name": name}, sources
+    names = list(dict.fromkeys(source["name"] for source in banks.values()))
+    differs = len(banks) > 1 or next(iter(banks.values())) != query
+    name = f"{'-'.join(names)}-to-{query['name']}" if differs else names[0]
+    return {**next(iter(banks.values())), "name": name}, banks, query
+
+
+def _sources(
+    banks: Mapping[str, dict[str, Any]],
+    query: dict[str, Any],
+    encoders: Mapping[str, Any],
+    typed: Sequence[str],
+    decoded: bool,
+) -> dict[str, tuple[Any, Any]]:
+    """Each bank's images and the query's, with its classes."""
+    from selfsup.data import load_data
+    from selfsup.data.labels import labelled
+    from selfsup.evaluation.features.ranges import range_for, with_channels
+    from selfsup.evaluation.results.classes import same_classes
+
+    # What is in the cache need not be decoded; what is not will be, once.
+    memory = {} if decoded else {"in_memory": False}
+    pairs: dict[str, tuple[Any, Any]] = {}
+    asked = None
+    for name, bank in banks.items():
+        settings = {**with_channels(bank, encoders, typed), **memory}
+        train, test = labelled(bank, *load_data({**settings, "range": range_for(encoders, bank["range"])}))
+        if bank != query:
+            if asked is None:
+                alike = {**with_channels(query, encoders, typed), **memory}
+                asked = labelled(query, *load_data({**alike, "range": query["range"] or train.range}))[1]
+            test = same_classes(train, asked)
+        pairs[name] = train, test
+    return pairs
+
+
+@contextmanager
+def _kept_once(cache: Any, banks: int) -> Iterator[Any]:
+    """The cache, or for several banks without one that of this command: the query is encoded once."""
+    if cache is not None or banks == 1:
+        yield cache
+        return
+    from selfsup.evaluation import Cache
+
+    with TemporaryDirectory() as folder:
+        yield Cache(Path(folder), float("inf"))

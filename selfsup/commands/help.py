@@ -23,6 +23,13 @@ _EXAMPLES = {
         "selfsup evaluate encoder=runs/latest/encoder",
         "selfsup evaluate encoder=[runs/a/encoder,timm:resnet18] data=folder data.root=my/images",
         "selfsup evaluate encoder=runs/latest/encoder protocols=[knn,logistic] protocols.knn.k=[10]",
+        "selfsup evaluate encoder=timm:resnet18 data=folder data.root=mine banks.a.root=a banks.b.root=b",
+    ],
+    "curate": [
+        "selfsup curate mode=copies data=folder data.root=my/images",
+        "selfsup curate mode=balanced share=0.5 encoder=runs/latest/encoder data=folder data.root=my/images",
+        "selfsup curate mode=scores scores=inspection.parquet column=kept above=0.5 data=folder data.root=x",
+        "selfsup curate mode=label count=50 encoder=runs/latest/encoder data=folder data.root=my/images",
     ],
     "embed": [
         "selfsup embed encoder=runs/latest/encoder data=folder data.root=my/images out=features.parquet",
@@ -58,6 +65,7 @@ _GROUPS = {
     ],
     "views": ["method", "backbone", "data", "views", "experiment"],
     "evaluate": ["data", "protocols"],
+    "curate": ["data"],
     "embed": ["data"],
     "search": ["data"],
     "export": [],

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from selfsup.data.channels import paged, ranged, read_as
+from selfsup.data.labels import labelled
 from selfsup.data.readers.reading import Reading, reading_of
 from selfsup.data.readers.values import range_of
 from selfsup.data.select import choose
+from selfsup.data.settings import labels_file
 from selfsup.data.slices import path_and_slice
 from selfsup.data.source import Source, in_memory
 from selfsup.data.statistics import settled
@@ -33,6 +35,9 @@ def load_data(
     each are tried, and what is found is written into the sources' decisions. Their channels are those that
     `config["channels"]`, `config["bands"]`, `config["pages"]` and `config["decode"]` ask for
     (`readers.reading.Reading`); their `range` is `config["range"]`, or what was measured for "auto".
+
+    If `config["labels"]` names a file, they have no labels: those of the file are for judging alone
+    (`selfsup.data.labels.labelled`), and are only checked here.
 
     Args:
         as_before: whether the images belong to a run that has begun, which continues to read them as before,
@@ -59,6 +64,8 @@ def load_data(
     _check_readable(test, tried[1], "test", config["max_unreadable"])
     if len(train) < 2:
         raise UsageError(f"only {len(train)} image is left to learn from, {len(test)} to test; add more")
+    if labels_file(config) is not None:
+        labelled(config, train, test)
     if train.labels is not None and len(torch.unique(train.labels)) < 2:
         raise UsageError(
             "all training images have the same label; add images of a second class, "
@@ -106,6 +113,8 @@ def read(config: Mapping[str, Any]) -> tuple[Source, Source]:
 def chosen(config: Mapping[str, Any]) -> tuple[Source, Source]:
     """The sources without decoding or checking any image, without a range, and of three channels."""
     arguments = {key: value for key, value in config["source"].items() if key != "_target_"}
+    if labels_file(config) is not None:
+        arguments["labels"] = False  # those of the file are for judging alone
     function = load_target(config["source"]["_target_"], "data", "data.source._target_")
     # Files can be sliced as splits can: data.train=FILE[:90%].
     slices = {}

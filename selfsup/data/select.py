@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from selfsup.data.compose import concat, shuffled
+from selfsup.data.labels import positions
 from selfsup.data.readers.paths import did_you_mean
 from selfsup.data.slices import Slice, parse_splits
 from selfsup.data.source import Source, subset
 from selfsup.errors import UsageError
 from selfsup.hints import near
+from selfsup.text import as_text
 
 Splits = Mapping[str, Source]
 
@@ -43,19 +45,25 @@ def subset_of(source: Source, config: Mapping[str, Any]) -> Source:
     Raises:
         UsageError: if two of them are set, or one does not fit.
     """
+    rows = rows_of(source, config)
+    return source if rows is None else subset(source, rows)
+
+
+def rows_of(source: Source, config: Mapping[str, Any]) -> Tensor | None:
+    """The positions of those images (:func:`subset_of`); None for all of them."""
     given = [key for key in ("indices", "per_class", "imbalance") if config.get(key) is not None]
     if len(given) > 1:
         raise UsageError(f"data.{given[0]} and data.{given[1]} both choose the images to learn from; set one")
     seed = config.get("subset_seed") or 0
     if not given:
-        return source
+        return None
     if given == ["indices"]:
-        return subset(source, listed(source, str(config["indices"])))
+        return listed(source, str(config["indices"]))
     if source.labels is None:
         raise UsageError(f"data.{given[0]} chooses images by class, but the data has no labels")
     if given == ["per_class"]:
-        return subset(source, balanced(source.labels, config["per_class"], source.classes, seed))
-    return subset(source, long_tailed(source.labels, config["imbalance"], seed))
+        return balanced(source.labels, config["per_class"], source.classes, seed)
+    return long_tailed(source.labels, config["imbalance"], seed)
 
 
 def balanced(labels: Tensor, count: int, classes: list[str] | None = None, seed: int = 0) -> Tensor:
@@ -220,16 +228,5 @@ def _entries(path: Path, file: str) -> Any:
 
 
 def _named(source: Source, entries: list[str], file: str) -> Tensor:
-    wanted = {entry.strip() for entry in entries}
-    found: dict[str, list[int]] = {entry: [] for entry in wanted}
-    depths = {entry.count("/") for entry in wanted}
-    for i in range(len(source)):
-        name = source.name(i)
-        ends = {"/".join(name.split("/")[-1 - depth :]) for depth in depths} | {name}
-        for end in ends & wanted:
-            found[end].append(i)
-    for entry, rows in found.items():
-        if len(rows) != 1:
-            what = "no image" if not rows else f"{len(rows)} images, among them {source.name(rows[1])!r}"
-            raise UsageError(f"{entry!r} in {file!r} (data.indices) means {what}; list each by its own name")
-    return torch.tensor([found[entry.strip()][0] for entry in entries])
+    names = [as_text(entry.strip()) for entry in entries]
+    return positions([source], names, f"{file!r} (data.indices)")

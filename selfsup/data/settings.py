@@ -53,8 +53,24 @@ def require_paths(data: Mapping[str, Any]) -> None:
             continue
         if not Path(path).expanduser().exists():
             raise UsageError(f"data.{key}: there is no '{path}'{_sibling(Path(path).expanduser())}")
+    labels = labels_file(data)
+    if labels is not None and not Path(labels).expanduser().is_file():
+        near = _sibling(Path(labels).expanduser())
+        raise UsageError(
+            f"data.labels is auto, true, false or a table of labels; there is no '{labels}'{near}"
+        )
     for name, settings in (data.get("sources") or {}).items():
         require_paths(data_config(name, settings))
+
+
+def labels_file(config: Mapping[str, Any]) -> str | None:
+    """The file in ``data.labels``, None if that is auto, true or false.
+
+    >>> labels_file({"labels": "labels.csv"}), labels_file({"labels": "auto"}), labels_file({})
+    ('labels.csv', None, None)
+    """
+    setting = config.get("labels")
+    return setting if isinstance(setting, str) and setting != "auto" else None
 
 
 def data_config(name: str, settings: Any) -> dict[str, Any]:
@@ -75,7 +91,10 @@ def data_config(name: str, settings: Any) -> dict[str, Any]:
         raise UsageError(
             f"data.sources.{name}.{common[0]} belongs to the whole mixture; set data.{common[0]}"
         )
-    return other_data(f"data.sources.{name}", rest, name)
+    config = other_data(f"data.sources.{name}", rest, name)
+    if labels_file(config) is not None:
+        raise UsageError(f"data.sources.{name}.labels cannot be a table; label images of data={name} alone")
+    return config
 
 
 def source_configs(sources: Mapping[str, Any], of: str, needed: str) -> list[dict[str, Any]]:

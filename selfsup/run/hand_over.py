@@ -19,6 +19,7 @@ from selfsup.callbacks.guard.record import warned
 from selfsup.callbacks.present import require_there
 from selfsup.config import load_config
 from selfsup.data import Source
+from selfsup.data.labels import labelled
 from selfsup.encoder import Encoder, add_to_card, load_encoder, save_encoder, write_model_card
 from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
@@ -123,7 +124,8 @@ def hand_over(
             settings = {key: value for key, value in judging.items() if key in SETTINGS}
             speed = steps * method.batch_size / seconds if seconds else None
             starts = {"encoder": load_encoder(folder / START)} if (folder / START).is_dir() else {}
-            results = evaluate(encoder, source, test, config["data"], starts=starts, **settings)
+            judges = labelled(config["data"], source, test)
+            results = evaluate(encoder, *judges, config["data"], starts=starts, **settings)
             results |= {**facts, "images_per_second": speed}
             require_there(folder)
             write_results(results, None, str(target))

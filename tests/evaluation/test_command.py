@@ -10,6 +10,7 @@ from selfsup.commands.evaluate import run
 from selfsup.config import load_config
 from selfsup.encoder import build_encoder, save_encoder
 from selfsup.errors import UsageError
+from selfsup.evaluation.features.frozen import FrozenEncoder
 
 
 def test_an_encoder_is_judged_from_its_folder(tmp_path, capsys):
@@ -84,6 +85,38 @@ def test_another_bank_and_query_with_classes_by_name(tmp_path, monkeypatch):
     assert "4 of 8 test samples count as wrong" in pixels["scores"]["knn"]["flags"][0]
 
 
+def test_several_banks_are_ranked_by_what_they_are_worth_to_one_query(tmp_path, monkeypatch, capsys):
+    """A bank of the right colours beside one that calls half of the red images blue."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    for folder, wrong in (("right", 0), ("wrong", 10), ("asked", 0)):
+        for split in ("train", "test"):
+            for name in ("red", "blue"):
+                (tmp_path / folder / split / name).mkdir(parents=True)
+                for i in range(20):
+                    red = name == "red" and i >= wrong
+                    colour = np.array([180, 0, 40] if red else [40, 0, 180]) + draw.integers(0, 40, 3)
+                    image = Image.fromarray(np.full((16, 16, 3), colour, np.uint8))
+                    image.save(tmp_path / folder / split / name / f"{i}.png")
+    encoded = []
+    forward = FrozenEncoder.__call__
+    monkeypatch.setattr(
+        FrozenEncoder, "__call__", lambda self, images: encoded.append(len(images)) or forward(self, images)
+    )
+    given = ["encoder=timm:test_resnet", "data=folder", "data.root=asked", "banks.wrong.root=wrong"]
+    given += ["banks.right.root=right", "protocols=[knn]", "protocols.knn.k=[1]", "device=cpu", "cache=null"]
+    run(load_config("evaluate", given))
+    # Two banks and one query of 40 images, each once, by the encoder and its untrained control.
+    assert sum(encoded) == 2 * 3 * 40
+    results = json.loads((tmp_path / "results-test_resnet.json").read_text())
+    assert results["banks"] == {"wrong": 40, "right": 40}
+    assert results["comparison"]["ranking"] == ["right", "wrong"]
+    found = {row["name"]: row["scores"]["knn"]["value"] for row in results["rows"]}
+    assert found["right"] == found["pixels, right"] == 1 > found["wrong"]
+    assert not results["comparison"]["differences"][0]["within_noise"]
+    assert "banks: wrong of 40, right of 40 images" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
@@ -92,6 +125,9 @@ def test_another_bank_and_query_with_classes_by_name(tmp_path, monkeypatch):
         (["encoder=[timm:resnet18,runs/none]"], "no encoder 'runs/none'"),
         (["encoder=timm:resnet18", "bank=folders"], "bank: no data 'folders'; did you mean 'folder'"),
         (["encoder=timm:resnet18", "query=folder", "query.rot=x"], "query: no setting 'data.rot'"),
+        (["encoder=timm:resnet18", "banks.a.rot=x"], "banks.a: no setting 'data.rot'"),
+        (["encoder=timm:resnet18", "banks.a=x"], "banks.a holds settings"),
+        (["encoder=timm:resnet18", "banks.a.root=x", "bank=digits"], "name it among those"),
         (["encoder=timm:resnet18", "bank=folder"], "bank: data.root has to be given"),
         (["encoder=timm:resnet18", "cache_gb=0"], "cache_gb is 0; it has to be above 0"),
     ],

@@ -1,14 +1,16 @@
 """Features of images as a Parquet file: written a batch at a time, read back for search."""
 
+import builtins
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from pyarrow import ArrowException
@@ -119,11 +121,13 @@ def write_embeddings(
 
 
 def read_embeddings(
-    path: str | Path, encoder: Encoder, range: Range | None = None
+    path: str | Path, encoder: Encoder | None, range: Range | None = None, split: str | None = None
 ) -> tuple[list[str], Tensor]:
     """Names and features ``(N, D)`` of a file of :func:`write_embeddings`, or of a folder of its parts.
 
     Args:
+        encoder: that has to have made them; None takes those of any.
+        split: "train" or "test" for the images of one; None for all.
         range: the range of values with which the images to compare are read.
 
     Raises:
@@ -133,13 +137,14 @@ def read_embeddings(
     try:
         for each in _files(Path(path)):
             with open(each, "rb") as file:  # whose name may not be text
-                tables.append(pq.read_table(file, columns=["name", "features"]))
+                tables.append(pq.read_table(file, columns=["name", "split", "features"]))
         table = pa.concat_tables(tables)
     except (OSError, ArrowException) as error:
         raise UsageError(
             f"'{path}' holds no features ({str(error).splitlines()[0]}); write it with embed"
         ) from error
-    if (table.schema.metadata or {}).get(FINGERPRINT) != encoder.fingerprint().encode():
+    made = (table.schema.metadata or {}).get(FINGERPRINT)
+    if made is None or (encoder is not None and made != encoder.fingerprint().encode()):
         raise UsageError(f"the features in '{path}' are another encoder's; write them again with embed")
     written = (table.schema.metadata or {}).get(RANGE, b"null").decode(errors="replace")
     if written != json.dumps(range):
@@ -147,10 +152,39 @@ def read_embeddings(
             f"the features in '{path}' are of images read with data.range={written.replace(' ', '')}, and "
             f"not {json.dumps(range).replace(' ', '')}; pass that range, or write them again with embed"
         )
-    if table.schema.types != [pa.string(), pa.list_(pa.float32(), encoder.dim)] or table["name"].null_count:
-        raise UsageError(f"'{path}' holds no names with {encoder.dim} features each; write it with embed")
+    kind = table.schema.field("features").type
+    width = encoder.dim if encoder is not None else getattr(kind, "list_size", 0)
+    texts = [table.schema.field(name).type for name in ("name", "split")]
+    if texts != 2 * [pa.string()] or kind != pa.list_(pa.float32(), width) or table["name"].null_count:
+        raise UsageError(f"'{path}' holds no names with {width} features each; write it with embed")
+    if split is not None:
+        table = table.filter(pc.equal(table["split"], split))
     flat = np.array(table["features"].combine_chunks().flatten())
-    return table["name"].to_pylist(), torch.from_numpy(flat).view(-1, encoder.dim)
+    return table["name"].to_pylist(), torch.from_numpy(flat).view(-1, width)
+
+
+def rows_named(source: Source, names: Sequence[str], file: str) -> Tensor:
+    """The position of the image of each row of a file of features, whose rows are in the images' order.
+
+    Raises:
+        UsageError: a row is of another image.
+
+    >>> from selfsup.data import ImageArray
+    >>> three = ImageArray(torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
+    >>> rows_named(three, ["image 0", "image 2"], "f.parquet")
+    tensor([0, 2])
+    """
+    own = iter([(i, as_text(source.name(i))) for i in builtins.range(len(source))])
+    rows = []
+    for name in names:
+        row = next((i for i, each in own if each == name), None)
+        if row is None:
+            raise UsageError(
+                f"the features in '{file}' are of other images: '{shown(name)}' is not one of the training "
+                "images, or out of their order; write them again with embed and the same data"
+            )
+        rows.append(row)
+    return torch.tensor(rows, dtype=torch.int64)
 
 
 def _files(path: Path) -> list[Path]:

@@ -72,6 +72,9 @@ def _ranked(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _title(results: Mapping[str, Any]) -> str:
     classes = f", {results['classes']} classes" if results["labels"] else ""
+    if "banks" in results:
+        banks = ", ".join(f"{name} of {count}" for name, count in results["banks"].items())
+        return f"{results['data']}: {results['n_test']} test images{classes}; banks: {banks} images"
     several = "comparison" in results
     judged = (
         f"{len(results['comparison']['ranking'])} encoders" if several else f"encoder {results['encoder']}"

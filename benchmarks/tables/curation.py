@@ -1,0 +1,76 @@
+"""The tables of curation and of labelling, from ``benchmarks/results/{curation,labelling}.jsonl``."""
+
+from statistics import fmean
+
+from benchmarks.rows import Row, machine, read
+from selfsup.evaluation import student
+
+SCORES = {"knn": "kNN", "linear": "linear"}
+
+
+def halves() -> str:
+    """A row a variant: what it learned from, its accuracies, its gains over the whole and a random half."""
+    rows = read("curation")
+    if not rows:
+        return "Not measured yet."
+    by: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        by.setdefault(row["variant"], {})[row["seed"]] = row
+    head = [f"{title} (%)" for title in SCORES.values()]
+    for rival in ("whole", "random half"):
+        head += [f"{title} against the {rival}" for title in SCORES.values()]
+    lines = [f"| learned from | images | distinct | {' | '.join(head)} |"]
+    lines += [f"| --- |{' ---: |' * (len(head) + 2)}"]
+    for variant, seeds in by.items():
+        cells = [f"{fmean(row[key] for row in seeds.values()):,.0f}" for key in ("images", "originals")]
+        cells += [f"{100 * fmean(_value(row, name) for row in seeds.values()):.1f}" for name in SCORES]
+        for rival in ("whole", "random half"):
+            cells += [_gain(seeds, by.get(rival, {}), name) if rival != variant else "" for name in SCORES]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    seeds_of = {len(seeds) for seeds in by.values()}
+    count = f"{min(seeds_of)} to {max(seeds_of)}" if len(seeds_of) > 1 else str(*seeds_of)
+    note = f"Means of {count} seeds; differences in points, paired by seed, with Student's 95 % interval."
+    return "\n".join([*lines, "", f"{note} {machine(rows[-1])}."])
+
+
+def _value(row: Row, name: str) -> float:
+    return float(row["scores"][name]["value"])
+
+
+def _gain(own: dict[int, Row], other: dict[int, Row], name: str) -> str:
+    gains = [100 * (_value(own[seed], name) - _value(other[seed], name)) for seed in own if seed in other]
+    if not gains:
+        return ""
+    if len(gains) == 1:
+        return f"{gains[0]:+.1f}"
+    low, high = student(gains)
+    return f"{fmean(gains):+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def labels() -> str:
+    """A row a set, number of labels and strategy: accuracy, and its gain over random images."""
+    rows = read("labelling")
+    if not rows:
+        return "Not measured yet."
+    lines = ["| data, encoder | labels | chosen by | accuracy (%) | against random (points) | classes hit |"]
+    lines += ["| --- | ---: | --- | ---: | ---: | ---: |"]
+    for row in sorted(
+        rows, key=lambda row: ([each["data"] for each in rows].index(row["data"]), row["labels"])
+    ):
+        gain = ""
+        if row["interval"]:
+            low, high = (100 * end for end in row["interval"])
+            gain = f"{100 * row['gain']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        accuracy = f"{100 * fmean(row['accuracies']):.1f}"
+        where = f"{row['data']}, {row['trained']}"
+        cells = [
+            where,
+            row["labels"],
+            row["strategy"],
+            accuracy,
+            gain,
+            f"{row['classes']:.1f} of {row['of']}",
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    note = "Means of 10 draws; differences paired by draw, with Student's 95 % interval."
+    return "\n".join([*lines, "", note])

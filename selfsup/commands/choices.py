@@ -1,0 +1,129 @@
+"""The modes of ``selfsup curate`` that keep images: from what there is to choose from to a choice."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.commands.curate import Material
+from selfsup.curation.balance import balanced
+from selfsup.curation.choice import Choice, Group, by_cluster
+from selfsup.curation.copies import joined, near_copies, redundant, same
+from selfsup.curation.draws import Draw
+from selfsup.curation.hierarchy import hierarchy, level_sizes, lifted
+from selfsup.curation.scores import chosen_by, read_scores
+from selfsup.curation.survey import survey
+from selfsup.curation.towards import towards
+from selfsup.errors import UsageError
+from selfsup.evaluation.classifiers.neighbours import neighbours
+from selfsup.report.kept import EXAMPLES
+from selfsup.text import shown
+
+
+def wanted(config: Mapping[str, Any], material: Material) -> int:
+    """How many images to keep, by ``count`` or ``share``.
+
+    Raises:
+        UsageError: more than there are.
+    """
+    if config["share"] is not None:
+        return max(1, round(config["share"] * len(material.pool)))
+    if config["count"] > len(material.pool):
+        raise UsageError(f"count={config['count']} is more than the {len(material.pool)} images; take fewer")
+    return int(config["count"])
+
+
+def _scores(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice:
+    scores = read_scores(str(config["scores"]), config["column"], material.whole)[material.pool]
+    kept = chosen_by(scores, config["above"], config["below"], config["top"])
+    rule = ", ".join(f"{key} {config[key]:g}" for key in ("above", "below", "top") if config[key] is not None)
+    lines = [f"kept by {config['column']} in {shown(config['scores'])}: {rule}"]
+    if unknown := int(scores.isnan().sum()):
+        lines.append(f"images without a score, which are not kept: {unknown:,}")
+    return Choice(kept, lines, _extremes(scores, kept, str(config["column"])))
+
+
+def _balanced(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice:
+    count, sizes = wanted(config, material), level_sizes(len(material.x))
+    levels = hierarchy(material.x, sizes, draw)
+    kept = balanced(levels, count, draw)
+    words = " and ".join(f"{size:,}" for size in sizes)
+    lines = [f"balanced over levels of {words} clusters of {material.space}, arXiv:2405.15613"]
+    return Choice(kept, lines, by_cluster(lifted(levels)[-1], kept))
+
+
+def _towards(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice:
+    count = None if config["count"] is None and config["share"] is None else wanted(config, material)
+    found = towards(material.x, material.target, draw, count, stop=0 if count else 0.95)
+    alike = neighbours(material.target, material.x, 1)[0][:, 0]
+    kept = found.rows.sort().values
+    lines = [
+        f"nearest to the {len(material.target):,} images of the target in the space of {material.space}, "
+        f"arXiv:2303.11101",
+        f"mean cosine to the nearest of them: {float(alike[kept].mean()):.3f} of the images kept, "
+        f"{float(alike.mean()):.3f} of all",
+    ]
+    if count is None:
+        ends = {"unlike": "where what was left became unlike", "pool": "with all images"}
+        lines.append(
+            f"without count= or share= it ended {ends.get(found.why, 'at 50 images for each of the target')}"
+        )
+    return Choice(kept, lines, _extremes(alike, kept, "cosine to the target"))
+
+
+def _extremes(values: Tensor, kept: Tensor, called: str) -> list[Group]:
+    """The samples of the largest values, and those of the smallest, of both sides."""
+    mask = values.isnan()
+    mask[kept] = True
+    groups = []
+    for which, down in (("largest", True), ("smallest", False)):
+        sides = (kept, (~mask).nonzero().flatten())
+        first = [rows[values[rows].argsort(descending=down, stable=True)][:EXAMPLES] for rows in sides]
+        groups.append(Group(f"{which} {called}", *first))
+    return groups
+
+
+def _copies(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice:
+    settings = {key: config[key] for key in ("batch_size", "precision")}
+    workers = config["data"]["workers"]
+    found = [
+        survey(each, material.encoder, workers=workers, **settings)
+        for each in (material.source, material.test)
+    ]
+    seen = [part.seen[i] for part in found for i in part.rows.tolist()]
+    learned = len(found[0].rows)
+    exact = same([each.pixels for each in seen])
+    own = torch.arange(len(seen))
+    distinct = (exact == own).nonzero().flatten()
+    small, grey = (torch.cat([getattr(part, name) for part in found])[distinct] for name in ("small", "grey"))
+    features = [part.x for part in found if part.x is not None]
+    x = torch.cat(features)[distinct] if features else None
+    pairs = near_copies(small, grey, x)
+    pairs = pairs._replace(first=distinct[pairs.first], second=distinct[pairs.second])
+    component = joined(exact, pairs)
+    test = own >= learned
+    pixels = [(each.width or 0) * (each.height or 0) for each in seen]
+    dropped = redundant(component, test, pixels, [each.bytes or 0 for each in seen])
+    of_test = torch.isin(component, component[test]) & dropped
+    counts = [int(each.sum()) for each in (dropped, dropped & (exact != own), of_test)]
+    lines = [
+        f"copies, dropped: {counts[0]:,}; {counts[1]:,} of them to the last pixel, the others nearly",
+        f"copies of test images among them: {counts[2]:,}",
+    ]
+    rows, groups = found[0].rows, []
+    for number in component[dropped].unique().tolist():
+        members = ((component == number) & ~test).nonzero().flatten()
+        what = "copies of a test image" if bool(of_test[members].any()) else "copies of one image"
+        lost = dropped[members]
+        groups.append(Group(f"{len(members)} {what}", rows[members[~lost]], rows[members[lost]]))
+    groups.sort(key=lambda group: -len(group.dropped))
+    return Choice(rows[~dropped[:learned]], lines, groups)
+
+
+MODES: dict[str, Callable[[Mapping[str, Any], Material, Draw], Choice]] = {
+    "balanced": _balanced,
+    "copies": _copies,
+    "towards": _towards,
+    "scores": _scores,
+}

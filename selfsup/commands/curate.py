@@ -1,0 +1,188 @@
+"""``selfsup curate mode=MODE data=NAME``: which images to learn from, or to label next."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from selfsup.commands.encoders import find_encoder
+from selfsup.data.settings import other_data, require_paths, require_reading
+from selfsup.errors import UsageError
+from selfsup.files import require_writable
+from selfsup.hints import near
+from selfsup.precision import require_precision
+from selfsup.terminal import typed
+from selfsup.text import shown
+
+# What each mode takes of the settings that not all modes take, and what it has to be given.
+TAKES = {
+    "copies": ("encoder",),
+    "balanced": ("encoder", "features", "count", "share"),
+    "towards": ("encoder", "features", "count", "share", "target"),
+    "scores": ("scores", "column", "above", "below", "top"),
+    "label": ("encoder", "features", "count", "labels"),
+}
+NEEDS = {"balanced": ("count", "share"), "towards": ("target",), "scores": ("scores",), "label": ("count",)}
+ALL = ("indices", "per_class", "imbalance")  # choices of the data, made before that of this command
+STRATEGIES = ("typical", "covering", "farthest", "uncertain")
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Choose among the training images of ``config["data"]``; writes the choice, and a page that shows it.
+
+    Args:
+        config: of ``configs/curate.yaml``, composed, resolved and checked for unknown keys.
+
+    Raises:
+        UsageError: before any image is encoded, if the configuration is wrong.
+    """
+    target = check(config)
+    out = Path(config["out"] or ("label.csv" if config["mode"] == "label" else "kept.npy"))
+    ending = ".csv" if config["mode"] == "label" else ".npy"
+    if out.suffix != ending:
+        raise UsageError(f"mode={config['mode']} writes a file {ending}; name one with out=, not '{out}'")
+    page = out.with_suffix(".html")
+    for path in (out, page):
+        if os.path.lexists(path):
+            raise UsageError(f"'{path}' exists and is not overwritten; name another file with out=")
+        require_writable(path)
+
+    from selfsup.commands.embed import tell_decisions
+    from selfsup.commands.labelling import label
+    from selfsup.curation.draws import draws
+
+    material = _material(config, target)
+    tell_decisions(material.whole)
+    draw = draws(config["seed"])
+    if config["mode"] == "label":
+        label(config, material, draw, out, page)
+        return
+
+    import numpy as np
+
+    from selfsup.commands.choices import MODES
+    from selfsup.files import write_text, written_whole
+    from selfsup.report.kept import kept_page
+
+    choice = MODES[config["mode"]](config, material, draw)
+    kept = material.pool[choice.kept].sort().values
+    if not len(kept):
+        raise UsageError(f"none of the {len(material.pool)} images would be kept; nothing was written")
+    share = f"{len(kept):,} of {len(material.pool):,} images kept"
+    html = kept_page(config["mode"], [share, *choice.lines], choice.groups, material.source)
+    with written_whole(out, overwrite=False, make_folders=True) as file:
+        np.save(file, kept.numpy())
+    write_text(page, html, overwrite=False)
+    for line in choice.lines:
+        print(line)
+    print(f"{shown(out)}: {share}; {shown(page)} shows them. Next:")
+    given = [each for each in config["overrides"] if each.startswith(("data=", "data."))]
+    rest = [each for each in given if each.partition("=")[0] not in {f"data.{key}" for key in ALL}]
+    print(f"  {typed('train', *rest, f'data.indices={out}')}")
+
+
+def check(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Refuse what is wrong without importing torch; returns the configuration of the target, if there is one.
+
+    Raises:
+        UsageError: what is wrong.
+    """
+    mode = config["mode"]
+    if mode not in TAKES:
+        raise UsageError(f"mode is {', '.join(TAKES)}, not '{mode}'{near(str(mode), TAKES)}")
+    for key in sorted({key for keys in TAKES.values() for key in keys} - set(TAKES[mode])):
+        if config[key] not in (None, {}):
+            owners = ", ".join(name for name, keys in TAKES.items() if key in keys)
+            raise UsageError(f"mode={mode} does not take {key}; it is for mode={owners}")
+    for several in ({"count", "share"}, {"top", "above"}, {"top", "below"}):
+        if all(config[key] is not None for key in several):
+            raise UsageError(f"{' and '.join(sorted(several))} both say what to keep; give one")
+    if mode in NEEDS and all(config[key] in (None, {}) for key in NEEDS[mode]):
+        raise UsageError(f"mode={mode} needs {' or '.join(f'{key}=' for key in NEEDS[mode])}")
+    limits = [config[key] for key in ("above", "below", "top") if config[key] is not None]
+    if mode == "scores" and not (config["column"] and limits):
+        raise UsageError("mode=scores needs column=NAME and one of above=, below= and top=")
+    if config["strategy"] not in STRATEGIES:
+        raise UsageError(f"strategy is {', '.join(STRATEGIES)}, not '{config['strategy']}'")
+    for key in ("scores", "features", "labels"):
+        if config[key] is not None and not Path(str(config[key])).expanduser().is_file():
+            raise UsageError(f"{key}: there is no file '{config[key]}'")
+    require_precision("precision", config["precision"])
+    target = other_data("target", config["target"], config["data"]["name"]) if config["target"] else None
+    for data in (config["data"], *([target] if target else [])):
+        require_reading(data)
+        require_paths(data)
+    if config["encoder"] is not None:
+        find_encoder(str(config["encoder"]))
+    return target
+
+
+class Material(NamedTuple):
+    """What there is to choose from.
+
+    Attributes:
+        whole: all training images, which positions in the result count.
+        pool: int64, ascending, those of them that can be chosen: selected by the data and readable.
+        source: the images of the pool.
+        x: features of the pool ``(N, D)``; empty for modes without.
+        target: features of the target ``(T, D)``, or None.
+        space: what made the features.
+        test: the test images.
+        encoder: on its device; None without one.
+    """
+
+    whole: Any
+    pool: Any
+    source: Any
+    x: Any
+    target: Any
+    space: str
+    test: Any
+    encoder: Any
+
+
+def _material(config: Mapping[str, Any], target: Mapping[str, Any] | None) -> Material:
+    """The images, and their features if the mode needs some."""
+    import torch
+
+    from selfsup.commands.devices import find_device
+    from selfsup.commands.embed import tell_skipped
+    from selfsup.curation.space import spaces_of
+    from selfsup.data.load import chosen_ranged
+    from selfsup.data.select import rows_of
+    from selfsup.data.source import subset
+    from selfsup.encoder import load_encoder
+    from selfsup.evaluation.features.embeddings import read_embeddings, rows_named
+    from selfsup.evaluation.features.ranges import differing, with_channels
+
+    encoder, data = None, dict(config["data"])
+    if config["encoder"] is not None:
+        name = find_encoder(str(config["encoder"]))
+        encoder = load_encoder(name).to(find_device(config["device"]))
+        data = with_channels(data, {name: encoder}, config["overrides"])
+    range_ = None if encoder is None else encoder.range
+    whole, test = chosen_ranged({**data, **dict.fromkeys(ALL)}, range_)
+    if encoder is not None:
+        for note in differing({str(config["encoder"]): encoder}, whole.range):
+            print(note)
+    rows = rows_of(whole, data)
+    pool = torch.arange(len(whole)) if rows is None else rows.sort().values
+    if config["mode"] in ("scores", "copies"):
+        return Material(whole, pool, subset(whole, pool), torch.zeros(0), None, "", test, encoder)
+    settings = {key: config[key] for key in ("batch_size", "precision")} | {"workers": data["workers"]}
+    sources = {} if config["features"] is not None else {"train": subset(whole, pool)}
+    if target is not None:
+        sources["target"] = chosen_ranged({**target, "channels": data["channels"]}, whole.range)[0]
+    found = spaces_of(sources, encoder, **settings) if sources else {}
+    tell_skipped([pair for each in found.values() for pair in each.skipped])
+    other = found["target"].x if "target" in found else None
+    if config["features"] is None:
+        space = found["train"]
+        own = pool[space.rows]
+        return Material(whole, own, subset(whole, own), space.x, other, space.name, test, encoder)
+    names, x = read_embeddings(config["features"], encoder, whole.range, split="train")
+    known = torch.full((len(whole),), -1)
+    known[rows_named(whole, names, str(config["features"]))] = torch.arange(len(x))
+    pool = pool[known[pool] >= 0]
+    space_name = str(config["features"])
+    return Material(whole, pool, subset(whole, pool), x[known[pool]], other, space_name, test, encoder)
