@@ -29,6 +29,7 @@ from selfsup.curation.draws import choose, draws
 from selfsup.curation.hierarchy import hierarchy
 from selfsup.curation.kmeans import lloyd, mean, plus_plus, to_centroids
 from selfsup.curation.pairs import components, near_pairs
+from selfsup.runtime import prepare_process
 
 ROWS, WIDTH, GROUPS, COPIED, BLOCK = 1_000_000, 384, 2000, 0.05, 50_000
 THRESHOLD, PARTS, ITERATIONS = 0.95, 100, 10
@@ -147,6 +148,7 @@ def main() -> None:
         name, file = arguments.alone
         print(json.dumps(alone(name, Path(file), arguments.rows)))
         return
+    prepare_process()  # as a command does; the processes of the tasks inherit it
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "embeddings.f16"
         made(path, arguments.rows)
