@@ -38,7 +38,7 @@ def _scores(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice
     scores = read_scores(str(config["scores"]), config["column"], material.whole)[material.pool]
     kept = chosen_by(scores, config["above"], config["below"], config["top"])
     rule = ", ".join(f"{key} {config[key]:g}" for key in ("above", "below", "top") if config[key] is not None)
-    lines = [f"kept by {config['column']} in {shown(config['scores'])}: {rule}"]
+    lines = [f"by the column '{shown(config['column'])}' of {shown(config['scores'])}: {rule}"]
     if unknown := int(scores.isnan().sum()):
         lines.append(f"images without a score, which are not kept: {unknown:,}")
     return Choice(kept, lines, _extremes(scores, kept, str(config["column"])))
@@ -73,11 +73,12 @@ def _towards(config: Mapping[str, Any], material: Material, draw: Draw) -> Choic
 
 
 def _extremes(values: Tensor, kept: Tensor, called: str) -> list[Group]:
-    """The samples of the largest values, and those of the smallest, of both sides."""
+    """The samples of the largest values, and those of the smallest, of both sides; of yes and no, some."""
     mask = values.isnan()
+    several = len(values[~mask].unique()) > 2
     mask[kept] = True
     groups = []
-    for which, down in (("largest", True), ("smallest", False)):
+    for which, down in (("largest", True), ("smallest", False)) if several else (("by", True),):
         sides = (kept, (~mask).nonzero().flatten())
         first = [rows[values[rows].argsort(descending=down, stable=True)][:EXAMPLES] for rows in sides]
         groups.append(Group(f"{which} {called}", *first))
