@@ -7,7 +7,7 @@ The embeddings are unit rows of a mixture of 2,000 groups, whose sizes fall as 1
 memory-mapped file; 5 % are copies with noise, of cosine 0.97 to the original. Each task runs in a process of
 its own. Its peak memory has the mapped pages in it, and its processor minutes stand beside its minutes, which
 other work on the machine makes longer. faiss (`pip install faiss-cpu`) and ours cluster the same rows, from
-the same first centroids. Results go to ``benchmarks/results/curation.jsonl``.
+the same first centroids. Results go to ``benchmarks/results/curation-size.jsonl``.
 """
 
 import argparse
@@ -159,7 +159,7 @@ def main() -> None:
             )
             row = {"task": name, "rows": arguments.rows, "width": WIDTH, **json.loads(done.stdout)}
             print(json.dumps(row))
-            keep("curation", [row], "task", "rows")
+            keep("curation-size", [row], "task", "rows")
 
 
 if __name__ == "__main__":

@@ -13,24 +13,29 @@ def halves() -> str:
     rows = read("curation")
     if not rows:
         return "Not measured yet."
-    by: dict[str, dict[int, Row]] = {}
-    for row in rows:
-        by.setdefault(row["variant"], {})[row["seed"]] = row
     head = [f"{title} (%)" for title in SCORES.values()]
     for rival in ("whole", "random half"):
         head += [f"{title} against the {rival}" for title in SCORES.values()]
-    lines = [f"| learned from | images | distinct | {' | '.join(head)} |"]
-    lines += [f"| --- |{' ---: |' * (len(head) + 2)}"]
-    for variant, seeds in by.items():
-        cells = [f"{fmean(row[key] for row in seeds.values()):,.0f}" for key in ("images", "originals")]
-        cells += [f"{100 * fmean(_value(row, name) for row in seeds.values()):.1f}" for name in SCORES]
-        for rival in ("whole", "random half"):
-            cells += [_gain(seeds, by.get(rival, {}), name) if rival != variant else "" for name in SCORES]
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
-    seeds_of = {len(seeds) for seeds in by.values()}
-    count = f"{min(seeds_of)} to {max(seeds_of)}" if len(seeds_of) > 1 else str(*seeds_of)
-    note = f"Means of {count} seeds; differences in points, paired by seed, with Student's 95 % interval."
+    lines = [f"| copies of each of 250 | learned from | images | distinct | {' | '.join(head)} |"]
+    lines += [f"| ---: | --- |{' ---: |' * (len(head) + 2)}"]
+    for copies in dict.fromkeys(row["copies"] for row in rows):
+        by: dict[str, dict[int, Row]] = {}
+        for row in rows:
+            if row["copies"] == copies:
+                by.setdefault(row["variant"], {})[row["seed"]] = row
+        lines += [_learned(copies, variant, by) for variant in by]
+    note = "Means over seeds; differences in points, paired by seed, with Student's 95 % interval."
     return "\n".join([*lines, "", f"{note} {machine(rows[-1])}."])
+
+
+def _learned(copies: int, variant: str, by: dict[str, dict[int, Row]]) -> str:
+    seeds = by[variant]
+    cells = [f"{fmean(row[key] for row in seeds.values()):,.0f}" for key in ("images", "originals")]
+    cells += [f"{100 * fmean(_value(row, name) for row in seeds.values()):.1f}" for name in SCORES]
+    for rival in ("whole", "random half"):
+        cells += [_gain(seeds, by.get(rival, {}), name) if rival != variant else "" for name in SCORES]
+    count = "" if len(seeds) > 1 else ", one seed"
+    return f"| {copies} | {variant}{count} | {' | '.join(cells)} |"
 
 
 def _value(row: Row, name: str) -> float:
