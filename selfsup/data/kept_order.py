@@ -18,6 +18,7 @@ class KeptOrder(EpochOrder):
     Attributes:
         kept: positions, ascending int64 ``(K,)``, by the epoch from which they are learned from, ascending.
 
+    >>> import torch
     >>> order = KeptOrder(8, batch_size=2, seed=0)
     >>> order.keep(1, torch.tensor([3, 5]))
     >>> order.set_epoch(1)
