@@ -23,6 +23,7 @@ from benchmarks.tables import (
     forgetting,
     learned,
     scores,
+    size,
     speeds,
     transfer,
 )
@@ -262,7 +263,13 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "savings": speeds.savings,
         "peers": speeds.peers,
     },
-    "docs/scaling.md": {"scaling": scaling, "shard_memory": shard_memory, "feeding": feeding},
+    "docs/scaling.md": {
+        "scaling": scaling,
+        "shard_memory": shard_memory,
+        "feeding": feeding,
+        "curation-measured": size.measured,
+        "curation-planned": size.planned,
+    },
     "docs/guard.md": {"provoked": provoked, "healthy": healthy},
     "docs/reliability.md": {
         "faults": lambda: reliability(faults.table),
