@@ -27,6 +27,10 @@ def textures(grey: Tensor, side: int = SIDE) -> Tensor:
     Returns:
         float32 ``(N, side, side)``.
     """
+    return torch.cat([_texture(block, side) for block in grey.split(BLOCK)])
+
+
+def _texture(grey: Tensor, side: int) -> Tensor:
     small = grey.float()[:, None]
     if small.shape[-2:] != (side, side):
         small = F.interpolate(small, (side, side), mode="bilinear", antialias=True, align_corners=False)

@@ -1,6 +1,7 @@
 """Copies of images: by bytes, by pixels, and near copies, which alignment confirms."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -63,15 +64,13 @@ def near_copies(
     if len(small) < 2:
         none = torch.zeros(0, dtype=torch.int64)
         return Pairs(none, none, torch.zeros(0), 0)
-    bank = small.float() / 255
-    project = _projection(bank)
-    keys = project(bank)
+    project = _projection(small)
+    keys = project(lambda images: images)
     fine, coarse = textures(grey), textures(grey, COARSE)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for mirror in (False, True):
-        turned = bank.flip(3) if mirror else bank
         for corner in (None, (0, 0), (0, 1), (1, 0), (1, 1)):
-            queries = project(turned if corner is None else _corner(turned, *corner))
+            queries = project(partial(_turned, mirror=mirror, corner=corner))
             a, b = _nearest(keys, queries, 2, COSINE)
             found.append(_looked_at(a, b, mirror, corner is None, coarse, fine))
             progress(1)
@@ -119,14 +118,24 @@ def _nearest(keys: Tensor, queries: Tensor, k: int, least: float) -> tuple[Tenso
     return own[good], index[good]
 
 
-def _projection(bank: Tensor) -> Callable[[Tensor], Tensor]:
-    flat = bank.flatten(1)
-    some = flat[:: -(-len(flat) // FITTED)]
+def _projection(small: Tensor) -> Callable[[Callable[[Tensor], Tensor]], Tensor]:
+    """A function that projects what another makes of the images, a block at a time, on their components."""
+    some = small[:: -(-len(small) // FITTED)].flatten(1).float() / 255
     mean = some.mean(0)
     values, directions = torch.linalg.eigh((some - mean).t() @ (some - mean) / len(some))
     directions, values = directions.flip(1)[:, :COMPONENTS], values.flip(0)[:COMPONENTS]
     directions = directions / values.clamp(min=1e-6) ** 0.25
-    return lambda images: (images.flatten(1) - mean) @ directions
+
+    def project(make: Callable[[Tensor], Tensor]) -> Tensor:
+        blocks = (make(block.float() / 255) for block in small.split(BLOCK))
+        return torch.cat([(images.flatten(1) - mean) @ directions for images in blocks])
+
+    return project
+
+
+def _turned(images: Tensor, mirror: bool, corner: tuple[int, int] | None) -> Tensor:
+    images = images.flip(3) if mirror else images
+    return images if corner is None else _corner(images, *corner)
 
 
 def _corner(images: Tensor, down: int, right: int) -> Tensor:
