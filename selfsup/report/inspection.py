@@ -3,25 +3,23 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import Tensor
 
-from selfsup import __version__
 from selfsup.curation.alignment import SIDE
 from selfsup.curation.copies import least_similar
 from selfsup.curation.inspection import Inspection
 from selfsup.curation.survey import grey_of, squashed
 from selfsup.data import Source
+from selfsup.evaluation.features.extract import evenly
 from selfsup.report.findings import Finding
-from selfsup.report.pictures import data_uri
-from selfsup.text import printable, shown
+from selfsup.report.pictures import caption, data_uri, false_colours, thumbnail
+from selfsup.report.templates import rendered
+from selfsup.text import printable
 
-_PAGE = Path(__file__).parent / "page"
 TILE = 96  # pixels of the longer side
 MOST = 12  # groups, pairs, clusters, images shown in a section
 IN_A_GROUP = 8
@@ -46,7 +44,10 @@ class Pictures:
     def __call__(self, i: int, note: str = "", **more: Any) -> dict[str, Any]:
         """Image ``i`` as the page shows it: ``src``, ``name``, ``note``."""
         if i not in self.kept:
-            self.kept[i] = {"src": data_uri(_tile(self.pixels(i))), "name": short(self.found.seen[i].name)}
+            self.kept[i] = {
+                "src": data_uri(thumbnail(self.pixels(i), TILE)),
+                "name": caption(self.found.seen[i].name),
+            }
         return {**self.kept[i], "note": note, "test": bool(self.found.test[i]), **more}
 
 
@@ -62,6 +63,7 @@ def render(found: Inspection, told: Sequence[Finding], sources: Mapping[str, Sou
     content: dict[str, Any] = {
         "title": f"Inspection of {data}",
         "about": _about(found, sources),
+        "false_colours": false_colours(sources["train"].channels),
         "findings": [
             {key: getattr(each, key) for key in _SHOWN} for each in told
         ],
@@ -81,27 +83,9 @@ def render(found: Inspection, told: Sequence[Finding], sources: Mapping[str, Sou
         "clusters": _clusters(found, show),
         "classes": _classes(found),
         "labels": _labels(found, show),
-        "version": __version__,
         "most": MOST,
     }  # fmt: skip
-    environment = Environment(
-        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    style = (_PAGE / "style.css").read_text(encoding="utf-8")
-    return environment.get_template("inspection.html").render(**printable(content), style=style)
-
-
-def short(name: str) -> str:
-    """The end of a path, as a caption."""
-    return shown("/".join(Path(name).parts[-2:]), most=40)
-
-
-def _tile(pixels: Tensor) -> Tensor:
-    height, width = pixels.shape[1:]
-    if max(height, width) <= TILE:
-        return pixels
-    size = [max(1, round(side * TILE / max(height, width))) for side in (height, width)]
-    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+    return rendered("inspection.html", **printable(content))
 
 
 def _about(found: Inspection, sources: Mapping[str, Source]) -> str:
@@ -186,16 +170,16 @@ def _near(found: Inspection, show: Pictures) -> dict[str, Any]:
         return {"similarity": f"{float(value[i]):.3f}", "images": images}
 
     half = MOST // 2
-    some = above if len(above) <= MOST else torch.cat([_evenly(above[:-half], half), above[-half:]])
+    some = (
+        above
+        if len(above) <= MOST
+        else torch.cat([above[:-half][evenly(len(above) - half, half)], above[-half:]])
+    )
     return {
         "count": len(above),
         "above": [pair(i) for i in some.tolist()],
         "below": [pair(i) for i in below.tolist()],
     }
-
-
-def _evenly(rows: Tensor, count: int) -> Tensor:
-    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]
 
 
 def _chains(found: Inspection, show: Pictures) -> list[dict[str, Any]]:
@@ -250,9 +234,13 @@ def _clusters(found: Inspection, show: Pictures) -> dict[str, Any]:
         )
         images = [show(int(found.readable[i])) for i in near.tolist()]
         rows.append({"count": len(own), "note": note, "images": images})
+    return {"rows": rows, "evenness": f"{_evenness(counts):.2f}"}
+
+
+def _evenness(counts: Tensor) -> float:
+    """The entropy of positive counts over its largest value: 1 if all are equal."""
     share = counts.double() / counts.sum()
-    entropy = float(-(share * share.log()).sum()) / math.log(len(share)) if len(share) > 1 else 1.0
-    return {"rows": rows, "entropy": f"{entropy:.2f}"}
+    return float(-(share * share.log()).sum()) / math.log(len(share)) if len(share) > 1 else 1.0
 
 
 def _classes(found: Inspection) -> dict[str, Any]:
@@ -264,8 +252,7 @@ def _classes(found: Inspection) -> dict[str, Any]:
         for mask in (~found.test, found.test)
     )
     order = train.argsort(descending=True, stable=True).tolist()
-    share = train[train > 0].double() / train.sum()
-    entropy = float(-(share * share.log()).sum()) / math.log(len(share)) if len(share) > 1 else 1.0
+    present = train[train > 0]
     top = max(int(train.max()), 1)
     rows = [
         {
@@ -279,8 +266,8 @@ def _classes(found: Inspection) -> dict[str, Any]:
     return {
         "rows": rows[:40],
         "more": max(0, len(rows) - 40),
-        "entropy": f"{entropy:.2f}",
-        "ratio": f"{top / max(int(train[train > 0].min()), 1):.1f}" if len(share) else "",
+        "evenness": f"{_evenness(present):.2f}",
+        "ratio": f"{top / int(present.min()):.1f}" if len(present) else "",
     }
 
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from selfsup import __version__
 from selfsup.backbone_names import backbone_name
 from selfsup.evaluation.results.verdict import SIGNS
 from selfsup.report.curves import charts, curves
@@ -17,10 +15,10 @@ from selfsup.report.folder import Run
 from selfsup.report.scores import scores_table
 from selfsup.report.side_by_side import side_by_side
 from selfsup.report.stages import forgetting_table
+from selfsup.report.templates import PAGE, rendered
 from selfsup.report.verdict import verdict
 from selfsup.text import printable, shown
 
-_PAGE = Path(__file__).parent / "page"
 # Sections of a run's pictures: anchor on the page, title, and the run's key for them.
 _SECTIONS = (
     ("neighbours", "Neighbours", "queries"),
@@ -78,15 +76,11 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
         "charts": main,
         "more": more,
     }
-    script = "".join((_PAGE / name).read_text(encoding="utf-8") for name in ("charts.js", "map.js"))
+    script = "".join((PAGE / name).read_text(encoding="utf-8") for name in ("charts.js", "map.js"))
     scores, data = printable(scores), printable(data)
-    environment = Environment(
-        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment.get_template("page.html").render(
+    return rendered(
+        "page.html",
         title=shown(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs side by side",
-        version=__version__,
         runs=[printable(run) | {"settings": run["settings"]} for run in told],
         signs=SIGNS,
         scores=scores,
@@ -100,7 +94,6 @@ def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
         costs=printable(_costs([part.get("cost", ()) for part in seen])),
         **printable(_differences([run.config for run in runs])),
         data=data,
-        style=(_PAGE / "style.css").read_text(encoding="utf-8"),
         script=script,
     )
 

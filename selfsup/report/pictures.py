@@ -3,12 +3,15 @@
 import base64
 import io
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+
+from selfsup.text import shown
 
 LOSSLESS = 64  # pixels a side up to which PNG is no larger than a JPEG of good quality
 
@@ -61,6 +64,29 @@ def data_uri(image: Tensor, quality: int = 85) -> str:
     else:
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
     return f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def thumbnail(image: Tensor, side: int) -> Tensor:
+    """An image, uint8 ``(C, H, W)``, with its longer side of at most ``side`` pixels.
+
+    >>> thumbnail(torch.zeros(3, 200, 100, dtype=torch.uint8), 50).shape
+    torch.Size([3, 50, 25])
+    """
+    height, width = image.shape[-2:]
+    shrink = side / max(height, width)
+    if shrink >= 1:
+        return image
+    size = max(1, round(height * shrink)), max(1, round(width * shrink))
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+
+
+def caption(name: str) -> str:
+    """The end of a path, as it stands beneath a picture.
+
+    >>> caption("my/images/cat/7.jpg")
+    'cat/7.jpg'
+    """
+    return shown("/".join(Path(name).parts[-2:]), most=40)
 
 
 def figure(image: Tensor, alt: str, **more: Any) -> dict[str, Any]:
