@@ -15,10 +15,10 @@ from PIL import Image
 
 from selfsup.commands import main
 from selfsup.data import ImageFiles
+from selfsup.data.fingerprint import fingerprint
 from selfsup.evaluation import print_table
 from selfsup.report.folder import Run
 from selfsup.report.page import render
-from selfsup.run.environment import fingerprint
 from selfsup.run.lettering import lettered
 from selfsup.terminal import make_console
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from selfsup.commands.curate import Material
 from selfsup.curation.balance import balanced
 from selfsup.curation.choice import Choice, Group, by_cluster
-from selfsup.curation.copies import joined, near_copies, redundant, same
+from selfsup.curation.copies import THRESHOLD, find_copies, leaked
 from selfsup.curation.draws import Draw
 from selfsup.curation.hierarchy import hierarchy, level_sizes, lifted
 from selfsup.curation.scores import chosen_by, read_scores
-from selfsup.curation.survey import survey
+from selfsup.curation.survey import concatenated, survey
 from selfsup.curation.towards import towards
 from selfsup.errors import UsageError
 from selfsup.evaluation.classifiers.neighbours import neighbours
@@ -87,39 +87,26 @@ def _extremes(values: Tensor, kept: Tensor, called: str) -> list[Group]:
 
 def _copies(config: Mapping[str, Any], material: Material, draw: Draw) -> Choice:
     settings = {key: config[key] for key in ("batch_size", "precision")}
-    workers = config["data"]["workers"]
-    found = [
-        survey(each, material.encoder, workers=workers, **settings)
-        for each in (material.source, material.test)
-    ]
-    seen = [part.seen[i] for part in found for i in part.rows.tolist()]
-    learned = len(found[0].rows)
-    exact = same([each.pixels for each in seen])
-    own = torch.arange(len(seen))
-    distinct = (exact == own).nonzero().flatten()
-    small, grey = (torch.cat([getattr(part, name) for part in found])[distinct] for name in ("small", "grey"))
-    features = [part.x for part in found if part.x is not None]
-    x = torch.cat(features)[distinct] if features else None
-    pairs = near_copies(small, grey, x)
-    pairs = pairs._replace(first=distinct[pairs.first], second=distinct[pairs.second])
-    component = joined(exact, pairs)
-    test = own >= learned
-    pixels = [(each.width or 0) * (each.height or 0) for each in seen]
-    dropped = redundant(component, test, pixels, [each.bytes or 0 for each in seen])
-    of_test = torch.isin(component, component[test]) & dropped
-    counts = [int(each.sum()) for each in (dropped, dropped & (exact != own), of_test)]
+    settings["workers"] = config["data"]["workers"]
+    surveys = [survey(each, material.encoder, **settings) for each in (material.source, material.test)]
+    whole, learned = concatenated(surveys), len(material.source)
+    test = torch.arange(len(whole.seen)) >= learned
+    found = find_copies(whole, test, config["threshold"] or THRESHOLD)
+    of_test = leaked(found.component, test)
+    exact = found.exact != torch.arange(len(test))
+    counts = [int((found.dropped & each).sum()) for each in (~test, exact, of_test)]
     lines = [
         f"copies, dropped: {counts[0]:,}; {counts[1]:,} of them to the last pixel, the others nearly",
         f"copies of test images among them: {counts[2]:,}",
     ]
-    rows, groups = found[0].rows, []
-    for number in component[dropped].unique().tolist():
-        members = ((component == number) & ~test).nonzero().flatten()
+    groups = []
+    for number in found.component[found.dropped].unique().tolist():
+        members = ((found.component == number) & ~test).nonzero().flatten()
         what = "copies of a test image" if bool(of_test[members].any()) else "copies of one image"
-        lost = dropped[members]
-        groups.append(Group(f"{len(members)} {what}", rows[members[~lost]], rows[members[lost]]))
+        lost = found.dropped[members]
+        groups.append(Group(f"{len(members)} {what}", members[~lost], members[lost]))
     groups.sort(key=lambda group: -len(group.dropped))
-    return Choice(rows[~dropped[:learned]], lines, groups)
+    return Choice((~found.dropped[:learned]).nonzero().flatten(), lines, groups)
 
 
 MODES: dict[str, Callable[[Mapping[str, Any], Material, Draw], Choice]] = {

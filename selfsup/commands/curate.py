@@ -16,7 +16,7 @@ from selfsup.text import shown
 
 # What each mode takes of the settings that not all modes take, and what it has to be given.
 TAKES = {
-    "copies": ("encoder",),
+    "copies": ("encoder", "threshold"),
     "balanced": ("encoder", "features", "count", "share"),
     "towards": ("encoder", "features", "count", "share", "target"),
     "scores": ("scores", "column", "above", "below", "top"),
@@ -47,12 +47,10 @@ def run(config: Mapping[str, Any]) -> None:
             raise UsageError(f"'{path}' exists and is not overwritten; name another file with out=")
         require_writable(path)
 
-    from selfsup.commands.embed import tell_decisions
     from selfsup.commands.labelling import label
     from selfsup.curation.draws import draws
 
     material = _material(config, target)
-    tell_decisions(material.whole)
     draw = draws(config["seed"])
     if config["mode"] == "label":
         label(config, material, draw, out, page)
@@ -145,26 +143,16 @@ def _material(config: Mapping[str, Any], target: Mapping[str, Any] | None) -> Ma
     """The images, and their features if the mode needs some."""
     import torch
 
-    from selfsup.commands.devices import find_device
-    from selfsup.commands.embed import tell_skipped
+    from selfsup.commands.images import opened, tell_skipped
     from selfsup.curation.space import spaces_of
     from selfsup.data.load import chosen_ranged
     from selfsup.data.select import rows_of
     from selfsup.data.source import subset
-    from selfsup.encoder import load_encoder
     from selfsup.evaluation.features.embeddings import read_embeddings, rows_named
-    from selfsup.evaluation.features.ranges import differing, with_channels
 
-    encoder, data = None, dict(config["data"])
-    if config["encoder"] is not None:
-        name = find_encoder(str(config["encoder"]))
-        encoder = load_encoder(name).to(find_device(config["device"]))
-        data = with_channels(data, {name: encoder}, config["overrides"])
-    range_ = None if encoder is None else encoder.range
-    whole, test = chosen_ranged({**data, **dict.fromkeys(ALL)}, range_)
-    if encoder is not None:
-        for note in differing({str(config["encoder"]): encoder}, whole.range):
-            print(note)
+    data = config["data"]
+    name = None if config["encoder"] is None else find_encoder(str(config["encoder"]))
+    encoder, whole, test = opened(config, name, {**data, **dict.fromkeys(ALL)})
     rows = rows_of(whole, data)
     pool = torch.arange(len(whole)) if rows is None else rows.sort().values
     if config["mode"] in ("scores", "copies"):
@@ -172,7 +160,7 @@ def _material(config: Mapping[str, Any], target: Mapping[str, Any] | None) -> Ma
     settings = {key: config[key] for key in ("batch_size", "precision")} | {"workers": data["workers"]}
     sources = {} if config["features"] is not None else {"train": subset(whole, pool)}
     if target is not None:
-        sources["target"] = chosen_ranged({**target, "channels": data["channels"]}, whole.range)[0]
+        sources["target"] = chosen_ranged({**target, "channels": whole.channels}, whole.range)[0]
     found = spaces_of(sources, encoder, **settings) if sources else {}
     tell_skipped([pair for each in found.values() for pair in each.skipped])
     other = found["target"].x if "target" in found else None

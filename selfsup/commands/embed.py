@@ -38,23 +38,17 @@ def run(config: Mapping[str, Any]) -> None:
         raise UsageError(f"'{out}' is not a folder; name one with out=, or a file that ends in .parquet")
     require_writable(out)
 
-    from selfsup.commands.devices import find_device
-    from selfsup.data.load import chosen_ranged
-    from selfsup.encoder import load_encoder
+    from selfsup.commands.images import opened, tell_skipped
     from selfsup.evaluation.features.embedding_parts import write_parts
     from selfsup.evaluation.features.embeddings import embed, write_embeddings
-    from selfsup.evaluation.features.ranges import differing, with_channels
 
-    encoder = load_encoder(name).to(find_device(config["device"], place.local_rank))
-    data = with_channels(config["data"], {str(config["encoder"]): encoder}, config["overrides"])
-    sources = dict(zip(("train", "test"), chosen_ranged(data, encoder.range), strict=True))
-    tell_decisions(sources["train"])
-    for note in differing({str(config["encoder"]): encoder}, sources["train"].range):
-        print(note)
+    encoder, train, test = opened(config, name, local_rank=place.local_rank)
+    assert encoder is not None
+    sources = {"train": train, "test": test}
     skipped: list[tuple[str, str]] = [pair for source in sources.values() for pair in source.skipped]
     settings: dict[str, Any] = {key: config[key] for key in ("batch_size", "precision")}
     settings |= {"workers": config["data"]["workers"], "skipped": skipped}
-    range_ = sources["train"].range
+    range_ = train.range
     if out.suffix == ".parquet":
         count = write_embeddings(out, encoder, embed(encoder, sources, **settings), range_)
     else:
@@ -70,17 +64,3 @@ def check(config: Mapping[str, Any]) -> str:
         require_reading(config["data"])
         require_paths(config["data"])
     return find_encoder(str(config["encoder"]))
-
-
-def tell_decisions(source: Any) -> None:
-    """Print what was decided about the data."""
-    for line in source.decisions.lines():
-        print(line)
-
-
-def tell_skipped(skipped: list[tuple[str, str]]) -> None:
-    """List the first unreadable images, and count the others."""
-    for name, reason in skipped[:10]:
-        print(f"skipped '{shown(name)}': {shown(reason)}")
-    if len(skipped) > 10:
-        print(f"and {len(skipped) - 10} more images skipped")

@@ -35,7 +35,7 @@ def run(config: Mapping[str, Any]) -> None:
     require_place(out, name, str(data["name"]))
     device = find_device(config["device"], place.local_rank)
 
-    from selfsup.commands.embed import tell_decisions
+    from selfsup.commands.images import tell
     from selfsup.encoder import load_encoder
     from selfsup.evaluation import SETTINGS, Cache, default_folder, evaluate, print_table, write_results
     from selfsup.evaluation.features.ranges import differing
@@ -62,7 +62,7 @@ def run(config: Mapping[str, Any]) -> None:
     first = place.rank == 0
     if first:
         for train, _ in pairs.values():
-            tell_decisions(train)
+            tell(train)
     with together(place), _kept_once(cache, len(pairs)) as cache:
         how = {"starts": starts, **settings, "device": device, "progress": first, "cache": cache}
         found = {bank: evaluate(judged, *pair, data, **how) for bank, pair in pairs.items()}

@@ -33,31 +33,22 @@ def run(config: Mapping[str, Any]) -> None:
             raise UsageError(f"'{path}' exists and is not overwritten; name other files with out=")
         require_writable(path)
 
-    from selfsup.commands.devices import find_device
+    from selfsup.commands.images import opened
+    from selfsup.curation.copies import THRESHOLD
     from selfsup.curation.inspection import inspect_data
     from selfsup.curation.table import write_table
-    from selfsup.data.load import chosen_ranged
-    from selfsup.encoder import load_encoder
-    from selfsup.evaluation.features.ranges import differing, with_channels
     from selfsup.evaluation.results.verdict import sign
     from selfsup.files import write_text
     from selfsup.report.findings import findings
     from selfsup.report.inspection import render
 
-    encoder, data, notes = None, config["data"], []
-    if name is not None:
-        encoder = load_encoder(name).to(find_device(config["device"]))
-        data = with_channels(data, {str(config["encoder"]): encoder}, config["overrides"])
-    train, test = chosen_ranged(data, None if encoder is None else encoder.range)
-    if encoder is not None:
-        notes = differing({str(config["encoder"]): encoder}, train.range)
-    for line in [*train.decisions.lines(), *notes]:
-        print(line)
+    encoder, train, test = opened(config, name)
     sources = {"train": train} | ({"test": test} if len(test) else {})
-    settings = {key: config[key] for key in ("threshold", "clusters", "batch_size", "precision")}
+    settings = {key: config[key] for key in ("clusters", "batch_size", "precision")}
     found = inspect_data(
         sources,
         encoder,
+        threshold=config["threshold"] or THRESHOLD,
         workers=config["data"]["workers"],
         **settings,
         progress=lambda step: print(f"{step} …"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup.commands.embed import check, tell_skipped
+from selfsup.commands.embed import check
 from selfsup.data.settings import require_reading
 from selfsup.errors import UsageError
 from selfsup.terminal import typed
@@ -31,6 +31,7 @@ def run(config: Mapping[str, Any]) -> None:
     import torch
 
     from selfsup.commands.devices import find_device
+    from selfsup.commands.images import tell_skipped
     from selfsup.data import ImageFiles, Source, UnreadableImage
     from selfsup.data.channels import ranged, read_as
     from selfsup.data.load import chosen_ranged, reading_for

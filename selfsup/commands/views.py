@@ -6,7 +6,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from selfsup.commands.embed import tell_decisions
 from selfsup.commands.encoders import with_encoders
 from selfsup.commands.train import check
 from selfsup.errors import UsageError
@@ -36,6 +35,7 @@ def run(config: dict[str, Any]) -> None:
     import torch
 
     from selfsup.build import count_devices, count_samples, make_encoder, make_method
+    from selfsup.commands.images import tell
     from selfsup.data import load_data
     from selfsup.data.statistics import keep_measured
     from selfsup.run.contact_sheet import contact_sheet
@@ -47,7 +47,7 @@ def run(config: dict[str, Any]) -> None:
     source, _ = load_data(config["data"], measure=True)
     keep_measured(config["data"], source)
     count_samples(config, len(source))
-    tell_decisions(source)
+    tell(source)
     method = make_method(config, make_encoder(config), devices)
     if left_out := method.views.left_out():
         print(left_out)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from selfsup.curation.alignment import BLOCK, SCALES, similarity, textures, within
 from selfsup.curation.pairs import Pairs, components
+from selfsup.curation.survey import Survey
 from selfsup.evaluation.classifiers.neighbours import neighbours
 
 THRESHOLD = 0.85  # similarity from which two images count as near copies
@@ -21,6 +23,51 @@ FITTED = 8192  # images that the components are those of
 PART = 0.8  # of a side: the crops that are looked for
 LARGEST_SHOWN = 12  # members of a component up to which all its pairs are compared
 WHOLE_SCALES, PART_SCALES = SCALES[:3], SCALES[3:11]
+
+
+class Copies(NamedTuple):
+    """Copies among images that are numbered through, training before test images.
+
+    Attributes:
+        exact: int64 ``(M,)``, the first of each image's exact copies.
+        pairs: candidates for near copies, among the first of each exact copies.
+        component: int64 ``(M,)``, the lowest member of each image's exact and near copies.
+        dropped: bool ``(M,)``, training images that repeat another, or a test image (:func:`redundant`).
+    """
+
+    exact: Tensor
+    pairs: Pairs
+    component: Tensor
+    dropped: Tensor
+
+
+def find_copies(survey: Survey, test: Tensor, threshold: float = THRESHOLD) -> Copies:
+    """Exact and near copies among the images of a survey, and which of them to learn without.
+
+    Args:
+        survey: of all images; with features if an encoder is to bring candidates, too.
+        test: bool ``(M,)``.
+        threshold: similarity from which two images count as near copies.
+    """
+    seen, readable = survey.seen, survey.rows
+    exact = same([each.pixels or (each.digest and f"bytes {each.digest}") for each in seen])
+    first = (exact[readable] == readable).nonzero().flatten()  # among the readable
+    x = None if survey.x is None else survey.x[first]
+    found = near_copies(survey.small[first], survey.grey[first], x)
+    pairs = found._replace(first=readable[first[found.first]], second=readable[first[found.second]])
+    component = joined(exact, pairs, threshold)
+    pixels = [(each.width or 0) * (each.height or 0) for each in seen]
+    dropped = redundant(component, test, pixels, [each.bytes or 0 for each in seen])
+    return Copies(exact, pairs, component, dropped & torch.isin(torch.arange(len(seen)), readable))
+
+
+def leaked(component: Tensor, test: Tensor) -> Tensor:
+    """bool ``(M,)``: training images whose component has a test image.
+
+    >>> leaked(torch.tensor([0, 1, 0]), torch.tensor([False, False, True]))
+    tensor([ True, False, False])
+    """
+    return torch.isin(component, component[test]) & ~test
 
 
 def same(digests: Sequence[str | None]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup.curation.copies import THRESHOLD, joined, near_copies, redundant, same
+from selfsup.curation.copies import THRESHOLD, find_copies, leaked
 from selfsup.curation.draws import draws
 from selfsup.curation.kmeans import kmeans
 from selfsup.curation.label_errors import contradicted, votes
@@ -17,7 +17,7 @@ from selfsup.curation.leakage import Leakage, leakage
 from selfsup.curation.outliers import cosine_distances, nearest_others, outliers
 from selfsup.curation.pairs import Pairs
 from selfsup.curation.space import COMPONENTS, PIXELS
-from selfsup.curation.survey import Seen, Survey, survey
+from selfsup.curation.survey import Seen, Survey, concatenated, survey
 from selfsup.data import Source
 from selfsup.errors import UsageError
 from selfsup.evaluation.features.extract import Features
@@ -74,10 +74,8 @@ class Inspection:
 
     @property
     def leaked(self) -> Tensor:
-        """bool ``(M,)``: training images whose component has a test image."""
-        has_test = torch.zeros(len(self.test), dtype=torch.bool)
-        has_test[self.component[self.test]] = True
-        return has_test[self.component] & ~self.test
+        """Training images that copy a test image, bool ``(M,)``."""
+        return leaked(self.component, self.test)
 
 
 def inspect_data(
@@ -106,39 +104,25 @@ def inspect_data(
         UsageError: no image can be read, or the encoder's features are not finite.
     """
     surveys: dict[str, Survey] = {}
-    settings = {"batch_size": batch_size, "workers": workers, "precision": precision}
     for split, source in sources.items():
         progress(f"reading {len(source)} images of {split}")
-        surveys[split] = survey(source, encoder, **settings)  # type: ignore[arg-type]
-    counts = [len(each.seen) for each in surveys.values()]
-    starts = [sum(counts[:i]) for i in range(len(counts))]
-    seen = [one for each in surveys.values() for one in each.seen]
-    readable = torch.cat([each.rows + start for each, start in zip(surveys.values(), starts, strict=True)])
+        surveys[split] = survey(source, encoder, batch_size=batch_size, workers=workers, precision=precision)
+    whole = concatenated([*surveys.values()])
+    seen, readable = whole.seen, whole.rows
     if not len(readable):
         raise UsageError(
             f"none of the {len(seen)} images can be read; the first, {seen[0].name!r}: {seen[0].reason}"
         )
-    test = torch.tensor(
-        [split == "test" for split, each in surveys.items() for _ in each.seen], dtype=torch.bool
-    )
-    position = torch.cat([torch.arange(count) for count in counts])
-    there = [each for each in surveys.values() if len(each.rows)]
-    small, grey = (torch.cat([getattr(each, part) for each in there]) for part in ("small", "grey"))
-    x, space = _features(there, encoder)
+    test = torch.arange(len(seen)) >= len(surveys["train"].seen)
+    position = torch.cat([torch.arange(len(each.seen)) for each in surveys.values()])
+    x, space = _features(surveys, whole, encoder)
     if not x.isfinite().all():
         raise UsageError(
             "the encoder's features are not finite: its training destroyed it; leave out encoder="
         )
 
     progress("comparing for copies")
-    exact = same([each.pixels or (each.digest and f"bytes {each.digest}") for each in seen])
-    first = (exact[readable] == readable).nonzero().flatten()  # among the readable
-    found = near_copies(small[first], grey[first], None if encoder is None else x[first])
-    pairs = found._replace(first=readable[first[found.first]], second=readable[first[found.second]])
-    component = joined(exact, pairs, threshold)
-    sizes = [(each.width or 0) * (each.height or 0) for each in seen]
-    dropped = redundant(component, test, sizes, [each.bytes or 0 for each in seen])
-    dropped &= torch.isin(torch.arange(len(seen)), readable)
+    copies = find_copies(whole, test, threshold)
 
     progress("looking for outliers and clusters")
     few = len(readable) < FEWEST
@@ -151,7 +135,7 @@ def inspect_data(
     centroids, cluster = _by_size(*grouped)
     labels, classes = _labels(sources)
     inspection = Inspection(
-        seen, test, position, labels, classes, readable, exact, pairs, component, dropped, threshold, space,
+        seen, test, position, labels, classes, readable, *copies, threshold, space,
         x, strange.score, math.inf if few else strange.limit, cluster, centroids,
     )  # fmt: skip
     own = labels[readable]
@@ -166,10 +150,12 @@ def inspect_data(
     return inspection
 
 
-def _features(surveys: list[Survey], encoder: Any) -> tuple[Tensor, str]:
+def _features(surveys: Mapping[str, Survey], whole: Survey, encoder: Any) -> tuple[Tensor, str]:
     if encoder is not None:
-        return torch.cat([each.x for each in surveys if each.x is not None]), str(encoder.recipe["name"])
-    flat = [Features(each.small.flatten(1).float() / 255, None, each.rows) for each in surveys]
+        assert whole.x is not None
+        return whole.x, str(encoder.recipe["name"])
+    there = [each for each in surveys.values() if len(each.rows)]
+    flat = [Features(each.small.flatten(1).float() / 255, None, each.rows) for each in there]
     return torch.cat([principal_components(flat[0], each, COMPONENTS)[1].x for each in flat]), PIXELS
 
 

@@ -1,8 +1,9 @@
 """One pass over the images of a source: what each is, its identity, and thumbnails to compare it by."""
 
 import hashlib
+import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -120,6 +121,21 @@ def survey(
         found.small, found.grey = torch.cat(smalls), torch.cat(greys)
         found.x = torch.cat(x) if x else None
     return found
+
+
+def concatenated(surveys: Sequence[Survey]) -> Survey:
+    """One survey of several sources' images, numbered through."""
+    starts = itertools.accumulate((len(each.seen) for each in surveys), initial=0)
+    rows = torch.cat([each.rows + start for each, start in zip(surveys, starts, strict=False)])
+    there = [each for each in surveys if len(each.rows)] or surveys[:1]
+    features = [each.x for each in there if each.x is not None]
+    return Survey(
+        [one for each in surveys for one in each.seen],
+        rows,
+        torch.cat([each.small for each in there]),
+        torch.cat([each.grey for each in there]),
+        torch.cat(features) if features else None,
+    )
 
 
 class Looks(Dataset[Any]):

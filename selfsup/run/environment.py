@@ -1,6 +1,5 @@
 """A run's environment: written into its folder, and compared when it is resumed or repeated."""
 
-import hashlib
 import json
 import os
 import platform
@@ -16,13 +15,13 @@ from typing import Any
 import torch
 
 from selfsup.data import Source
+from selfsup.data.fingerprint import fingerprint
 from selfsup.errors import UsageError
 from selfsup.files import read_json
-from selfsup.text import as_text, file_name
+from selfsup.text import as_text
 
 PACKAGES = ("selfsup", "torch", "torchvision", "pytorch-lightning", "timm", "lightly", "numpy", "pillow")
 FILE = "environment.json"
-_NAMES = 100_000
 _LARGEST = 16 * 2**20  # bytes
 
 
@@ -42,18 +41,6 @@ def environment(source: Source, on_gpu: bool, processes: int) -> dict[str, Any]:
         },
         "data": {"images": len(source), "fingerprint": fingerprint(source)},
     }
-
-
-def fingerprint(source: Source) -> str:
-    """Identity of a source: its images if they are in memory, else their names, at most 100,000 of them."""
-    digest = hashlib.sha256(str(len(source)).encode())
-    if source.images is not None:
-        digest.update(source.images.contiguous().numpy().data)
-    else:
-        for index in torch.linspace(0, len(source) - 1, min(len(source), _NAMES)).long().tolist():
-            # The last part only: the same data may be elsewhere.
-            digest.update(file_name(source.name(index)) + b"\n")
-    return digest.hexdigest()[:16]
 
 
 def revision() -> dict[str, Any]:

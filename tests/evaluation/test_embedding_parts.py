@@ -76,7 +76,7 @@ def test_parts_of_other_features_are_not_mixed(tmp_path: Path) -> None:
     write(tmp_path / "features", encoder, rank=0, world=2)
     with pytest.raises(UsageError, match="differ from these in encoder;"):
         write(tmp_path / "features", small(seed=1))
-    with pytest.raises(UsageError, match="differ from these in images, names;"):
+    with pytest.raises(UsageError, match="differ from these in images, data;"):
         write_parts(tmp_path / "features", encoder, {"train": coloured(5)}, rows=8, batch_size=5)
     with pytest.raises(UsageError, match="differ from these in batch_size;"):
         write(tmp_path / "features", encoder, batch_size=6)

@@ -1,6 +1,5 @@
 """Features of very many images: a folder of Parquet files, which several processes write side by side."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,16 +8,16 @@ from typing import Any, NamedTuple
 import torch
 
 from selfsup.data import Source, subset
+from selfsup.data.fingerprint import fingerprint
 from selfsup.data.readers.values import Range
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation.features.embeddings import PART, embed, write_embeddings
 from selfsup.files import read_json, written_whole
-from selfsup.text import as_text, shown
+from selfsup.text import shown
 
 ROWS = 2**16  # images a part
 RECORD = "parts.json"  # what the parts are made of
-_PROBES = 1000  # evenly spaced images whose names tell one data set from another
 
 
 class Part(NamedTuple):
@@ -78,7 +77,7 @@ def write_parts(
     about = {
         "encoder": encoder.fingerprint(),
         "images": sizes,
-        "names": _digest(sources),
+        "data": {split: fingerprint(source) for split, source in sources.items()},
         "range": range_,
         "precision": precision,
         "batch_size": batch_size,
@@ -115,14 +114,3 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
     else:
         with written_whole(record, make_folders=True) as file:  # each process writes the same
             file.write(json.dumps(about, indent=1).encode())
-
-
-def _digest(sources: Mapping[str, Source]) -> str:
-    """Of the names of evenly spaced images."""
-    digest = hashlib.sha256()
-    for source in sources.values():
-        for i in (
-            torch.linspace(0, max(0, len(source) - 1), min(_PROBES, len(source))).round().long().tolist()
-        ):
-            digest.update(as_text(source.name(i)).encode() + b"\n")
-    return digest.hexdigest()
