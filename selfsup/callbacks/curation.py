@@ -1,4 +1,4 @@
-"""Curation while training: which images are learned from, chosen anew every few epochs."""
+"""Curation while training: every few epochs the run chooses the images that it learns from."""
 
 from collections.abc import Mapping
 from pathlib import Path
