@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -71,28 +72,28 @@ def test_where_one_process_is_killed_the_other_ends_with_a_sentence(lost: str, t
     command = [sys.executable, "-m", "selfsup.commands", "train", f"out={tmp_path}", "name=run", *SETTINGS]
     command += ["trainer.devices=2", "trainer.max_steps=100000", "online=none", "guard.enabled=false"]
     log = tmp_path / "log"
-    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as first:
-        try:
-            metrics, until = tmp_path / "run" / "metrics.csv", time.monotonic() + 300
-            while not metrics.exists():
-                assert first.poll() is None, log.read_text()
-                assert time.monotonic() < until
-                time.sleep(0.1)
-            others = [
-                int(each) for each in Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-            ]
-            (other,) = (
-                each for each in others if b"SELFSUP_STARTED_BY" in Path(f"/proc/{each}/environ").read_bytes()
-            )
-            os.kill(first.pid if lost == "the first" else other, signal.SIGKILL)
-            assert first.wait(60) == (-signal.SIGKILL if lost == "the first" else 1)
-            while Path(
-                f"/proc/{other}/exe"
-            ).exists():  # the first process may leave it to be reaped by others
-                assert time.monotonic() < until
-                time.sleep(0.1)
-        finally:
-            first.kill()  # otherwise a failure would wait for the end of the run; the other ends with it
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, stdout=file, stderr=file) as first,
+        ExitStack() as at_the_end,
+    ):
+        at_the_end.callback(first.kill)  # or a failure would wait for the end of the run
+        metrics, until = tmp_path / "run" / "metrics.csv", time.monotonic() + 300
+        while not metrics.exists():
+            assert first.poll() is None, log.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        others = [
+            int(each) for each in Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+        ]
+        (other,) = (
+            each for each in others if b"SELFSUP_STARTED_BY" in Path(f"/proc/{each}/environ").read_bytes()
+        )
+        os.kill(first.pid if lost == "the first" else other, signal.SIGKILL)
+        assert first.wait(60) == (-signal.SIGKILL if lost == "the first" else 1)
+        while Path(f"/proc/{other}/exe").exists():  # the first process may leave it to be reaped by others
+            assert time.monotonic() < until
+            time.sleep(0.1)
     said = log.read_text()
     assert said.count("selfsup train: ") == 1
     assert "Traceback" not in said

@@ -102,8 +102,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any] | None:
         raise UsageError("mode=scores needs column=NAME and one of above=, below= and top=")
     if config["strategy"] not in STRATEGIES:
         raise UsageError(f"strategy is {', '.join(STRATEGIES)}, not '{config['strategy']}'")
-    for key in ("scores", "features", "labels"):
-        if config[key] is not None and not Path(str(config[key])).expanduser().is_file():
+    for key in ("scores", "features", "labels"):  # features may be a folder of parts
+        path = None if config[key] is None else Path(str(config[key])).expanduser()
+        if path is not None and not (path.is_file() or (key == "features" and path.is_dir())):
             raise UsageError(f"{key}: there is no file '{config[key]}'")
     require_precision("precision", config["precision"])
     target = other_data("target", config["target"], config["data"]["name"]) if config["target"] else None

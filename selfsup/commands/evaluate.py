@@ -60,9 +60,8 @@ def run(config: Mapping[str, Any]) -> None:
     judged = next(iter(encoders.values())) if alone else encoders
     settings = {key: value for key, value in config.items() if key in SETTINGS}
     first = place.rank == 0
-    if first:
-        for train, _ in pairs.values():
-            tell(train)
+    for train, _ in pairs.values():
+        tell(train)
     with together(place), _kept_once(cache, len(pairs)) as cache:
         how = {"starts": starts, **settings, "device": device, "progress": first, "cache": cache}
         found = {bank: evaluate(judged, *pair, data, **how) for bank, pair in pairs.items()}

@@ -8,6 +8,7 @@ from selfsup.data import Source
 from selfsup.data.load import chosen_ranged
 from selfsup.encoder import Encoder, load_encoder
 from selfsup.evaluation.features.ranges import differing, with_channels
+from selfsup.processes import launched
 from selfsup.text import shown
 
 
@@ -16,7 +17,7 @@ def opened(
 ) -> tuple[Encoder | None, Source, Source]:
     """The encoder of that name on its device, and the training and test images with its channels and range.
 
-    What was decided about the images is printed.
+    What was decided about the images is printed, by the first of several processes.
 
     Args:
         config: of the command: ``device``, ``data``, ``encoder`` and ``overrides`` are read.
@@ -36,15 +37,17 @@ def opened(
     named = {str(config["encoder"]): encoder}
     train, test = chosen_ranged(with_channels(data, named, config["overrides"]), encoder.range)
     tell(train)
-    for note in differing(named, train.range):
-        print(note)
+    if launched().rank == 0:
+        for note in differing(named, train.range):
+            print(note)
     return encoder, train, test
 
 
 def tell(source: Source) -> None:
-    """Print what was decided about the data."""
-    for line in source.decisions.lines():
-        print(line)
+    """Print what was decided about the data, in the first of several processes."""
+    if launched().rank == 0:
+        for line in source.decisions.lines():
+            print(line)
 
 
 def tell_skipped(skipped: list[tuple[str, str]]) -> None:

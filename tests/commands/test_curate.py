@@ -171,7 +171,9 @@ def test_features_of_a_file_do_as_well_as_encoding_and_others_are_refused(photos
     given = ["mode=balanced", "share=0.25", f"encoder={encoder}"]
     assert curate(photos, *given, "out=one.npy") == 0
     assert curate(photos, *given, "out=two.npy", "features=f.parquet") == 0
-    assert np.load("one.npy").tolist() == np.load("two.npy").tolist()
+    assert main(["embed", f"encoder={encoder}", *data, "out=parts"]) == 0
+    assert curate(photos, *given, "out=three.npy", "features=parts") == 0
+    assert np.load("one.npy").tolist() == np.load("two.npy").tolist() == np.load("three.npy").tolist()
     other = save_encoder(build_encoder("test_resnet", 16, seed=1), here / "other")
     capsys.readouterr()
     assert curate(photos, *given[:2], f"encoder={other}", "features=f.parquet", "out=c.npy") == 2

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -344,7 +345,9 @@ with signals.caught(), signals.waiting():
 @pytest.mark.parametrize("looking", [False, True])
 def test_a_process_that_waits_outside_of_python_ends_by_signals(looking: bool) -> None:
     command = [sys.executable, "-c", BLOCKED.format(looking=looking)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True) as process, ExitStack() as at_the_end:
+        at_the_end.callback(process.kill)  # or a failure would wait for it for ever
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
