@@ -15,13 +15,15 @@ def found() -> str:
     if not rows:
         return "Not measured yet."
     lines = [f"| copy | {' | '.join(map(_name, rows))} |", f"| --- |{' ---: |' * len(rows)}"]
-    for kind in rows[0]["copies"]:
+    for kind in [*rows[0]["copies"], "all"]:
         cells = []
         for row in rows:
-            counts = row["copies"][kind]
-            right, wrong = counts["found"], counts["wrong"]
+            of_kind = [counts for name, counts in row["copies"].items() if kind in (name, "all")]
+            planted, right, wrong = (
+                sum(each[key] for each in of_kind) for key in ("planted", "found", "wrong")
+            )
             precision = right / (right + wrong) if right + wrong else 1.0
-            cells.append(f"{right / counts['planted']:.3f} / {precision:.3f}")
+            cells.append(f"{right / planted:.3f} / {precision:.3f}")
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"Recall / precision at a threshold of {rows[0]['threshold']:g}."])
 

@@ -23,7 +23,7 @@ def measured() -> str:
         lines += ["", _beside(rows["faiss"])]
     if not rows:
         return "Not measured yet."
-    first = next(iter(rows.values()))
+    first = next(rows[task] for task in TITLES if task in rows)
     return "\n".join([*lines, "", f"{machine(first)}; threads: {first['torch_threads']}."])
 
 
@@ -52,13 +52,14 @@ def _found(row: dict[str, Any]) -> str:
 
 
 def _beside(row: dict[str, Any]) -> str:
-    ours, theirs, start = (row["seconds"][name]["cpu"] for name in ("ours", "faiss", "k-means++"))
+    ours, theirs, start = (row["seconds"][name]["wall"] for name in ("ours", "faiss", "k-means++"))
     inertia = row["inertia"]
     return (
         f"k-means of {row['sample']:,} of these rows with {row['k']} clusters, {row['iterations']} "
-        f"iterations from the same random rows: {ours:.1f} processor seconds here, {theirs:.1f} by faiss "
-        f"{row['faiss']} (mean squared distance {inertia['ours']:.4f} and {inertia['faiss']:.4f}); k-means++ "
-        f"takes {start:.1f} more and reaches {inertia['after k-means++']:.4f}."
+        f"iterations from the same random rows, on {row['torch_threads']} threads: {ours:.1f} s here, "
+        f"{theirs:.1f} s by faiss {row['faiss']} (mean squared distance {inertia['ours']:.4f} and "
+        f"{inertia['faiss']:.4f}); k-means++ takes {start:.1f} s more and reaches "
+        f"{inertia['after k-means++']:.4f}."
     )
 
 
