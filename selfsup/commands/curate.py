@@ -17,12 +17,19 @@ from selfsup.text import shown
 # What each mode takes of the settings that not all modes take, and what it has to be given.
 TAKES = {
     "copies": ("encoder", "threshold"),
+    "similar": ("encoder", "features", "threshold"),
     "balanced": ("encoder", "features", "count", "share"),
     "towards": ("encoder", "features", "count", "share", "target"),
     "scores": ("scores", "column", "above", "below", "top"),
     "label": ("encoder", "features", "count", "labels"),
 }
-NEEDS = {"balanced": ("count", "share"), "towards": ("target",), "scores": ("scores",), "label": ("count",)}
+NEEDS = {
+    "similar": ("threshold",),
+    "balanced": ("count", "share"),
+    "towards": ("target",),
+    "scores": ("scores",),
+    "label": ("count",),
+}
 ALL = ("indices", "per_class", "imbalance")  # choices of the data, made before that of this command
 STRATEGIES = ("typical", "covering", "farthest", "uncertain")
 

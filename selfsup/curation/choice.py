@@ -47,10 +47,21 @@ def by_cluster(assigned: Tensor, kept: Tensor, called: str = "cluster") -> list[
     """
     mask = torch.zeros(len(assigned), dtype=torch.bool)
     mask[kept] = True
-    groups = []
-    for number in assigned.unique().tolist():
-        inside = assigned == number
-        own, lost = ((inside & each).nonzero().flatten() for each in (mask, ~mask))
-        title = f"{called} {number + 1}: {len(own):,} of {len(own) + len(lost):,} kept"
-        groups.append(Group(title, own, lost))
-    return sorted(groups, key=lambda group: -len(group.dropped))
+    found = []
+    for number, members in zip(assigned.unique().tolist(), together(assigned), strict=True):
+        own, lost = members[mask[members]], members[~mask[members]]
+        title = f"{called} {number + 1}: {len(own):,} of {len(members):,} kept"
+        found.append(Group(title, own, lost))
+    return sorted(found, key=lambda group: -len(group.dropped))
+
+
+def together(assigned: Tensor, least: int = 1) -> list[Tensor]:
+    """The positions with each value, ascending, of values that ``least`` positions have.
+
+    >>> together(torch.tensor([7, 3, 7]), least=2)
+    [tensor([0, 2])]
+    """
+    _, place, counts = assigned.unique(return_inverse=True, return_counts=True)
+    rows = (counts[place] >= least).nonzero().flatten()
+    order = rows[place[rows].argsort(stable=True)]
+    return list(order.split(counts[counts >= least].tolist()))

@@ -4,7 +4,7 @@ Each function takes features ``(N, D)`` and returns ``count`` positions in the o
 that have labels already are not chosen again, and steer the choice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -160,36 +160,6 @@ def k_centre(
         taken[chosen[-1]] = True
         away = torch.minimum(away, _apart(x[chosen[-1:]], x)[0])
     return torch.tensor(chosen, dtype=torch.int64), float(away.max())
-
-
-def facility(similarity: Callable[[Tensor, Tensor], Tensor], x: Tensor, count: int) -> tuple[Tensor, float]:
-    """Rows that raise ``sum_i max_j s(x_i, x_j)`` most, one after another, and that sum.
-
-    Greedy facility location, within 1 - 1/e of the best (Nemhauser et al. 1978). With a Gaussian kernel it is
-    MaxHerding (Bae et al. 2024, arXiv:2407.12212). Each choice takes N² similarities: for some 10,000 rows.
-
-    Args:
-        similarity: of ``(n, D)`` and ``(m, D)``: ``(n, m)``.
-
-    Example:
-        >>> x = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
-        >>> facility(lambda a, b: a @ b.t(), x, 2)[0].tolist()
-        [0, 2]
-    """
-    _require(count, _mask(x, None))
-    best = x.new_full((len(x),), -torch.inf)
-    chosen: list[int] = []
-    for _ in range(count):
-        gain = torch.cat([torch.maximum(similarity(block, x), best).sum(dim=1) for block in _blocks(x, x)])
-        gain[chosen] = -torch.inf
-        chosen.append(int(gain.argmax()))
-        best = torch.maximum(best, similarity(x[chosen[-1:]], x)[0])
-    return torch.tensor(chosen, dtype=torch.int64), float(best.sum())
-
-
-def closest(x: Tensor, centroids: Tensor) -> Tensor:
-    """The row of ``x`` ``(N, D)`` nearest to each of ``centroids`` ``(K, D)``: int64 ``(K,)``."""
-    return torch.cat([_apart(block, x).argmin(dim=1) for block in _blocks(centroids, x)])
 
 
 def margins(scores: Tensor) -> Tensor:

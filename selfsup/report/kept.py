@@ -17,6 +17,7 @@ SIDE, LARGE = 96, 224  # pixels of the longer side of a picture, and of one to l
 
 TITLES = {
     "copies": "Without copies",
+    "similar": "One of each group of similar images",
     "balanced": "A balanced subset",
     "towards": "The images nearest to the target",
     "scores": "Kept by a score",

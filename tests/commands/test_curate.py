@@ -165,6 +165,23 @@ def test_copies_are_dropped_also_those_of_test_images_and_none_is_a_sentence(her
     assert "1 copies of a test image" in (here / "kept.html").read_text()
 
 
+def test_one_of_each_group_of_similar_images_is_kept(here, capsys):
+    draw = np.random.default_rng(0)
+    scenes = draw.integers(0, 255, (5, 16, 16, 3))
+    (here / "in").mkdir()
+    for i in range(20):  # scenes 0 to 4, again and again
+        pixels = np.clip(scenes[i % 5] + draw.normal(0, 3, scenes[0].shape), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(here / "in" / f"{i:02}.png")
+    data = ["data=folder", "data.root=in", "data.workers=0"]
+    assert main(["curate", "mode=similar", "threshold=0.9", *data]) == 0
+    train, _ = load_data(load_config("evaluate", ["encoder=x", *data])["data"])
+    scene = [int(train.name(i)[-6:-4]) % 5 for i in range(len(train))]
+    assert np.load("kept.npy").tolist() == [i for i, one in enumerate(scene) if one not in scene[:i]]
+    told = capsys.readouterr().out
+    assert f"dropped: {len(scene) - 5} images joined to an earlier one by cosines above 0.9" in told
+    assert 0.9 < float(told.split("of a group have a cosine of ")[1].split()[0]) <= 1
+
+
 def test_features_of_a_file_do_as_well_as_encoding_and_others_are_refused(photos, encoder, here, capsys):
     data = ["data=folder", f"data.root={photos}", "data.workers=0"]
     assert main(["embed", f"encoder={encoder}", *data, "out=f.parquet"]) == 0
@@ -212,6 +229,7 @@ def test_rounds_of_labelling_ask_no_image_twice_and_end_in_a_table_to_judge_by(p
     [
         ("mode=balance count=1", "not 'balance'; did you mean 'balanced'"),
         ("mode=balanced", "mode=balanced needs count= or share="),
+        ("mode=similar", "mode=similar needs threshold="),
         ("mode=balanced count=1 share=0.5", "count and share both say what to keep"),
         ("mode=scores scores=x column=a top=0.5 above=1", "above and top both say"),
         ("mode=scores scores=x column=a top=0.5 encoder=timm:resnet18", "does not take encoder"),

@@ -7,10 +7,8 @@ from torch import Tensor
 
 from selfsup.curation.kmeans import kmeans
 from selfsup.curation.labelling import (
-    closest,
     covered_by,
     covering,
-    facility,
     k_centre,
     margins,
     pure_radius,
@@ -64,18 +62,6 @@ def test_farthest_first_from_a_row_and_from_the_one_nearest_the_mean():
     assert k_centre(X, 8)[0].tolist() == [45, 5, 15, 29, 54, 39, 44, 51]
     # What is labelled already is where the search begins.
     assert k_centre(X, 5, labelled=torch.tensor([0, 39, 44]))[0].tolist() == [15, 5, 13, 1, 40]
-
-
-def test_facility_location_by_cosine_and_by_a_gaussian_kernel():
-    chosen, value = facility(lambda a, b: a @ b.t(), UNIT, 6)
-    assert chosen.tolist() == [14, 53, 43, 27, 13, 5]
-    assert value == pytest.approx(46.322141915, abs=1e-8)
-    chosen, _ = facility(lambda a, b: (-torch.cdist(a, b).square()).exp(), UNIT, 6)
-    assert chosen.tolist() == [51, 8, 3, 5, 13, 36]
-
-
-def test_the_rows_nearest_to_the_centroids():
-    assert closest(X, kmeans(X, 6, stream()).centroids).tolist() == [16, 7, 1, 55, 4, 19]
 
 
 def test_nothing_is_chosen_twice_however_many_are_asked_for(six):
