@@ -33,8 +33,8 @@ class Curation(pl.Callback):
     from the tree, evenly from the top down. The next epochs learn from these (dynamic curation,
     arXiv:2504.06962); an image that is left out may come back. The positions are written whole into the run's
     folder, as ``kept-after-6-epochs.npy``, before the checkpoint that ends the epoch, so that a run that was
-    killed resumes in the same order. Images are chosen at the run's end, too: a run that is extended then goes
-    on as one that was longer. Several processes share the images to embed, and the first one chooses.
+    killed resumes in the same order. Images are chosen at the run's end, too, so that a run that is extended
+    goes on as a longer one would. Several processes share the images to embed, and the first one chooses.
 
     Args:
         source: the training images.
