@@ -13,6 +13,7 @@ from selfsup.objectives import (
     barlow_twins,
     byol,
     capi,
+    cross_entropy,
     data2vec,
     data2vec_targets,
     dcl,
@@ -27,6 +28,7 @@ from selfsup.objectives import (
     koleo,
     latent_prediction,
     lejepa,
+    look,
     masked_reconstruction,
     mixed_barlow,
     mmcr,
@@ -40,11 +42,14 @@ from selfsup.objectives import (
     ressl,
     sigreg,
     simsiam,
+    sup_con,
     swav,
     tico,
     tico_moment,
     vicreg,
+    view_batch,
 )
+from selfsup.objectives.distributed import gather
 
 from . import references
 
@@ -112,6 +117,7 @@ P1, P2 = wave(4, 12, 6), wave(5, 12, 6)
 THREE = torch.stack([Z1, Z2, Z1 + 0.4 * wave(1, 12, 6)])
 QUEUE = normalize(wave(3, 20, 6))
 TOKENS, OTHER_TOKENS = (torch.stack([wave(s + b, 5, 3) for b in range(2)]) for s in (0.4, 1.9))
+CLASSES = torch.stack([2 * wave(0.3 * view, 6, 4) for view in range(3)])
 TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
 FLAT = torch.diag(torch.tensor([1.0, 1, 1, 0, 0, 0])).double()  # onto half of the dimensions
 ROTATION = torch.linalg.qr(wave(0.3, 6, 6))[0]
@@ -203,6 +209,44 @@ def related(n: int, generator: torch.Generator) -> Inputs:
 def named(n: int, generator: torch.Generator) -> Inputs:
     logits = 2 * torch.randn(n, 10, generator=generator, dtype=torch.float64)
     return {"logits": logits, "index": torch.arange(n) * 3 % 10}
+
+
+def classified(n: int, generator: torch.Generator) -> Inputs:
+    inputs = named(n, generator)
+    return {"logits": inputs["logits"], "labels": inputs["index"]}
+
+
+def labelled(n: int, generator: torch.Generator) -> Inputs:
+    """Of three classes, of sizes that differ; the last sample's class is nobody else's."""
+    labels = torch.arange(n) ** 2 % 5
+    labels[-1] = 9
+    # More alike than other inputs: of a thousand samples no two are nearly equally near to a third.
+    z = torch.randn(n, 6, generator=generator, dtype=torch.float64) + 1
+    return {"z": z, "labels": labels}
+
+
+def labelled_views(n: int, generator: torch.Generator) -> Inputs:
+    return {**views(n, generator), "labels": labelled(n, generator)["labels"]}
+
+
+def by_labels(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of positives as one of labels, which make them: weights that differ, or the same class."""
+
+    def of_labels(z: Tensor, labels: Tensor, weighted: bool = True, **settings: Any) -> Tensor:
+        apart = (labels[:, None] - gather(labels)).abs()
+        weights = 0.5 ** apart.to(z.dtype) * (apart < 3)
+        return objective(z, weights if weighted else apart == 0, **settings)
+
+    return of_labels
+
+
+def of_few(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Of fewer neighbours than by default: the tests' batches are small."""
+
+    def of_k(z: Tensor, labels: Tensor, k: int = 5, temperature: float = 0.1) -> Tensor:
+        return objective(z, labels, k, temperature)
+
+    return of_k
 
 
 def crops(n: int, generator: torch.Generator) -> Inputs:
@@ -1010,6 +1054,116 @@ OBJECTIVES = {
             },
             "pairs permuted": _each(lambda scores: scores.flip(0)),
         },
+    ),
+    "cross_entropy": Declaration(
+        cross_entropy,
+        references.cross_entropy_reference,
+        classified,
+        learned=("logits",),
+        sample_axis={"logits": 0, "labels": 0},
+        settings=({}, {"smoothing": 0.1}),
+        trivial={
+            "equal logits": Trivial(
+                {"logits": torch.full((5, 10), 0.7, dtype=torch.float64), "labels": torch.arange(5)},
+                floors.diet(10),
+            )
+        },
+        symmetries={
+            "a view's logits moved": lambda inputs: {**inputs, "logits": inputs["logits"] + wave(1, 12, 1)},
+            "classes permuted": lambda inputs: {
+                "logits": inputs["logits"].flip(1),
+                "labels": 9 - inputs["labels"],
+            },
+        },
+    ),
+    "view_batch": Declaration(
+        view_batch,
+        references.view_batch_reference,
+        lambda n, generator: {
+            "logits": torch.randn(3, n, 10, generator=generator, dtype=torch.float64),
+        },
+        learned=("logits",),
+        sample_axis={"logits": 1},
+        settings=({},),
+        trivial={"equal logits": Trivial({"logits": _flat(3) + wave(1, 12, 10)}, 0.0)},
+        symmetries={
+            "a view's logits moved": lambda inputs: {"logits": inputs["logits"] + wave(1, 3, 12, 1)},
+            "classes permuted": _each(lambda x: x.flip(2)),
+            "other views exchanged": _each(lambda x: x[[0, 2, 1]]),
+        },
+        golden=(Golden({"logits": CLASSES}, 0.115051906, 0.107954771, -0.019792481),),
+    ),
+    "sup_con": Declaration(
+        by_labels(sup_con),
+        by_labels(references.sup_con_reference),
+        labelled_views,
+        learned=("z",),
+        sample_axis={"z": 1, "labels": 0},
+        settings=(
+            {},
+            {"weighted": False},
+            {"temperature": 0.5, "base_temperature": 0.07},
+            {"temperature": 0.01, "weighted": False},
+        ),
+        trivial={
+            "equal rows": Trivial(
+                {"z": torch.full((2, 12, 6), 0.3).double(), "labels": torch.arange(12)}, floors.sup_con(24)
+            ),
+            "classes at right angles": Trivial(
+                {"z": torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3},
+                math.log(7 + 16 * math.exp(-10)),
+                settings={"weighted": False},
+            ),
+            "nobody of one's class": Trivial(
+                {"z": Z1[None], "labels": torch.arange(12)}, 0.0, settings={"weighted": False}
+            ),
+        },
+        symmetries={
+            "rows rescaled": lambda inputs: {**inputs, "z": inputs["z"] * (2 + wave(1, 4, 12, 1))},
+            "rotated": lambda inputs: {**inputs, "z": inputs["z"] @ ROTATION},
+            "views exchanged": lambda inputs: {**inputs, "z": inputs["z"][[2, 0, 3, 1]]},
+        },
+        golden=tuple(
+            Golden({"z": z, "labels": torch.arange(12) % 3}, *numbers, {"weighted": False, **kwargs}, view=0)
+            for z, numbers, kwargs in (
+                (THREE[:2], (8.273761329, 0.914473179, 0.044985374), {}),
+                (THREE[:2], (11.819659041, 1.306390256, 0.064264820), {"base_temperature": 0.07}),
+                (THREE[:2], (3.222557436, 0.156712200, -0.006491615), {"temperature": 0.5}),
+                # Of one view; that of a similarity graph (arXiv:2303.15256) whose classes are of one size.
+                (Z1[None], (2.607478165, 0.376620568, -0.015324141), {"temperature": 0.5}),
+            )
+        ),
+        fewest=2,
+    ),
+    "look": Declaration(
+        of_few(look),
+        of_few(references.look_reference),
+        labelled,
+        learned=("z",),
+        sample_axis={"z": 0, "labels": 0},
+        settings=({}, {"k": 3, "temperature": 0.5}, {"k": 1}, {"k": 6}),
+        trivial={
+            "classes at right angles": Trivial(
+                {"z": torch.eye(3).double().repeat(4, 1), "labels": torch.arange(12) % 3},
+                0.0,
+                settings={"k": 3},
+            ),
+            "nobody of one's class": Trivial({"z": Z1, "labels": torch.arange(12)}, 0.0, settings={"k": 3}),
+        },
+        symmetries={
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "classes renamed": lambda inputs: {**inputs, "labels": 7 - inputs["labels"]},
+        },
+        golden=tuple(
+            Golden({"z": Z1, "labels": torch.arange(12) % 3}, *numbers, {"k": k, "temperature": t})
+            for k, t, numbers in (
+                (5, 0.5, (1.377229124, 0.617364325, -0.027445475)),
+                (8, 0.5, (1.351958519, 0.468072548, -0.015954172)),
+                (11, 0.1, (4.791642682, 3.889322235, 0.104913234)),  # published: ...231, by differences
+            )
+        ),
+        fewest=2,
     ),
     "masked_reconstruction": Declaration(
         masked_reconstruction,

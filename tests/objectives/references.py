@@ -430,6 +430,57 @@ def diet_reference(logits: Tensor, index: Tensor, smoothing: float = 0.8) -> Ten
     return torch.stack(terms).sum() / len(logits)
 
 
+def cross_entropy_reference(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """As a mixture of the label's loss and the divergence from all classes alike."""
+    terms = []
+    for row, own in zip(logits, labels.tolist(), strict=True):
+        p = row.exp() / row.exp().sum()
+        terms.append(-(1 - smoothing) * p[own].log() - smoothing * p.log().sum() / len(p))
+    return torch.stack(terms).sum() / len(terms)
+
+
+def view_batch_reference(logits: Tensor) -> Tensor:
+    views, n, classes = logits.shape
+    p = [[row.exp() / row.exp().sum() for row in view] for view in logits]
+    total = torch.zeros((), dtype=logits.dtype)
+    for i in range(n):
+        for j in range(1, views):
+            for c in range(classes):
+                total = total + p[0][i][c] * (p[0][i][c] / p[j][i][c]).log()
+    return total / (n * (views - 1))
+
+
+def sup_con_reference(
+    z: Tensor, positives: Tensor, temperature: float = 0.1, base_temperature: float | None = None
+) -> Tensor:
+    """A row's term by itself; its sample's other views count once each."""
+    rows = [(n, row / row.norm()) for view in z for n, row in enumerate(view)]
+    terms = []
+    for i, (n, anchor) in enumerate(rows):
+        weights, logits = [], []
+        for k, (m, other) in enumerate(rows):
+            if k != i:
+                weights.append(1.0 if m == n else float(positives[n, m]))
+                logits.append(anchor @ other / temperature)
+        if sum(weights):
+            log_p = torch.stack(logits) - torch.stack(logits).logsumexp(0)
+            terms.append(-sum(w * p for w, p in zip(weights, log_p, strict=True)) / sum(weights))
+    return temperature / (base_temperature or temperature) * torch.stack(terms).mean()
+
+
+def look_reference(z: Tensor, labels: Tensor, k: int = 20, temperature: float = 0.1) -> Tensor:
+    rows, terms = [row / row.norm() for row in z], []
+    for i, anchor in enumerate(rows):
+        nearness = {j: anchor @ row / temperature for j, row in enumerate(rows) if j != i}
+        ranked = sorted(nearness, key=lambda j, known=nearness: -float(known[j].detach()))
+        own = [j for j in ranked if labels[j] == labels[i]]
+        if own:
+            near = {*ranked[:k], own[0]}
+            right = torch.stack([nearness[j] for j in near if j in own]).logsumexp(0)
+            terms.append(torch.stack([nearness[j] for j in near]).logsumexp(0) - right)
+    return torch.stack(terms).mean()
+
+
 def lejepa_reference(
     z: Tensor, large: int = 2, lambda_: float = 0.05, slices: int = 1024, seed: int = 0
 ) -> Tensor:
