@@ -93,6 +93,8 @@ def _require_one_image(method: Method, name: str, batch: Batch) -> None:
     one = replace(batch, views=[view[:1] for view in batch.views], index=batch.index[:1])
     if batch.labels is not None:
         one = replace(one, labels=batch.labels[:1])
+    if batch.positives is not None:
+        one = replace(one, positives=batch.positives[:1, :1])
     with _unchanged(method), finite_or_not(), torch.no_grad():
         try:
             method(one)
@@ -111,8 +113,9 @@ def noise_batch(method: Method) -> Batch:
         return method.views.drawn(number, index, 0, *size)
 
     labels = index if method.labelled else None
+    positives = None if method.relation is None else torch.eye(IMAGES, dtype=torch.bool)
     views = [_noise(method, each) for each in method.views.sizes]
-    return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn)
+    return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn, positives)
 
 
 def _noise(method: Method, size: int | Sequence[int]) -> Tensor:
