@@ -1,12 +1,12 @@
 """What knowing who belongs together is worth: SimCLR on 10,000 images of CIFAR-10.
 
-    python -m benchmarks.quality.relations --runs runs/relations                      # all, one run after another
-    python -m benchmarks.quality.relations --runs runs/relations --only none tenth    # some of them
+    python -m benchmarks.quality.relations --runs runs/relations                      # all of them, one by one
+    python -m benchmarks.quality.relations --runs runs/relations --only none tenth    # some
 
-For each seed SimCLR learns with its shipped settings: from views alone, told that the images of a tenth of each
-class belong together, from 2,000 random pairs of one class each, with views drawn from partners instead, and
-from all labels; and SupCon does. All encoders of a seed are judged by one command, so that differences are
-paired over the test images. Rows go to ``benchmarks/results/relations.jsonl``.
+For each seed SimCLR learns with its shipped settings: from views alone, from the labels of a tenth of each
+class, from 2,000 random pairs of one class each, and from all labels; and SupCon does. All encoders of a seed
+are judged by one command, so that differences are paired over the test images. Rows go to
+``benchmarks/results/relations.jsonl``.
 """
 
 import argparse
@@ -66,7 +66,8 @@ def main() -> None:
     runs, data = arguments.runs, arguments.data
     quiet()
     runs.mkdir(parents=True, exist_ok=True)
-    images = f"data=parquet data.train={data}/cifar10-train.parquet[:{IMAGES}] data.test={data}/cifar10-test.parquet"
+    train, test = f"{data}/cifar10-train.parquet[:{IMAGES}]", f"{data}/cifar10-test.parquet"
+    images = f"data=parquet data.train={train} data.test={test}"
     for seed in arguments.seeds:
         pairs = runs / f"pairs-{seed}.csv"
         write_pairs(pairs, data, seed)

@@ -1,17 +1,19 @@
 """Methods that are told which samples belong together: what they make of it, and who refuses it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import torch.multiprocessing as multiprocessing
 
 from selfsup.build import make_encoder, make_method
 from selfsup.config import options
-from selfsup.data.relations import SameLabel
+from selfsup.data.relations import Edges, SameLabel
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.objectives import same_class, sup_con
-from tests.methods.building import SMALL, batch_of, build, composed, fitting
+from tests.methods.building import SMALL, batch_of, build, composed, fitting, images
 
 RELATED = ("barlow", "mixed_barlow", "simclr", "spectral", "triplet", "vicreg")
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0, 2, 2])
@@ -77,3 +79,40 @@ def test_any_method_of_two_views_takes_one_of_the_partner() -> None:
     method = related("byol", "views.second.of=pair")
     assert method.relation is None
     assert method.views.of_pair == [False, True]
+
+
+ENDS = torch.tensor([[0, 1], [2, 9], [3, 4], [4, 5], [10, 15], [15, 0]])
+
+
+def of_edges(name: str, ends: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Value and gradient of some rows of a batch of 16, whose batch norms use what they have."""
+    torch.manual_seed(0)
+    method = related(name, labels=torch.arange(16)).double()
+    method.relation = Edges(ends, 16)
+    raw = {"image": images(16), "index": torch.arange(16), "epoch": 0}
+    whole = method.batch(raw)
+    batch = method.batch({key: value[rows] for key, value in raw.items() if key != "epoch"})
+    views = [view[rows].double() for view in whole.views]
+    return gradients(method, replace(batch, views=views))
+
+
+def _process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    for name in RELATED:
+        if name != "mixed_barlow":  # each process mixes its own images
+            found = of_edges(name, ENDS.flip(0, 1), torch.arange(16).chunk(2)[rank])
+            for each in found:
+                torch.distributed.all_reduce(each.detach())
+            if rank == 0:
+                torch.save([each.detach() / 2 for each in found], f"{folder}/{name}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_edges_in_any_order_over_two_processes_give_what_one_has(tmp_path: Path) -> None:
+    multiprocessing.spawn(_process, (str(tmp_path),), nprocs=2)
+    found = {path.stem: torch.load(path) for path in tmp_path.glob("*.pt")}
+    assert len(found) == len(RELATED) - 1
+    for name, together in found.items():
+        for ours, whole in zip(together, of_edges(name, ENDS, torch.arange(16)), strict=True):
+            torch.testing.assert_close(ours, whole.detach(), rtol=1e-6, atol=1e-9)
