@@ -1,4 +1,4 @@
-"""The tables of curation, labelling and pairs, from ``benchmarks/results/{curation,labelling,pairs}.jsonl``."""
+"""Tables of curation, labelling and pairs, from ``benchmarks/results/{curation,labelling,pairs}.jsonl``."""
 
 from statistics import fmean
 

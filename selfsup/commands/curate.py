@@ -11,6 +11,7 @@ from selfsup.errors import UsageError
 from selfsup.files import require_writable
 from selfsup.hints import near
 from selfsup.precision import require_precision
+from selfsup.processes import launched, together
 from selfsup.terminal import typed
 from selfsup.text import shown
 
@@ -34,11 +35,14 @@ NEEDS = {
 }
 ALL = ("indices", "per_class", "imbalance")  # choices of the data, made before that of this command
 OUT = {"label": "label.csv", "pairs": "pairs.csv"}
+SHARED = ("similar", "balanced")  # modes whose work on features several processes share
 STRATEGIES = ("typical", "covering", "farthest", "uncertain")
 
 
 def run(config: Mapping[str, Any]) -> None:
     """Choose among the training images of ``config["data"]``; writes the choice, and a page that shows it.
+
+    Started by ``torchrun`` or ``srun``, processes share the clustering of features, or the search for pairs.
 
     Args:
         config: of ``configs/curate.yaml``, composed, resolved and checked for unknown keys.
@@ -46,8 +50,13 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before any image is encoded, if the configuration is wrong.
     """
-    target = check(config)
+    target, place = check(config), launched()
     mode = config["mode"]
+    if place.world > 1 and (mode not in SHARED or config["features"] is None):
+        raise UsageError(
+            f"{place.launcher} started {place.world} processes, which share mode={' and '.join(SHARED)} of "
+            "features=FOLDER; write these by selfsup embed out=FOLDER, or start one process"
+        )
     usual = "edges.csv" if config["answers"] else OUT.get(mode, "kept.npy")
     out = Path(config["out"] or usual)
     if out.suffix != Path(usual).suffix:
@@ -81,7 +90,10 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.files import write_text, written_whole
     from selfsup.report.kept import kept_page
 
-    choice = MODES[mode](config, material, draw)
+    with together(place):
+        choice = MODES[mode](config, material, draw)
+    if place.rank > 0:
+        return
     kept = material.pool[choice.kept].sort().values
     if not len(kept):
         raise UsageError(f"none of the {len(material.pool)} images would be kept; nothing was written")

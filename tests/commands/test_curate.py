@@ -1,7 +1,11 @@
 """``selfsup curate``: what is kept can be learned from, and what does not fit is a sentence."""
 
 import csv
+import os
 import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +169,43 @@ def test_copies_are_dropped_also_those_of_test_images_and_none_is_a_sentence(her
     assert "copies, dropped: 3; 1 of them to the last pixel" in told
     assert "copies of test images among them: 1" in told
     assert "1 copies of a test image" in (here / "kept.html").read_text()
+
+
+def test_processes_of_a_launcher_choose_together_what_one_does(photos, encoder, here, capsys):
+    data = ("data=folder", f"data.root={photos}", "data.workers=0")
+    assert main(["embed", f"encoder={encoder}", *data, "out=features"]) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for mode in (("mode=similar", "threshold=0.9"), ("mode=balanced", "count=20")):
+        given = [*mode, "features=features", *data]
+        assert main(["curate", *given, "out=one.npy"]) == 0
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+        typed = [sys.executable, "-m", "selfsup.commands", "curate", *given, "out=two.npy"]
+        ranks = [os.environ | where | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+        running = [
+            subprocess.Popen(typed, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for env in ranks
+        ]
+        said = [each.communicate(timeout=300) for each in running]
+        assert [each.returncode for each in running] == [0, 0], said
+        assert [len(out) > 0 for out, _ in said] == [True, False]
+        assert Path("two.npy").read_bytes() == Path("one.npy").read_bytes()
+        for name in ("one.npy", "two.npy", "one.html", "two.html"):
+            Path(name).unlink()
+
+
+def test_processes_that_could_not_share_the_work_are_refused(photos, monkeypatch, capsys):
+    where = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29511",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "RANK": "0",
+    }
+    for key, value in where.items():
+        monkeypatch.setenv(key, value)
+    assert curate(photos, "mode=copies") == 2
+    assert "torchrun started 2 processes, which share mode=similar and balanced" in capsys.readouterr().err
 
 
 def test_one_of_each_group_of_similar_images_is_kept(here, capsys):

@@ -14,7 +14,7 @@ from selfsup.curation.pairs import near_pairs
 
 
 def found() -> list[torch.Tensor]:
-    """Clusters, clusters of clusters and pairs of both kinds, of so small blocks that each process has some."""
+    """Clusters, clusters of clusters, pairs of both kinds, in blocks so small that each process has one."""
     selfsup.curation.kmeans.ENTRIES = 500
     selfsup.curation.pairs.ROWS, selfsup.curation.pairs.KEYS, selfsup.curation.pairs.CELL = 16, 40, 20
     x = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
