@@ -34,7 +34,7 @@ def run(config: dict[str, Any]) -> None:
 
     import torch
 
-    from selfsup.build import count_devices, count_samples, make_encoder, make_method
+    from selfsup.build import count_classes, count_devices, count_samples, make_encoder, make_method
     from selfsup.commands.images import tell
     from selfsup.data import load_data
     from selfsup.data.statistics import keep_measured
@@ -47,6 +47,7 @@ def run(config: dict[str, Any]) -> None:
     source, _ = load_data(config["data"], measure=True)
     keep_measured(config["data"], source)
     count_samples(config, len(source))
+    count_classes(config, source)
     tell(source)
     method = make_method(config, make_encoder(config), devices)
     if left_out := method.views.left_out():
