@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from selfsup.data.class_order import class_order
 from selfsup.data.kept_order import KeptOrder, require_enough
 from selfsup.data.order import EpochOrder, Key, ShardOrder
 from selfsup.data.readers.crops import read_crops
@@ -100,14 +101,16 @@ class TrainingLoader(DataLoader[Any]):
 def make_order(
     source: Any, batch_size: int, seed: int, world: int = 1, share: float | None = None
 ) -> EpochOrder:
-    """The order for a source: in stages, by shards where there are enough to shuffle, or of all images.
+    """The order for a source: by classes, in stages, by shards where there are enough to shuffle, or of all.
 
     Args:
         share: of the images that are kept after a while, chosen while training; None for all.
 
     Raises:
-        UsageError: a batch is larger than the data or than what is kept of it, or the source has stages.
+        UsageError: a batch is larger than the data or than what is kept of it, or two orders are asked for.
     """
+    if source.balanced:
+        return class_order(source, batch_size, seed, world, share)
     if share is not None:
         if source.stages:
             raise UsageError(

@@ -22,6 +22,7 @@ class Decisions:
         values: the range of values that becomes black to white, a sentence; empty for plain 8-bit images.
         bands: which bands of images with more than three are used, a sentence; empty if there are none.
         pages: which page of files with several is used, a sentence; empty if there are none.
+        order: how often which images come, a sentence; empty if all come alike.
         kept: which images a run chose while training, a sentence; empty if it did not choose.
 
     >>> Decisions(labels="labels are the folders' names", left_out={"no reader for .heic": 60}).lines()
@@ -35,6 +36,7 @@ class Decisions:
     values: str = ""
     bands: str = ""
     pages: str = ""
+    order: str = ""
     kept: str = ""
 
     def lines(self) -> list[str]:

@@ -51,6 +51,7 @@ class ImageArray:
         channels: of each image.
         range: the stored values that have become black and white, None for those of their type.
         stages: the data sets to learn from one after another, if there are several.
+        balanced: whether each class comes equally often in training.
         statistics: mean and standard deviation of each channel, of values in [0, 1], once they are known.
 
     >>> source = ImageArray(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
@@ -77,6 +78,7 @@ class ImageArray:
         self.decisions = Decisions()
         self.range: Range | None = None
         self.stages: list[Stage] = []
+        self.balanced = False
         self.statistics: Statistics | None = None
 
     @property
@@ -108,7 +110,7 @@ class ImageFiles:
         range: the stored values that become black and white (`readers.decode.Picture`), None for those
             of their type.
         stages: the data sets to learn from one after another, if there are several.
-        statistics: as of an `ImageArray`.
+        balanced, statistics: as of an `ImageArray`.
     """
 
     images: None = None
@@ -130,6 +132,7 @@ class ImageFiles:
         self.reading = USUAL
         self.range: Range | None = None
         self.stages: list[Stage] = []
+        self.balanced = False
         self.statistics: Statistics | None = None
 
     @property

@@ -57,7 +57,7 @@ eight = numpy.rint(255 * ((stored - {low}) / ({high} - {low})).clip(0, 1)).astyp
 """
 
 
-_TRAINED_HERE = "It was trained without labels, on the images named above and no others."
+_TRAINED_HERE = "It was trained {labels}, on the images named above and no others."
 
 
 def write_model_card(folder: str | Path) -> Path:
@@ -77,6 +77,9 @@ def write_model_card(folder: str | Path) -> Path:
 def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     """The card's text, of an encoder's ``config.json`` and ``card.json``."""
     method, data = card.get("method"), card.get("data")
+    used = card.get("from_labels")
+    supervised = isinstance(used, list) and bool(used)
+    labels = f"with labels ({', '.join(f'`{each}`' for each in used)})" if supervised else "without labels"
     architecture = str(config["architecture"])
     title = "-".join(str(part) for part in (method, architecture, data) if part)
     results = [
@@ -93,21 +96,27 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     front = ModelCardData(
         library_name="timm",
         pipeline_tag="image-feature-extraction",
-        tags=["timm", "selfsup", "self-supervised-learning", *([str(method)] if method else [])],
+        tags=[
+            *("timm", "selfsup"),
+            *([] if supervised else ["self-supervised-learning"]),
+            *([str(method)] if method else []),
+        ],
         model_name=title if results else None,
         eval_results=results or None,
     )
     return _TEXT.format(
         front=f"---\n{front.to_yaml()}\n---",
         title=title,
-        origin=f" trained without labels by `{method}` on `{data}`" if method else "",
+        origin=f" trained {labels} by `{method}` on `{data}`" if method else "",
         **_input(config),
         dim=config["num_features"],
         registers="\nimport selfsup.backbones  # has its architecture" if _is_ours(architecture) else "",
         values=_values(config),
         training=_training(card),
         scores=_scores(card),
-        limits=_TRAINED_HERE if method else "See its source for who trained it, and on what.",
+        limits=_TRAINED_HERE.format(labels=labels)
+        if method
+        else "See its source for who trained it, and on what.",
     )
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from selfsup.callbacks.guard.record import warned
 from selfsup.callbacks.present import require_there
-from selfsup.config import load_config
+from selfsup.config import labels_used_by, load_config
 from selfsup.data import Source
 from selfsup.data.labels import labelled
 from selfsup.encoder import Encoder, add_to_card, load_encoder, save_encoder, write_model_card
@@ -108,8 +108,14 @@ def hand_over(
     remove_parts(folder)
     target = folder / "encoder"
     facts = {"method": config["method"]["name"], "minutes": round(seconds / 60, 2), "steps": steps}
+    labels = labels_used_by(config)
     if _saved(target) != identity:
-        card = {**facts, "data": public_name(config["data"]), "revision": revision()["revision"]}
+        card = {
+            **facts,
+            "from_labels": labels,
+            "data": public_name(config["data"]),
+            "revision": revision()["revision"],
+        }
         # The folder may be published, and config.yaml has the rest.
         card["config"] = without_machine(config)
         fresh = save_encoder(encoder, folder / ".encoder.new.part", card)
@@ -127,6 +133,7 @@ def hand_over(
             judges = labelled(config["data"], source, test)
             results = evaluate(encoder, *judges, config["data"], starts=starts, **settings)
             results |= {**facts, "images_per_second": speed}
+            results["rows"][0]["from_labels"] = labels
             require_there(folder)
             write_results(results, None, str(target))
         add_to_card(target, {"scores": results["rows"][0]["scores"]})
