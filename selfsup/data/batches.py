@@ -109,7 +109,7 @@ def make_order(
     Raises:
         UsageError: a batch is larger than the data or than what is kept of it, or two orders are asked for.
     """
-    if source.balanced:
+    if getattr(source, "balanced", False):
         return class_order(source, batch_size, seed, world, share)
     if share is not None:
         if source.stages:

@@ -56,7 +56,7 @@ def class_order(source: Any, batch_size: int, seed: int, world: int, share: floa
         share: of the images that are kept after a while, which has to be None.
 
     Raises:
-        UsageError: there are no labels, another order is asked for as well, or a batch is larger than the data.
+        UsageError: another order is asked for as well, or a batch is larger than the data.
     """
     others = {"curation=balanced": share is not None, "data=stages": bool(source.stages)}
     for other, asked in others.items():
@@ -78,8 +78,8 @@ def balance(source: Any) -> None:
     """
     if source.labels is None:
         raise UsageError(
-            "data.balanced=true takes each class equally often, and the training images have no labels; leave "
-            "it out, or take images whose labels come with them, such as a folder of each class"
+            "data.balanced=true takes each class equally often, and the training images have no labels; "
+            "leave it out, or take images whose labels come with them, such as a folder of each class"
         )
     sizes = source.labels.bincount()
     sizes = sizes[sizes > 0]

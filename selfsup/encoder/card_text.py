@@ -58,6 +58,7 @@ eight = numpy.rint(255 * ((stored - {low}) / ({high} - {low})).clip(0, 1)).astyp
 
 
 _TRAINED_HERE = "It was trained {labels}, on the images named above and no others."
+_TRAINED_ELSEWHERE = "See its source for who trained it, and on what."
 
 
 def write_model_card(folder: str | Path) -> Path:
@@ -114,9 +115,7 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         values=_values(config),
         training=_training(card),
         scores=_scores(card),
-        limits=_TRAINED_HERE.format(labels=labels)
-        if method
-        else "See its source for who trained it, and on what.",
+        limits=_TRAINED_HERE.format(labels=labels) if method else _TRAINED_ELSEWHERE,
     )
 
 

@@ -108,11 +108,11 @@ def hand_over(
     remove_parts(folder)
     target = folder / "encoder"
     facts = {"method": config["method"]["name"], "minutes": round(seconds / 60, 2), "steps": steps}
-    labels = labels_used_by(config)
+    used = {"from_labels": labels_used_by(config)}
     if _saved(target) != identity:
         card = {
             **facts,
-            "from_labels": labels,
+            **used,
             "data": public_name(config["data"]),
             "revision": revision()["revision"],
         }
@@ -133,7 +133,7 @@ def hand_over(
             judges = labelled(config["data"], source, test)
             results = evaluate(encoder, *judges, config["data"], starts=starts, **settings)
             results |= {**facts, "images_per_second": speed}
-            results["rows"][0]["from_labels"] = labels
+            results["rows"][0] |= used
             require_there(folder)
             write_results(results, None, str(target))
         add_to_card(target, {"scores": results["rows"][0]["scores"]})
