@@ -41,7 +41,7 @@ class Decisions:
 
     def lines(self) -> list[str]:
         """The sentences for a person, each on one printable line."""
-        said = [self.splits, self.labels, self.values, self.bands, self.pages, self.kept]
+        said = [self.splits, self.labels, self.values, self.bands, self.pages, self.order, self.kept]
         for reason, count in self.left_out.items():
             said.append(f"{count} {'file is' if count == 1 else 'files are'} left out: {reason}")
         return [shown(line) for line in said if line]
