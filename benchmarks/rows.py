@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from selfsup.config import learns_from_labels, options, summary
+from selfsup.config import options, summary
+from selfsup.from_labels import learns_from_labels
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = RESULTS.parents[1]

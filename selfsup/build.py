@@ -1,6 +1,7 @@
 """From a configuration to an encoder and a method."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import partial, reduce
 from operator import getitem
 from typing import Any
@@ -18,7 +19,7 @@ from selfsup.methods.rehearsal import rehearse
 from selfsup.sides import in_words, sides
 from selfsup.targets import load_target
 from selfsup.text import shown
-from selfsup.views import ViewPlan
+from selfsup.views import ViewPlan, view_kinds
 from selfsup.views.image.native import cxx
 
 PATCH_SIZES, FEWEST_PATCHES = (16, 8, 4, 2), 6
@@ -79,11 +80,16 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
     return encoder
 
 
-def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Method:
+def make_method(
+    config: Mapping[str, Any], encoder: Encoder, devices: int, relation: nn.Module | None = None
+) -> Method:
     """The Lightning module of a configuration.
 
     What a method requires to know of the training samples, :func:`count_samples` and :func:`count_classes`
     tell first; without them, to look at a method without its data, there are as many as in a batch.
+
+    Args:
+        relation: of the samples (:func:`selfsup.data.relations.make_relation`), for its loss to use.
     """
     settings = {
         key: _bound(value, f"method.{key}")
@@ -103,7 +109,7 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         colours=colours_of(config["data"]),
     )
     whole = sides(config["data"]["image_size"])
-    kinds = [kind for kind, view in config["views"].items() for _ in range(view["count"])]
+    kinds = [kind for kind, view in view_kinds(config["views"]).items() for _ in range(view["count"])]
     smaller = [kind for kind, size in zip(kinds, views.sizes, strict=True) if size != whole]
     without = " ".join(f"views.{kind}.count=0" for kind in dict.fromkeys(smaller))
     for size in sorted(set(views.sizes)):
@@ -117,10 +123,25 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         labelled="labels" in config["method"]["requires"],
         frozen=config["backbone"]["frozen"],
         auxiliary=make_auxiliary(config, encoder),
+        relation=deepcopy(relation) if uses_positives(config) else None,
         **settings,
     )
+    if method.relation is not None and not method.related:
+        method.relation = None
+        if not any(views.of_pair):
+            name = config["method"]["name"]
+            raise UsageError(
+                f"method={name} does not compare images, so positives={config['positives']['name']} would "
+                "change nothing; take method=simclr, barlow, vicreg, spectral or triplet, or draw a view "
+                "from an image's partner (views=byol views.second.of=pair)"
+            )
     method.untrained = rehearse(method, config["method"]["name"], alone=config["batch_size"] == 1)
     return method
+
+
+def uses_positives(config: Mapping[str, Any]) -> bool:
+    """Whether a method's loss is to know which images belong together."""
+    return bool((config.get("positives") or {"name": "none"})["name"] != "none")
 
 
 def count_samples(config: Mapping[str, Any], samples: int) -> None:

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -60,28 +59,6 @@ def summary(group: str, option: str) -> str:
         return next(
             (line[1:].strip() for line in file if line.startswith("#") and "@package" not in line), ""
         )
-
-
-def learns_from_labels(group: str, option: str) -> bool:
-    """Whether a configuration requires labels, which the tables of methods say.
-
-    >>> learns_from_labels("method", "supervised"), learns_from_labels("method", "simclr")
-    (True, False)
-    """
-    text = (config_root() / group / f"{option}.yaml").read_text(encoding="utf-8")
-    return "labels" in (yaml.safe_load(text).get("requires") or ())
-
-
-def labels_used_by(config: Mapping[str, Any]) -> list[str]:
-    """What of a training configuration learns from labels, as settings; the card of its encoder says so.
-
-    >>> labels_used_by(load_config("train", ["method=supcon", "data.balanced=true"]))
-    ['method=supcon', 'data.balanced=true']
-    """
-    losses = {f"method={config['method']['name']}": config["method"]}
-    losses |= {f"auxiliary={name}": settings for name, settings in config.get("auxiliary", {}).items()}
-    used = [name for name, settings in losses.items() if "labels" in settings["requires"]]
-    return [*used, *(["data.balanced=true"] if config["data"].get("balanced") else [])]
 
 
 def load_config(

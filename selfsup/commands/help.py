@@ -1,7 +1,8 @@
 """``--help``: a command's settings, read off the configuration files."""
 
 from selfsup.commands import config_name
-from selfsup.config import config_root, learns_from_labels, options, summary, written
+from selfsup.config import config_root, options, summary, written
+from selfsup.from_labels import learns_from_labels
 from selfsup.ranges import BLOCK
 
 _EXAMPLES = {

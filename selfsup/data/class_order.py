@@ -6,6 +6,7 @@ from torch import Tensor
 
 from selfsup.data.order import EpochOrder, shuffled
 from selfsup.errors import UsageError
+from selfsup.views.draws import REPEAT
 
 
 class ClassOrder(EpochOrder):
@@ -13,18 +14,15 @@ class ClassOrder(EpochOrder):
 
     Every C places in a row hold each of the C classes once, in random order, so that a batch has as many of
     each, to within two. An epoch has as many batches as without balance: of a small class it is several
-    passes, of a large one a part that changes with the epoch. Within an epoch the passes of a class have one
-    order, which ends and begins anew without a seam, so that no batch holds a sample twice, unless the batch
-    has more places for its class than there are samples of it; those have the same views.
-
-    Views are drawn by the number of the batch, counted through the run, which comes with each batch in the
-    place of the epoch's.
+    passes, in each of which its samples have other views, of a large one a part that changes with the epoch.
+    The passes of an epoch have one order, which ends and begins anew without a seam, so that a batch holds no
+    sample twice, unless it has more places for a class than there are samples of it.
 
     Args:
         labels: ``(N,)`` int64, of which at least two differ.
 
     >>> order = ClassOrder(torch.tensor([0, 0, 0, 0, 1, 1]), batch_size=2, seed=0)
-    >>> [sorted(int(index > 3) for index in indices) for _, indices in order]
+    >>> [sorted(int(draw % REPEAT > 3) for draw in draws) for _, draws in order]
     [[0, 1], [0, 1], [0, 1]]
     """
 
@@ -36,9 +34,6 @@ class ClassOrder(EpochOrder):
         self.sizes = sizes[sizes > 0]
         self.members = labels.argsort(stable=True)  # those of a class behind one another
 
-    def round(self, epoch: int, batch: int) -> int:
-        return epoch * len(self) + batch
-
     def _places(self, epoch: int, batch: Tensor, row: Tensor) -> Tensor:
         classes, position = len(self.sizes), batch * self.batch_size * self.world + row
         turn = position // classes  # how often each class came before
@@ -46,22 +41,16 @@ class ClassOrder(EpochOrder):
         size = self.sizes[kind]
         # Lanes below 0 are of the samples, the others of the classes.
         place = shuffled(turn % size, size, self.seed, epoch, lane=-1 - kind)
-        return self.members[(self.sizes.cumsum(0) - self.sizes)[kind] + place]
+        sample = self.members[(self.sizes.cumsum(0) - self.sizes)[kind] + place]
+        return sample + REPEAT * (turn // size)
 
 
-def class_order(source: Any, batch_size: int, seed: int, world: int, share: float | None) -> ClassOrder:
+def class_order(source: Any, batch_size: int, seed: int, world: int) -> ClassOrder:
     """The order of a source whose classes are balanced.
 
-    Args:
-        share: of the images that are kept after a while, which has to be None.
-
     Raises:
-        UsageError: another order is asked for as well, or a batch is larger than the data.
+        UsageError: the source is of shards, or a batch is larger than the data.
     """
-    others = {"curation=balanced": share is not None, "data=stages": bool(source.stages)}
-    for other, asked in others.items():
-        if asked:
-            raise UsageError(f"data.balanced=true and {other} both order the images; leave one of them out")
     if getattr(source, "sizes", None) is not None:
         raise UsageError(
             "data.balanced=true takes images from all over the data, and shards are read from end to end; "

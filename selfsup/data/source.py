@@ -53,6 +53,7 @@ class ImageArray:
         stages: the data sets to learn from one after another, if there are several.
         balanced: whether each class comes equally often in training.
         statistics: mean and standard deviation of each channel, of values in [0, 1], once they are known.
+        relation: which images belong together (`relations.Relation`), in a run that asks for it.
 
     >>> source = ImageArray(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
     >>> len(source), source[1].shape, source.name(1)
@@ -80,6 +81,7 @@ class ImageArray:
         self.stages: list[Stage] = []
         self.balanced = False
         self.statistics: Statistics | None = None
+        self.relation: Any = None
 
     @property
     def channels(self) -> int:
@@ -110,7 +112,7 @@ class ImageFiles:
         range: the stored values that become black and white (`readers.decode.Picture`), None for those
             of their type.
         stages: the data sets to learn from one after another, if there are several.
-        balanced, statistics: as of an `ImageArray`.
+        balanced, statistics, relation: as of an `ImageArray`.
     """
 
     images: None = None
@@ -134,6 +136,7 @@ class ImageFiles:
         self.stages: list[Stage] = []
         self.balanced = False
         self.statistics: Statistics | None = None
+        self.relation: Any = None
 
     @property
     def channels(self) -> int:

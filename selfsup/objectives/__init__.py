@@ -17,6 +17,7 @@ from selfsup.objectives.context_masks import block_masks, default_context_size, 
 from selfsup.objectives.contrastive import dcl, moco, moco_v3, nnclr, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, msn, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
+from selfsup.objectives.graph import spectral_contrastive, triplet
 from selfsup.objectives.masks import (
     MASKS,
     blockwise_mask,
@@ -82,11 +83,13 @@ __all__ = [
     "sigreg",
     "simsiam",
     "sinkhorn",
+    "spectral_contrastive",
     "sup_con",
     "swav",
     "target_shapes",
     "tico",
     "tico_moment",
+    "triplet",
     "unpatchify",
     "vicreg",
     "view_batch",

@@ -1,7 +1,6 @@
-"""Reference losses: each objective's value where nothing is learned, and its lower bound.
+"""Reference losses: the value of ``objective`` where nothing is learned, and its bound, ``objective_least``.
 
-A run whose loss stays at the value of nothing learned has collapsed, or its predictor has learned to predict
-nothing. That value of ``objective`` is the function ``objective`` here, its lower bound ``objective_least``.
+A run whose loss stays at the former has collapsed.
 """
 
 import inspect
@@ -16,6 +15,8 @@ from selfsup.objectives.spectral_floors import frossl as frossl
 from selfsup.objectives.spectral_floors import frossl_least as frossl_least
 from selfsup.objectives.spectral_floors import mmcr as mmcr
 from selfsup.objectives.spectral_floors import mmcr_least as mmcr_least
+from selfsup.objectives.spectral_floors import spectral_contrastive as spectral_contrastive
+from selfsup.objectives.spectral_floors import triplet as triplet
 
 
 def marks(objective: str, known: Mapping[str, Any]) -> dict[str, float]:

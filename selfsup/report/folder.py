@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.callbacks.checkpoint_files import newest_intact
-from selfsup.config import labels_used_by
 from selfsup.data.decisions import decisions_of
 from selfsup.errors import UsageError
 from selfsup.files import read_json
+from selfsup.from_labels import labels_used_by
 from selfsup.runs import read_config, require_own
 from selfsup.shapes import LARGEST, NUMBER, SIDES, TEXT, TRUTH, WHOLE, Each, Needed, fault, without_null
 from selfsup.tables import read_rows

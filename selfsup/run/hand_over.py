@@ -17,7 +17,7 @@ from torch import nn
 
 from selfsup.callbacks.guard.record import warned
 from selfsup.callbacks.present import require_there
-from selfsup.config import labels_used_by, load_config
+from selfsup.config import load_config
 from selfsup.data import Source
 from selfsup.data.labels import labelled
 from selfsup.encoder import Encoder, add_to_card, load_encoder, save_encoder, write_model_card
@@ -25,6 +25,7 @@ from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.evaluation.results.verdict import Verdict, judged
 from selfsup.files import read_json, remove_parts, sync_folder
+from selfsup.from_labels import labels_used_by
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
 from selfsup.run.forgetting import forgetting, tell_forgetting, write_forgetting
@@ -181,8 +182,8 @@ def _free(folder: Path, stem: str, suffix: str) -> Path:
 
 
 def _data_given(config: Mapping[str, Any]) -> list[str]:
-    """The data's settings as typed, for a command on the same images."""
-    given = [each for each in config["overrides"] if re.match(r"data[.=]", each)]
+    """The data's settings as typed, for a command on the same images; pairs of images are for training."""
+    given = [each for each in config["overrides"] if re.match(r"data([.=])(?!pairs=)", each)]
     return given or [f"data={config['data']['name']}"]
 
 

@@ -25,13 +25,13 @@ from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.signals import StopSignals
 from selfsup.callbacks.skipped import SkippedImages
 from selfsup.callbacks.stages import StageEncoders
-from selfsup.config import labels_used_by
 from selfsup.data import Source
 from selfsup.data.kept_order import KeptOrder
 from selfsup.data.order import EpochOrder
 from selfsup.data.stage_order import StageOrder
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
+from selfsup.from_labels import labels_used_by
 from selfsup.precision import multiplies_bf16, tell_imitation
 from selfsup.processes import in_trainer
 from selfsup.run.launch import Environment, Launcher

@@ -42,14 +42,16 @@ from selfsup.objectives import (
     ressl,
     sigreg,
     simsiam,
+    spectral_contrastive,
     sup_con,
     swav,
     tico,
     tico_moment,
+    triplet,
     vicreg,
     view_batch,
 )
-from selfsup.objectives.distributed import gather
+from selfsup.objectives.distributed import gather, rank
 
 from . import references
 
@@ -229,15 +231,30 @@ def labelled_views(n: int, generator: torch.Generator) -> Inputs:
     return {**views(n, generator), "labels": labelled(n, generator)["labels"]}
 
 
-def by_labels(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def by_labels(objective: Callable[..., Tensor], graded: bool = True) -> Callable[..., Tensor]:
     """A function of positives as one of labels, which make them: weights that differ, or the same class."""
 
-    def of_labels(z: Tensor, labels: Tensor, weighted: bool = True, **settings: Any) -> Tensor:
+    def of_labels(z: Tensor, labels: Tensor, weighted: bool = graded, **settings: Any) -> Tensor:
         apart = (labels[:, None] - gather(labels)).abs()
         weights = 0.5 ** apart.to(z.dtype) * (apart < 3)
         return objective(z, weights if weighted else apart == 0, **settings)
 
     return of_labels
+
+
+def of_relation(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of two views and positives as one of labels; the one like all has itself alone."""
+
+    def of_labels(z1: Tensor, z2: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+        own = torch.arange(len(labels)) + len(labels) * rank()
+        alike = own[:, None] == torch.arange(len(gather(labels)))
+        return objective(z1, z2, positives=(labels[:, None] == gather(labels)) | alike, **settings)
+
+    return of_labels
+
+
+def labelled_pair(n: int, generator: torch.Generator) -> Inputs:
+    return {**small_views(n, generator), "labels": labelled(n, generator)["labels"]}
 
 
 def of_few(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -1092,6 +1109,96 @@ OBJECTIVES = {
             "other views exchanged": _each(lambda x: x[[0, 2, 1]]),
         },
         golden=(Golden({"logits": CLASSES}, 0.115051906, 0.107954771, -0.019792481),),
+    ),
+    "barlow_twins of a relation": Declaration(
+        of_relation(barlow_twins),
+        of_relation(references.barlow_twins_related_reference),
+        labelled_pair,
+        learned=("z1", "z2"),
+        sample_axis={"z1": 0, "z2": 0, "labels": 0},
+        settings=({}, {"lambda_": 0.5}),
+        trivial={
+            "equal rows": Trivial(
+                {**_equal("z1", "z2"), "labels": torch.arange(12) % 3}, floors.barlow_twins(6)
+            ),
+        },
+        symmetries={
+            "views exchanged": lambda inputs: {**inputs, "z1": inputs["z2"], "z2": inputs["z1"]},
+            "classes renamed": lambda inputs: {**inputs, "labels": 7 - inputs["labels"]},
+            "moved apart": lambda inputs: {**inputs, "z2": inputs["z2"] + 3},
+        },
+        fewest=2,
+    ),
+    "vicreg of a relation": Declaration(
+        of_relation(vicreg),
+        of_relation(references.vicreg_related_reference),
+        labelled_pair,
+        learned=("z1", "z2"),
+        sample_axis={"z1": 0, "z2": 0, "labels": 0},
+        settings=({}, {"invariance": 3.0, "variance": 0.5, "covariance": 7.0}),
+        trivial={
+            "equal rows": Trivial({**_equal("z1", "z2"), "labels": torch.arange(12) % 3}, floors.vicreg()),
+        },
+        symmetries={
+            "views exchanged": lambda inputs: {**inputs, "z1": inputs["z2"], "z2": inputs["z1"]},
+            "classes renamed": lambda inputs: {**inputs, "labels": 7 - inputs["labels"]},
+            "moved together": lambda inputs: {**inputs, "z1": inputs["z1"] + 3, "z2": inputs["z2"] + 3},
+        },
+        fewest=2,
+    ),
+    "spectral_contrastive": Declaration(
+        by_labels(spectral_contrastive, graded=False),
+        by_labels(references.spectral_contrastive_reference, graded=False),
+        labelled_views,
+        learned=("z",),
+        sample_axis={"z": 1, "labels": 0},
+        settings=({},),
+        trivial={
+            "zeros": Trivial(
+                {"z": torch.zeros(1, 12, 6).double(), "labels": torch.arange(12) % 3},
+                floors.spectral_contrastive(1, 4),
+            ),
+            "classes at right angles": Trivial(
+                {"z": torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3}, 0.0
+            ),
+            "one class of three left out": Trivial(  # by what is lost of the spectrum, 4^2 of 12 rows
+                {"z": torch.eye(3).double()[:, :2].repeat(1, 4, 1), "labels": torch.arange(12) % 3}, 16 / 12
+            ),
+        },
+        symmetries={
+            "rotated": lambda inputs: {**inputs, "z": inputs["z"] @ ROTATION},
+            "views exchanged": lambda inputs: {**inputs, "z": inputs["z"][[2, 0, 3, 1]]},
+        },
+        golden=(
+            Golden(
+                {"z": Z1[None], "labels": torch.arange(12) % 3},
+                285.147227253 / 12,
+                193.254824094 / 12,
+                -11.839720441 / 12,
+            ),
+        ),
+    ),
+    "triplet": Declaration(
+        by_labels(triplet, graded=False),
+        by_labels(references.triplet_reference, graded=False),
+        labelled_views,
+        learned=("z",),
+        sample_axis={"z": 1, "labels": 0},
+        settings=({}, {"margin": 1.5}, {"negatives": 1}, {"negatives": 1000}),
+        trivial={
+            "equal rows": Trivial(
+                {"z": torch.full((2, 12, 6), 0.3).double(), "labels": torch.arange(12) % 3}, floors.triplet()
+            ),
+            "classes at right angles": Trivial(
+                {"z": torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3}, 0.0
+            ),
+            "all of one class": Trivial({"z": THREE, "labels": torch.zeros(12).long()}, 0.0),
+        },
+        symmetries={
+            "rows rescaled": lambda inputs: {**inputs, "z": inputs["z"] * (2 + wave(1, 4, 12, 1))},
+            "rotated": lambda inputs: {**inputs, "z": inputs["z"] @ ROTATION},
+            "views exchanged": lambda inputs: {**inputs, "z": inputs["z"][[2, 0, 3, 1]]},
+        },
     ),
     "sup_con": Declaration(
         by_labels(sup_con),

@@ -450,6 +450,57 @@ def view_batch_reference(logits: Tensor) -> Tensor:
     return total / (n * (views - 1))
 
 
+def barlow_twins_related_reference(
+    z1: Tensor, z2: Tensor, lambda_: float = 0.0051, positives: Tensor | None = None
+) -> Tensor:
+    """With the rows of each pair beside one another; dimensions are standardised over the samples."""
+    assert positives is not None
+    first, second = positives.nonzero(as_tuple=True)
+
+    def normalised(z: Tensor) -> Tensor:
+        return (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
+
+    c = normalised(z1)[first].T @ normalised(z2)[second] / len(first)
+    weights = torch.full_like(c, lambda_).fill_diagonal_(1)
+    return (weights * (c - torch.eye(len(c))).square()).sum()
+
+
+def vicreg_related_reference(
+    z1: Tensor,
+    z2: Tensor,
+    invariance: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+    positives: Tensor | None = None,
+) -> Tensor:
+    """The distance of the rows of each pair, and the two other terms of the views."""
+    assert positives is not None
+    pairs = [(z1[i] - z2[j]).square().mean() for i, j in positives.nonzero().tolist()]
+    rest = vicreg_reference(z1, z2, 0.0, variance, covariance)
+    return invariance * torch.stack(pairs).mean() + rest
+
+
+def spectral_contrastive_reference(z: Tensor, positives: Tensor) -> Tensor:
+    """Entry by entry."""
+    rows = [(n, row) for view in z for n, row in enumerate(view)]
+    apart = [(one @ other - float(positives[n, m])) ** 2 for n, one in rows for m, other in rows]
+    return torch.stack(apart).sum() / len(rows)
+
+
+def triplet_reference(z: Tensor, positives: Tensor, margin: float = 0.5, negatives: int = 4) -> Tensor:
+    """Row by row."""
+    rows, terms = [(n, row / row.norm()) for view in z for n, row in enumerate(view)], []
+    for i, (n, anchor) in enumerate(rows):
+        near = [anchor @ row for m, row in rows if not positives[n, m]]
+        near = sorted(near, key=lambda each: -float(each.detach()))[:negatives]
+        mine = [anchor @ row for k, (m, row) in enumerate(rows) if positives[n, m] and k != i]
+        if near and mine:
+            terms.append(
+                torch.stack([(margin - one + other).clamp(min=0) for one in mine for other in near]).mean()
+            )
+    return torch.stack(terms).mean() if terms else z.sum() * 0
+
+
 def sup_con_reference(
     z: Tensor, positives: Tensor, temperature: float = 0.1, base_temperature: float | None = None
 ) -> Tensor:

@@ -36,6 +36,8 @@ class View:
             clipped afterwards.
         drop: probability that a channel is replaced by its mean over the data, each by itself; one is
             always kept.
+        of: whose image it is drawn from: the sample's own (self), or that of another sample that belongs with
+            it (pair).
     """
 
     count: int
@@ -55,12 +57,15 @@ class View:
     solarize: float
     noise: float = 0.0
     drop: float = 0.0
+    of: str = "self"
 
     def __post_init__(self) -> None:
         for name in ("mirror", "jitter", "grey", "blur", "solarize", "noise", "drop"):
             if not 0 <= getattr(self, name) <= 1:
                 kind = "standard deviation" if name == "noise" else "probability"
                 raise UsageError(f"views: {name}={getattr(self, name)} must be a {kind} in [0, 1]")
+        if self.of not in ("self", "pair"):
+            raise UsageError(f"views: of={self.of} must be self or pair")
         for name, highest in (("scale", 1), ("ratio", math.inf), ("sigma", math.inf)):
             ends = list(getattr(self, name))
             numbers = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
