@@ -123,25 +123,40 @@ def make_method(
         labelled="labels" in config["method"]["requires"],
         frozen=config["backbone"]["frozen"],
         auxiliary=make_auxiliary(config, encoder),
-        relation=deepcopy(relation) if uses_positives(config) else None,
+        relation=deepcopy(relation) if _tells(config) else None,
         **settings,
     )
-    if method.relation is not None and not method.related:
+    if not method.related:
         method.relation = None
-        if not any(views.of_pair):
-            name = config["method"]["name"]
-            raise UsageError(
-                f"method={name} does not compare images, so positives={config['positives']['name']} would "
-                "change nothing; take method=simclr, barlow, vicreg, spectral or triplet, or draw a view "
-                "from an image's partner (views=byol views.second.of=pair)"
-            )
+        _require_no_relation(config, any(views.of_pair))
     method.untrained = rehearse(method, config["method"]["name"], alone=config["batch_size"] == 1)
     return method
 
 
-def uses_positives(config: Mapping[str, Any]) -> bool:
-    """Whether a method's loss is to know which images belong together."""
-    return bool((config.get("positives") or {"name": "none"})["name"] != "none")
+def _tells(config: Mapping[str, Any]) -> bool:
+    """Whether a method's loss is to know which rows of a batch belong together."""
+    return bool((config.get("positives") or {}).get("name", "none") != "none") or _repeat(config) > 1
+
+
+def _repeat(config: Mapping[str, Any]) -> int:
+    return int(config["views"].get("repeat", 1))
+
+
+def _require_no_relation(config: Mapping[str, Any], of_pair: bool) -> None:
+    """Raise a UsageError where a method that knows of no relation would have to."""
+    name, needs = config["method"]["name"], config["method"]["requires"]
+    positives = (config.get("positives") or {}).get("name", "none")
+    if positives != "none" and not of_pair:
+        raise UsageError(
+            f"method={name} does not compare images, so positives={positives} would change nothing; take "
+            "method=simclr, barlow, vicreg, spectral or triplet, or draw a view from an image's partner "
+            "(views=byol views.second.of=pair)"
+        )
+    if _repeat(config) > 1 and "whole_batch" in needs and "labels" not in needs:
+        raise UsageError(
+            f"method={name} compares the rows of a batch, and with views.repeat={_repeat(config)} would tell "
+            "an image from itself; raise the count of its views instead, or take method=simclr or barlow"
+        )
 
 
 def count_samples(config: Mapping[str, Any], samples: int) -> None:

@@ -1,6 +1,6 @@
 """What knowing who belongs together is worth: SimCLR on 10,000 images of CIFAR-10.
 
-    python -m benchmarks.quality.relations --runs runs/relations                      # all of them, one by one
+    python -m benchmarks.quality.relations --runs runs/relations                      # all, one by one
     python -m benchmarks.quality.relations --runs runs/relations --only none tenth    # some
 
 For each seed SimCLR learns with its shipped settings: from views alone, from the labels of a tenth of each

@@ -181,7 +181,7 @@ class Edges(Relation):
 def make_relation(
     config: Mapping[str, Any], train: Source, test: Source, batch: int | None = None
 ) -> Relation | None:
-    """The relation of a run's configuration, None where only views of one image belong together.
+    """The relation of a run's configuration, None where only the views of one row of a batch belong together.
 
     What it is goes into the decisions of ``train``.
 
@@ -218,7 +218,9 @@ def make_relation(
                 f"views.{of_pair[0]}.of=pair needs to know which images belong together; add "
                 "data.pairs=FILE, or positives=labels"
             )
-        return None
+        # An image that comes several times in a batch belongs with itself.
+        repeated = config["views"].get("repeat", 1) > 1
+        return Edges(torch.empty(0, 2, dtype=torch.int64), len(train)) if repeated else None
     if train.labels is None:
         raise UsageError(
             f"positives={kind} needs labels, which the images to learn from do not have; take "

@@ -9,10 +9,12 @@ import torch.multiprocessing as multiprocessing
 
 from selfsup.build import make_encoder, make_method
 from selfsup.config import options
-from selfsup.data.relations import Edges, SameLabel
+from selfsup.data import ImageArray
+from selfsup.data.relations import Edges, SameLabel, make_relation
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.objectives import same_class, sup_con
+from selfsup.views.draws import REPEAT
 from tests.methods.building import SMALL, batch_of, build, composed, fitting, images
 
 RELATED = ("barlow", "mixed_barlow", "simclr", "spectral", "triplet", "vicreg")
@@ -79,6 +81,19 @@ def test_any_method_of_two_views_takes_one_of_the_partner() -> None:
     method = related("byol", "views.second.of=pair")
     assert method.relation is None
     assert method.views.of_pair == [False, True]
+
+
+def test_an_image_that_comes_twice_belongs_with_itself() -> None:
+    config = composed(*fitting(*SMALL, "method=simclr", "views.repeat=2"))
+    relation = make_relation(config, ImageArray(images(8)), ImageArray(images(2)))
+    method = make_method(config, make_encoder(config), 1, relation).eval()
+    twice = torch.arange(4).repeat_interleave(2)
+    batch = batch_of(method, index=twice, draw=twice + REPEAT * (torch.arange(8) % 2))
+    assert torch.equal(batch.positives, twice[:, None] == twice)
+    assert not torch.equal(batch.views[0][0], batch.views[0][1])
+    with pytest.raises(UsageError, match=r"method=dcl compares the rows of a batch, and with views.repeat=2"):
+        build("method=dcl", "views.repeat=2")
+    assert build("method=byol", "views.repeat=2").relation is None
 
 
 ENDS = torch.tensor([[0, 1], [2, 9], [3, 4], [4, 5], [10, 15], [15, 0]])
