@@ -51,7 +51,9 @@ def test_a_sample_is_its_own_positive_whatever_is_said() -> None:
     positives = same_class(torch.arange(12) % 3)
     said = positives & ~torch.eye(12).bool()
     assert torch.equal(sup_con(THREE, said), sup_con(THREE, positives))
-    assert torch.equal(sup_con(THREE, said.double()), sup_con(THREE, positives.double()))
+    weights = said.double()
+    assert torch.equal(sup_con(THREE, weights), sup_con(THREE, positives.double()))
+    assert torch.equal(weights, said.double())
 
 
 def test_weights_count_by_their_ratio_and_of_ones_are_a_relation() -> None:
