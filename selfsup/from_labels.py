@@ -23,17 +23,20 @@ def labels_used_by(config: Mapping[str, Any]) -> list[str]:
 
     The card of the encoder says so.
 
+    Args:
+        config: a resolved one, perhaps of an older version, which had fewer groups.
+
     >>> from selfsup.config import load_config
     >>> labels_used_by(load_config("train", ["method=supcon", "data.balanced=true"]))
     ['method=supcon', 'data.balanced=true']
     """
-    losses = {f"method={config['method']['name']}": config["method"]}
+    method, data, positives = (config.get(group) or {} for group in ("method", "data", "positives"))
+    losses = {f"method={method.get('name')}": method}
     losses |= {f"auxiliary={name}": settings for name, settings in config.get("auxiliary", {}).items()}
-    used = [name for name, settings in losses.items() if "labels" in settings["requires"]]
-    positives = (config.get("positives") or {"name": "none"})["name"]
+    used = [name for name, settings in losses.items() if "labels" in settings.get("requires", ())]
     further = {
-        f"positives={positives}": positives != "none",
-        "data.pairs": config["data"].get("pairs") is not None,
-        "data.balanced=true": config["data"].get("balanced"),
+        f"positives={positives.get('name')}": positives.get("name", "none") != "none",
+        "data.pairs": data.get("pairs") is not None,
+        "data.balanced=true": data.get("balanced"),
     }
     return [*used, *(name for name, given in further.items() if given)]

@@ -21,6 +21,7 @@ class ClassOrder(EpochOrder):
     Args:
         labels: ``(N,)`` int64, of which at least two differ.
 
+    >>> import torch
     >>> order = ClassOrder(torch.tensor([0, 0, 0, 0, 1, 1]), batch_size=2, seed=0)
     >>> [sorted(int(draw % REPEAT > 3) for draw in draws) for _, draws in order]
     [[0, 1], [0, 1], [0, 1]]
