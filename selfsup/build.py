@@ -187,7 +187,9 @@ def count_classes(config: Mapping[str, Any], source: Source) -> None:
     losses = {f"method={config['method']['name']}": config["method"]}
     losses |= {f"auxiliary={name}": settings for name, settings in config["auxiliary"].items()}
     for name, settings in losses.items():
-        if "labels" in settings["requires"] and source.labels is None:
+        if not {"labels", "classes"} & set(settings["requires"]):
+            continue
+        if source.labels is None:
             why = "the training images have none"
             if (file := labels_file(config["data"])) is not None:
                 why = f"those in '{shown(file)}' (data.labels) are for judging alone"

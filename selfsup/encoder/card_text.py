@@ -79,8 +79,10 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     """The card's text, of an encoder's ``config.json`` and ``card.json``."""
     method, data = card.get("method"), card.get("data")
     used = card.get("from_labels")
-    supervised = isinstance(used, list) and bool(used)
-    labels = f"with labels ({', '.join(f'`{each}`' for each in used)})" if supervised else "without labels"
+    supervised = [str(each) for each in used] if isinstance(used, list) else []
+    labels = (
+        f"with labels ({', '.join(f'`{each}`' for each in supervised)})" if supervised else "without labels"
+    )
     architecture = str(config["architecture"])
     title = "-".join(str(part) for part in (method, architecture, data) if part)
     results = [

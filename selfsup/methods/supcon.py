@@ -36,7 +36,7 @@ class SupCon(Method):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.temperatures = {"temperature": temperature, "base_temperature": base_temperature}
+        self.temperature, self.base_temperature = temperature, base_temperature
         self.projector = SimCLRProjectionHead(
             self.encoder.dim, projector["hidden"], projector["out"], projector["layers"]
         )
@@ -48,7 +48,8 @@ class SupCon(Method):
         views = len(batch.views)
         features = torch.cat([self.encoder(each) for each in by_size(batch.views)])
         embeddings = self.projector(features).unflatten(0, (views, -1))
-        loss = sup_con(embeddings, same_class(batch.labels), **self.temperatures)
+        positives = same_class(batch.labels)
+        loss = sup_con(embeddings, positives, self.temperature, self.base_temperature)
         return Output(loss, features.chunk(views))
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
@@ -57,4 +58,4 @@ class SupCon(Method):
 
     def marks(self) -> dict[str, float]:
         rows = self.batch_size * len(self.views)
-        return {"trivial": floors.sup_con(rows, **self.temperatures)}
+        return {"trivial": floors.sup_con(rows, self.temperature, self.base_temperature)}
