@@ -18,6 +18,7 @@ from selfsup.config import options
 from selfsup.data import ImageArray
 from selfsup.encoder import load_encoder, save_encoder, write_model_card
 from selfsup.errors import UsageError
+from selfsup.from_labels import labels_used_by
 from selfsup.methods.failures import few_dimensions
 from selfsup.objectives import nt_xent, view_batch
 from selfsup.report.folder import read_run
@@ -163,6 +164,21 @@ def test_whatever_a_run_leaves_behind_says_labels(tmp_path: Path, capsys: pytest
 def test_what_learns_without_labels_says_so(tmp_path: Path) -> None:
     save_encoder(build("method=simclr").encoder, tmp_path / "a", {"method": "simclr", "from_labels": []})
     assert "It was trained without labels" in write_model_card(tmp_path / "a").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        (["method=simclr"], []),
+        (["method=simclr", "positives=labels"], ["positives=labels"]),
+        (["method=dino", "data.pairs=pairs.csv"], ["data.pairs"]),
+        (["method=look", "data.balanced=true"], ["method=look", "data.balanced=true"]),
+    ],
+)
+def test_what_a_run_knows_beside_its_images_is_read_off_its_settings(
+    settings: list[str], used: list[str]
+) -> None:
+    assert labels_used_by(composed(*settings)) == used
 
 
 def test_help_marks_what_learns_from_labels() -> None:
