@@ -254,7 +254,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/backbones.md": {"families": backbones.taken, "refusals": backbones.refused},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/inspect.md": {"copies": copies.found, "judged": copies.judged, "inspect": copies.speed},
-    "docs/curate.md": {"curation": curation.halves, "labelling": curation.labels},
+    "docs/curate.md": {"curation": curation.halves, "labelling": curation.labels, "pairs": curation.pairs},
     "docs/relations.md": {"relations": relations.worth},
     "docs/weights.md": {"transfer": transfer.table, "forgetting": forgetting.table},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
