@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfsup.data.settings import colours_of, range_of
+from selfsup.data import Source
+from selfsup.data.settings import colours_of, labels_file, range_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
 from selfsup.encoder.trials import require_ability
 from selfsup.errors import UsageError
@@ -17,6 +18,7 @@ from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
 from selfsup.sides import in_words, sides
 from selfsup.targets import load_target
+from selfsup.text import shown
 from selfsup.views import ViewPlan, view_kinds
 from selfsup.views.image.native import cxx
 
@@ -83,19 +85,19 @@ def make_method(
 ) -> Method:
     """The Lightning module of a configuration.
 
+    What a method requires to know of the training samples, :func:`count_samples` and :func:`count_classes`
+    tell first; without them, to look at a method without its data, there are as many as in a batch.
+
     Args:
         relation: of the samples (:func:`selfsup.data.relations.make_relation`), for its loss to use.
-
-    For a method that requires their number, :func:`count_samples` comes first; without it, to look at a
-    method without its data, there are as many samples as in a batch.
     """
     settings = {
         key: _bound(value, f"method.{key}")
         for key, value in config["method"].items()
         if key not in _NOT_ARGUMENTS
     }
-    if "samples" in config["method"]["requires"]:
-        settings.setdefault("samples", effective_batch(config, devices))
+    for count in {"samples", "classes"} & set(config["method"]["requires"]):
+        settings.setdefault(count, max(2, effective_batch(config, devices)))
     views = ViewPlan(
         config["views"],
         config["data"]["image_size"],
@@ -174,6 +176,29 @@ def count_samples(config: Mapping[str, Any], samples: int) -> None:
                     f"{name} shares {samples:,} training images out among {least:,} prototypes, which may be "
                     f"no more than the images; take method.{setting}={max(2, samples // 4)} or fewer"
                 )
+
+
+def count_classes(config: Mapping[str, Any], source: Source) -> None:
+    """Write into the settings of each loss that requires ``classes`` how many the training samples have.
+
+    Raises:
+        UsageError: a loss requires labels, and the training samples have none.
+    """
+    losses = {f"method={config['method']['name']}": config["method"]}
+    losses |= {f"auxiliary={name}": settings for name, settings in config["auxiliary"].items()}
+    for name, settings in losses.items():
+        if not {"labels", "classes"} & set(settings["requires"]):
+            continue
+        if source.labels is None:
+            why = "the training images have none"
+            if (file := labels_file(config["data"])) is not None:
+                why = f"those in '{shown(file)}' (data.labels) are for judging alone"
+            raise UsageError(
+                f"{name} learns from labels, and {why}; take images whose labels come with them, such as a "
+                "folder of each class, or a method without labels, such as method=simclr"
+            )
+        if "classes" in settings["requires"]:
+            settings["classes"] = int(source.labels.max()) + 1
 
 
 def _bound(value: Any, setting: str) -> Any:
