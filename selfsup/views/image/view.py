@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from selfsup.errors import UsageError
 
+TURNS = {"none": 1, "whole": 4, "quadrant": 16}  # ways to turn a view
+
 
 @dataclass(frozen=True)
 class View:
@@ -36,6 +38,8 @@ class View:
             clipped afterwards.
         drop: probability that a channel is replaced by its mean over the data, each by itself; one is
             always kept.
+        turn: whether the finished view is turned by 0 to 3 quarters at random, counter-clockwise: none,
+            whole, or one quadrant of it, chosen at random, inside itself.
     """
 
     count: int
@@ -55,6 +59,7 @@ class View:
     solarize: float
     noise: float = 0.0
     drop: float = 0.0
+    turn: str = "none"
 
     def __post_init__(self) -> None:
         for name in ("mirror", "jitter", "grey", "blur", "solarize", "noise", "drop"):
@@ -69,5 +74,7 @@ class View:
                 raise UsageError(f"views: {name}={ends} must be [low, high] with 0 < low <= high{at_most}")
         if not self.recipe_size > 0:
             raise UsageError(f"views: recipe_size={self.recipe_size} must be a number of pixels, such as 224")
+        if self.turn not in TURNS:
+            raise UsageError(f"views: turn={self.turn} must be none, whole or quadrant")
         if self.size <= 0:
             raise UsageError(f"views: size={self.size} must be positive: pixels, or a share up to 1.0")
