@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfsup.data.settings import colours_of, range_of
+from selfsup.auxiliary.requirements import require_turns
+from selfsup.data import Source
+from selfsup.data.settings import colours_of, labels_file, range_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
 from selfsup.encoder.trials import require_ability
 from selfsup.errors import UsageError
@@ -16,6 +18,7 @@ from selfsup.methods.base import Method
 from selfsup.methods.rehearsal import rehearse
 from selfsup.sides import in_words, sides
 from selfsup.targets import load_target
+from selfsup.text import shown
 from selfsup.views import ViewPlan
 from selfsup.views.image.native import cxx
 
@@ -107,14 +110,16 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
     for size in sorted(set(views.sizes)):
         encoder.require_size(size, without if size != whole and whole in views.sizes else "")
     kind = load_target(config["method"]["_target_"], "method", "method._target_")
+    losses = [config["method"], *config["auxiliary"].values()]
     method: Method = kind(
         encoder=encoder,
         views=views,
         batch_size=effective_batch(config, devices),
         seed=config["seed"],
-        labelled="labels" in config["method"]["requires"],
+        labelled=any("labels" in each["requires"] for each in losses),
         frozen=config["backbone"]["frozen"],
-        auxiliary=make_auxiliary(config, encoder),
+        auxiliary=make_auxiliary(config, encoder, views, devices),
+        combine=config.get("combine", "fixed"),
         **settings,
     )
     method.untrained = rehearse(method, config["method"]["name"], alone=config["batch_size"] == 1)
@@ -140,6 +145,27 @@ def count_samples(config: Mapping[str, Any], samples: int) -> None:
                 )
 
 
+def count_classes(config: Mapping[str, Any], source: Source) -> None:
+    """Write into the settings of each loss that requires ``classes`` how many the training samples have.
+
+    Raises:
+        UsageError: a loss requires labels, and the training samples have none.
+    """
+    losses = {f"method={config['method']['name']}": config["method"]}
+    losses |= {f"auxiliary={name}": settings for name, settings in config["auxiliary"].items()}
+    for name, settings in losses.items():
+        if "labels" in settings["requires"] and source.labels is None:
+            why = "the training images have none"
+            if (file := labels_file(config["data"])) is not None:
+                why = f"those in '{shown(file)}' (data.labels) are for judging alone"
+            raise UsageError(
+                f"{name} learns from labels, and {why}; take images whose labels come with them, such as a "
+                "folder of each class, or a method without labels, such as method=simclr"
+            )
+        if "classes" in settings["requires"]:
+            settings["classes"] = int(source.labels.max()) + 1
+
+
 def _bound(value: Any, setting: str) -> Any:
     """A group of settings that names a function as that function, with the other settings bound."""
     if not isinstance(value, Mapping) or "_target_" not in value:
@@ -148,13 +174,27 @@ def _bound(value: Any, setting: str) -> Any:
     return partial(function, **{key: each for key, each in value.items() if key != "_target_"})
 
 
-def make_auxiliary(config: Mapping[str, Any], encoder: Encoder) -> dict[str, tuple[float, nn.Module]]:
-    """The losses beside the method's, each with its weight, for the features of an encoder."""
+def make_auxiliary(
+    config: Mapping[str, Any], encoder: Encoder, views: ViewPlan, devices: int
+) -> dict[str, tuple[float, nn.Module]]:
+    """The losses beside the method's, each with its weight, for the features of an encoder.
+
+    Raises:
+        UsageError: the views are not turned as one of them requires.
+    """
     found = {}
     for name, settings in config["auxiliary"].items():
         arguments = {
             key: value for key, value in settings.items() if key not in ("_target_", "requires", "weight")
         }
+        for need in settings["requires"]:
+            if need == "views":
+                arguments["views"] = views
+            elif need == "classes":
+                arguments.setdefault("classes", max(2, effective_batch(config, devices)))
+            elif need.startswith("turn="):
+                arguments["turn"] = need.removeprefix("turn=")
+                require_turns(name, arguments["turn"], config)
         kind = load_target(settings["_target_"], "auxiliary", f"auxiliary.{name}._target_")
         found[name] = settings["weight"], kind(encoder=encoder, **arguments)
     return found

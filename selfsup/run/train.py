@@ -14,6 +14,7 @@ from torch import nn
 from selfsup.backbone_names import backbone_name
 from selfsup.build import (
     compile_encoders,
+    count_classes,
     count_devices,
     count_samples,
     count_steps,
@@ -82,6 +83,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     source, test = load_data(config["data"], as_before=bool(config["resume"]), measure=True)
     keep_measured(config["data"], source)
     count_samples(config, len(source))
+    count_classes(config, source)
     curation = config["curation"]
     share = curation["share"] if curation["every_epochs"] else None
     order = make_order(source, config["batch_size"], config["seed"], place.world, share)
