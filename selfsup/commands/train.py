@@ -97,7 +97,7 @@ def check(config: dict[str, Any]) -> None:
 
 def _check_combining(config: dict[str, Any]) -> None:
     """Refuse to combine losses by their gradients where there is one loss, or where gradients are others."""
-    trainer, how = config["trainer"], config["combine"]
+    trainer, how = config["trainer"], config.get("combine", "fixed")
     if how not in ("fixed", "mgda"):
         raise UsageError(f"combine is fixed or mgda, not '{how}'")
     if how == "fixed":
@@ -114,17 +114,13 @@ def _check_combining(config: dict[str, Any]) -> None:
             "combine=mgda weighs losses by the gradients of a whole step; raise batch_size instead of "
             "trainer.accumulate_grad_batches"
         )
-    if config["compile"]:
-        raise UsageError(
-            "combine=mgda takes several backward passes a step, which compile=true does not allow"
-        )
     if str(trainer["precision"]).startswith("16"):
         raise UsageError(
-            f"combine=mgda compares gradients that trainer.precision={trainer['precision']} would round to 0; "
-            "take bf16-mixed or 32-true"
+            f"combine=mgda compares gradients that trainer.precision={trainer['precision']} would round to "
+            "0; take bf16-mixed or 32-true"
         )
     if "ddp" not in (strategy := str(trainer["strategy"])) and strategy != "auto":
         raise UsageError(
-            f"combine=mgda needs whole gradients, of which a process of trainer.strategy={strategy} may have a "
-            "part; take trainer.strategy=ddp"
+            f"combine=mgda needs whole gradients, of which a process of trainer.strategy={strategy} may have "
+            "a part; take trainer.strategy=ddp"
         )

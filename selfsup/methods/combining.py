@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from selfsup.objectives.distributed import sum_over_processes, world_size
-from selfsup.optim.mgda import minimum_norm
-
-WAYS = ("fixed", "mgda")
+from selfsup.optim import minimum_norm
 
 
 def balanced(losses: Mapping[str, Tensor], shared: Iterable[Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ ITERATIONS = 250
 
 
 def minimum_norm(gram: Tensor) -> Tensor:
-    """The weights whose combination of gradients is the shortest: MGDA (Sener and Koltun 2018, arXiv:1810.04650).
+    """Weights whose combination of gradients is the shortest: MGDA (Sener and Koltun 2018, arXiv:1810.04650).
 
     With G_ij = g_i . g_j the products of T gradients:
 
