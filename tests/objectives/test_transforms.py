@@ -30,6 +30,13 @@ def test_weights_that_are_alike_are_the_mean() -> None:
     torch.testing.assert_close(alike, sla_distill(single, several))
 
 
+def test_what_is_said_together_does_not_learn_from_the_single_pass() -> None:
+    single, several = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    told = several.clone()
+    loss = sla_distill(single, told)
+    assert torch.autograd.grad(loss, told, allow_unused=True) == (None,)
+
+
 LOGITS, LABELS, TURNS = torch.zeros(2, 8), torch.tensor([0, 1]), torch.tensor([3, 0])
 
 
