@@ -162,7 +162,7 @@ def count_classes(config: Mapping[str, Any], source: Source) -> None:
                 f"{name} learns from labels, and {why}; take images whose labels come with them, such as a "
                 "folder of each class, or a method without labels, such as method=simclr"
             )
-        if "classes" in settings["requires"]:
+        if "classes" in settings["requires"] and source.labels is not None:
             settings["classes"] = int(source.labels.max()) + 1
 
 
