@@ -1,6 +1,7 @@
 """From a configuration to an encoder and a method."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import partial, reduce
 from operator import getitem
 from typing import Any
@@ -19,7 +20,7 @@ from selfsup.methods.rehearsal import rehearse
 from selfsup.sides import in_words, sides
 from selfsup.targets import load_target
 from selfsup.text import shown
-from selfsup.views import ViewPlan
+from selfsup.views import ViewPlan, view_kinds
 from selfsup.views.image.native import cxx
 
 PATCH_SIZES, FEWEST_PATCHES = (16, 8, 4, 2), 6
@@ -80,8 +81,13 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
     return encoder
 
 
-def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Method:
+def make_method(
+    config: Mapping[str, Any], encoder: Encoder, devices: int, relation: nn.Module | None = None
+) -> Method:
     """The Lightning module of a configuration.
+
+    Args:
+        relation: of the samples (:func:`selfsup.data.relations.make_relation`), for its loss to use.
 
     For a method that requires their number, :func:`count_samples` comes first; without it, to look at a
     method without its data, there are as many samples as in a batch.
@@ -104,7 +110,7 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         colours=colours_of(config["data"]),
     )
     whole = sides(config["data"]["image_size"])
-    kinds = [kind for kind, view in config["views"].items() for _ in range(view["count"])]
+    kinds = [kind for kind, view in view_kinds(config["views"]).items() for _ in range(view["count"])]
     smaller = [kind for kind, size in zip(kinds, views.sizes, strict=True) if size != whole]
     without = " ".join(f"views.{kind}.count=0" for kind in dict.fromkeys(smaller))
     for size in sorted(set(views.sizes)):
@@ -120,10 +126,40 @@ def make_method(config: Mapping[str, Any], encoder: Encoder, devices: int) -> Me
         frozen=config["backbone"]["frozen"],
         auxiliary=make_auxiliary(config, encoder, views, devices),
         combine=config.get("combine", "fixed"),
+        relation=deepcopy(relation) if _tells(config) else None,
         **settings,
     )
+    if not method.related:
+        method.relation = None
+        _require_no_relation(config, any(views.of_pair))
     method.untrained = rehearse(method, config["method"]["name"], alone=config["batch_size"] == 1)
     return method
+
+
+def _tells(config: Mapping[str, Any]) -> bool:
+    """Whether a method's loss is to know which rows of a batch belong together."""
+    return bool((config.get("positives") or {}).get("name", "none") != "none") or _repeat(config) > 1
+
+
+def _repeat(config: Mapping[str, Any]) -> int:
+    return int(config["views"].get("repeat", 1))
+
+
+def _require_no_relation(config: Mapping[str, Any], of_pair: bool) -> None:
+    """Raise a UsageError where a method that knows of no relation would have to."""
+    name, needs = config["method"]["name"], config["method"]["requires"]
+    positives = (config.get("positives") or {}).get("name", "none")
+    if positives != "none" and not of_pair:
+        raise UsageError(
+            f"method={name} does not compare images, so positives={positives} would change nothing; take "
+            "method=simclr, barlow, vicreg, spectral or triplet, or draw a view from an image's partner "
+            "(views=byol views.second.of=pair)"
+        )
+    if _repeat(config) > 1 and "whole_batch" in needs and "labels" not in needs:
+        raise UsageError(
+            f"method={name} compares the rows of a batch, and with views.repeat={_repeat(config)} would tell "
+            "an image from itself; raise the count of its views instead, or take method=simclr or barlow"
+        )
 
 
 def count_samples(config: Mapping[str, Any], samples: int) -> None:

@@ -35,9 +35,9 @@ _PLAIN = (str, int, float, bool, type(None))
 # Settings that every run has and older ones do not name, by their group.
 _SINCE = {
     "backbone": ("weights", "frozen", "lora"),
-    "data": ("channels", "colours", "bands", "pages", "decode", "noise", "drop"),
+    "data": ("channels", "colours", "bands", "pages", "decode", "noise", "drop", "pairs"),
 }
-_SINCE_OF_VIEWS = ("noise", "drop")
+_SINCE_OF_VIEWS = {"noise": 0.0, "drop": 0.0, "of": "self"}
 _BACKBONE = ("name", "small", "tokens", "positions", "pretrained", "model_args")
 _FETCHES = "download"  # a setting by which a data set is fetched into a folder
 _OF_LOGGERS = "wandb"  # a folder with links of its own program, which selfsup does not follow
@@ -84,7 +84,7 @@ def read_config(folder: Path, word: str) -> dict[str, Any]:
             config[group] = {key: known[group][key] for key in keys} | config[group]
         for kind, view in config["views"].items():
             if isinstance(view, dict):
-                config["views"][kind] = dict.fromkeys(_SINCE_OF_VIEWS, 0.0) | view
+                config["views"][kind] = _SINCE_OF_VIEWS | view
         if word != "report":
             require_complete(config)
     except (UsageError, OmegaConfBaseException) as error:
@@ -231,9 +231,13 @@ def require_complete(config: Mapping[str, Any]) -> None:
     needed |= {f"backbone.{key}" for key in _BACKBONE}
     needed |= {f"data.{key}" for key in _of_all_data() if key not in _SINCE["data"]}
     needed |= {"method._target_", "method.requires", "data.source._target_"}
-    views = next(iter(known["views"].values()))
+    views = next(view for view in known["views"].values() if isinstance(view, Mapping))
     needed |= {
-        f"views.{kind}.{key}" for kind in config["views"] for key in views if key not in _SINCE_OF_VIEWS
+        f"views.{kind}.{key}"
+        for kind in config["views"]
+        if kind != "repeat"
+        for key in views
+        if key not in _SINCE_OF_VIEWS
     }
     missing = sorted(needed - _keys(config))
     if missing:

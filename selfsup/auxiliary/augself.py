@@ -42,7 +42,8 @@ class AugSelf(nn.Module):
         hidden: width of the heads.
 
     Raises:
-        UsageError: the views differ in nothing that has a weight, or a method gives features of one view.
+        UsageError: the views differ in nothing that has a weight, or are of two images, or a method gives
+            features of one view.
     """
 
     units: Tensor
@@ -58,6 +59,11 @@ class AugSelf(nn.Module):
         hidden: int,
     ) -> None:
         super().__init__()
+        if any(views.of_pair):
+            raise UsageError(
+                "auxiliary=augself compares views of one image, and of=pair draws some from another; leave one "
+                "of them out"
+            )
         kinds, self.coloured = views.views, views.coloured
         strengths = _strengths(views)
         self.register_buffer("units", torch.tensor([2 * each or 1.0 for each in strengths]), persistent=False)

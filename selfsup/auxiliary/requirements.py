@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.errors import UsageError
+from selfsup.views import view_kinds
 
 
 def require_turns(name: str, turn: str, config: Mapping[str, Any]) -> None:
@@ -19,7 +20,9 @@ def require_turns(name: str, turn: str, config: Mapping[str, Any]) -> None:
             f"auxiliary={name} learns how images were turned, and data.turns=true says that turned ones mean "
             f"the same; leave auxiliary={name} out"
         )
-    kinds = {kind: view.get("turn", "none") for kind, view in config["views"].items() if view["count"]}
+    kinds = {
+        kind: view.get("turn", "none") for kind, view in view_kinds(config["views"]).items() if view["count"]
+    }
     if wrong := [kind for kind, how in kinds.items() if how != turn]:
         missing = " ".join(f"views.{kind}.turn={turn}" for kind in wrong)
         raise UsageError(

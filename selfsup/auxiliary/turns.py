@@ -8,12 +8,11 @@ Supervised Learning", arXiv:2207.10023, whose weight of .1 is beside a supervise
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup.encoder import Encoder
 from selfsup.methods.batch import Batch
-from selfsup.objectives import all_reduce_mean
+from selfsup.objectives import cross_entropy
 from selfsup.views.image.view import TURNS
 
 
@@ -35,4 +34,4 @@ class Turns(nn.Module):
 
     def forward(self, batch: Batch, features: Sequence[Tensor]) -> Tensor:
         turns = torch.cat([batch.drawn(k)["turn"] for k in range(len(features))])
-        return all_reduce_mean(F.cross_entropy(self.head(torch.cat(list(features))).float(), turns))
+        return cross_entropy(self.head(torch.cat(list(features))), turns)

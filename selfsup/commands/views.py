@@ -37,6 +37,7 @@ def run(config: dict[str, Any]) -> None:
     from selfsup.build import count_devices, count_samples, make_encoder, make_method
     from selfsup.commands.images import tell
     from selfsup.data import load_data
+    from selfsup.data.relations import make_relation
     from selfsup.data.statistics import keep_measured
     from selfsup.run.contact_sheet import contact_sheet
     from selfsup.runtime import quiet
@@ -44,14 +45,15 @@ def run(config: dict[str, Any]) -> None:
     quiet()
     on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
     devices = count_devices(config["trainer"], on_gpu)
-    source, _ = load_data(config["data"], measure=True)
+    batch, world = config["batch_size"], devices * config["trainer"]["num_nodes"]
+    source, test = load_data(config["data"], measure=True)
     keep_measured(config["data"], source)
     count_samples(config, len(source))
+    source.relation = make_relation(config, source, test, batch * world)
     tell(source)
-    method = make_method(config, make_encoder(config), devices)
+    method = make_method(config, make_encoder(config), devices, source.relation)
     if left_out := method.views.left_out():
         print(left_out)
-    batch, world = config["batch_size"], devices * config["trainer"]["num_nodes"]
     if batch * world > len(source):
         most = max(1, len(source) // world)
         print(f"training on these {len(source)} images needs a batch_size of {most} or less")
@@ -89,6 +91,7 @@ def view_names(views: dict[str, Any]) -> list[str]:
     return [
         kind if view["count"] == 1 else f"{kind} {number + 1}"
         for kind, view in views.items()
+        if kind != "repeat"
         for number in range(view["count"])
     ]
 

@@ -5,22 +5,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from selfsup.data.group_order import PairedOrder, RepeatedOrder
 from selfsup.data.kept_order import KeptOrder, require_enough
 from selfsup.data.order import EpochOrder, Key, ShardOrder
 from selfsup.data.readers.crops import read_crops
+from selfsup.data.relations import PARTNER
 from selfsup.data.stage_order import StageOrder
 from selfsup.data.workers import begin_worker
 from selfsup.errors import UsageError
 from selfsup.views import ViewPlan
+from selfsup.views.draws import REPEAT, uniform
 
 OTHERS = 16  # images tried if none of a batch can be read
 FEW_SHARDS = 32  # below which shards in random order would shuffle too little
 
 
 class Batches(Dataset[dict[str, Any] | UsageError]):
-    """Maps ``(epoch, indices)`` to a batch.
+    """Maps ``(epoch, draws)`` to a batch; a draw is an image, plus a multiple of ``REPEAT`` if repeated.
 
     Of a source in memory the batch holds whole images, uint8 ``(N, 3, H, W)``, on ``device``. Of files it
     holds crops, one uint8 ``(N, 3, size, size)`` a view, and ``size``, the images' heights and widths
@@ -40,39 +44,61 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
     def __getitem__(self, key: Key) -> dict[str, Any] | UsageError:
         """The batch, or the error that prevents it: an exception raised in a worker would arrive as a
         traceback."""
-        epoch, indices = key
+        epoch, draws = key
         if self.images is not None:
-            index = torch.tensor(indices, device=self.device)
-            batch: dict[str, Any] = {"image": self.images[index], "skipped": []}
+            draw = torch.tensor(draws, device=self.device)
+            batch: dict[str, Any] = {"image": self.images[draw % REPEAT], "skipped": []}
+            if (partners := self._partners(draws, epoch)) is not None:
+                batch["partner"] = self.images[partners.to(self.device)]
         else:
             try:
-                batch = self._read(epoch, indices)
+                batch, draw = self._read(epoch, draws)
             except UsageError as error:
                 return error
-            index = batch["index"]
+        index = draw % REPEAT
+        if max(draws) >= REPEAT:
+            batch["draw"] = draw
         if self.labels is not None:
             batch["label"] = self.labels[index]
         return {**batch, "index": index, "epoch": epoch}
 
-    def _read(self, epoch: int, indices: list[int]) -> dict[str, Any]:
-        read, skipped = read_crops(self.source, indices, self.plan, epoch)
+    def _partners(self, draws: list[int], epoch: int) -> Tensor | None:
+        """The images that views of a pair are of; None if there are no such views."""
+        if not any(self.plan.of_pair) or self.source.relation is None:
+            return None
+        draw = torch.tensor(draws)
+        chosen = uniform(self.plan.seed, epoch, draw, PARTNER, 1)[:, 0]
+        return self.source.relation.partner(draw % REPEAT, chosen)
+
+    def _read(self, epoch: int, draws: list[int]) -> tuple[dict[str, Any], Tensor]:
+        read, skipped = self._crops(draws, epoch)
         if not read:
             step = max(1, len(self.source) // OTHERS)
-            others = [(indices[0] + number * step) % len(self.source) for number in range(1, OTHERS + 1)]
-            read, more = read_crops(self.source, list(dict.fromkeys(others)), self.plan, epoch)
+            first = draws[0] % REPEAT
+            others = [(first + number * step) % len(self.source) for number in range(1, OTHERS + 1)]
+            read, more = self._crops(list(dict.fromkeys(others)), epoch)
             skipped += more
         if not read:
             name, reason = skipped[0]
             raise UsageError(
-                f"none of {len(indices)} images could be read, nor any of {OTHERS} others tried in their "
+                f"none of {len(draws)} images could be read, nor any of {OTHERS} others tried in their "
                 f"place; the first is {name} ({reason}); see whether the data is still there"
             )
         substitutes = list(read)
-        kept = [i if i in read else substitutes[n % len(substitutes)] for n, i in enumerate(indices)]
+        kept = [i if i in read else substitutes[n % len(substitutes)] for n, i in enumerate(draws)]
         # In a worker this puts a view's crops straight into the memory that the training shares.
         views = [default_collate(list(view)) for view in zip(*(read[i][0] for i in kept), strict=True)]
         sizes = default_collate([read[i][1] for i in kept])
-        return {"image": views, "size": sizes, "index": torch.tensor(kept), "skipped": skipped}
+        batch: dict[str, Any] = {"image": views, "size": sizes, "skipped": skipped}
+        if sizes.ndim == 3:
+            batch["size"], batch["partner_size"] = sizes.unbind(1)
+        return batch, torch.tensor(kept)
+
+    def _crops(self, draws: list[int], epoch: int) -> Any:
+        partners = self._partners(draws, epoch)
+        return read_crops(
+            self.source, draws, self.plan, epoch, None if partners is None else partners.tolist()
+        )
 
 
 class TrainingLoader(DataLoader[Any]):
@@ -98,26 +124,42 @@ class TrainingLoader(DataLoader[Any]):
 
 
 def make_order(
-    source: Any, batch_size: int, seed: int, world: int = 1, share: float | None = None
+    source: Any,
+    batch_size: int,
+    seed: int,
+    world: int = 1,
+    share: float | None = None,
+    repeat: int = 1,
+    paired: bool = False,
 ) -> EpochOrder:
     """The order for a source: in stages, by shards where there are enough to shuffle, or of all images.
 
     Args:
         share: of the images that are kept after a while, chosen while training; None for all.
+        repeat: how often each image comes in a batch.
+        paired: whether images are beside others that belong with them.
 
     Raises:
-        UsageError: a batch is larger than the data or than what is kept of it, or the source has stages.
+        UsageError: a batch is larger than the data or than what is kept of it, or the orders asked for
+            exclude each other.
     """
+    asked = {
+        "curation": share is not None,
+        "data=stages": bool(source.stages),
+        f"views.repeat={repeat}": repeat > 1,
+        "positives=edges": paired,
+    }
+    if len(chosen := [name for name, wanted in asked.items() if wanted]) > 1:
+        raise UsageError(f"{' and '.join(chosen)} order the images in different ways; take one of them")
     if share is not None:
-        if source.stages:
-            raise UsageError(
-                "curation chooses among all images, and data=stages learns from one data set after another; "
-                "take data=mixture, or curation=none"
-            )
         require_enough(len(source), share, batch_size * world)
         return KeptOrder(len(source), batch_size, seed, world=world)
     if source.stages:
         return StageOrder(source.stages, batch_size, seed, world=world)
+    if repeat > 1:
+        return RepeatedOrder(len(source), batch_size, seed, repeat, world=world)
+    if paired:
+        return PairedOrder(len(source), batch_size, seed, source.relation, world=world)
     sizes = getattr(source, "sizes", None)
     if sizes is not None and len(sizes) >= FEW_SHARDS:
         return ShardOrder(sizes, batch_size, seed, world=world)

@@ -22,6 +22,7 @@ class Decisions:
         values: the range of values that becomes black to white, a sentence; empty for plain 8-bit images.
         bands: which bands of images with more than three are used, a sentence; empty if there are none.
         pages: which page of files with several is used, a sentence; empty if there are none.
+        positives: which images belong together, a sentence; empty if only the views of one image do.
         kept: which images a run chose while training, a sentence; empty if it did not choose.
 
     >>> Decisions(labels="labels are the folders' names", left_out={"no reader for .heic": 60}).lines()
@@ -35,11 +36,12 @@ class Decisions:
     values: str = ""
     bands: str = ""
     pages: str = ""
+    positives: str = ""
     kept: str = ""
 
     def lines(self) -> list[str]:
         """The sentences for a person, each on one printable line."""
-        said = [self.splits, self.labels, self.values, self.bands, self.pages, self.kept]
+        said = [self.splits, self.labels, self.values, self.bands, self.pages, self.positives, self.kept]
         for reason, count in self.left_out.items():
             said.append(f"{count} {'file is' if count == 1 else 'files are'} left out: {reason}")
         return [shown(line) for line in said if line]

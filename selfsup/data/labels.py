@@ -1,7 +1,5 @@
 """``data.labels=FILE``: labels of some images, from a table of names that somebody filled in."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfsup.data.holdout import held_out_count, hold_out
+from selfsup.data.readers.csv_tables import read_csv
 from selfsup.data.readers.labels import class_order, label_text
 from selfsup.data.settings import labels_file
 from selfsup.data.source import Source, subset
@@ -86,23 +85,10 @@ def _with(source: Source, rows: Tensor, labels: Tensor, classes: list[str]) -> S
 def read_labels(path: Path, setting: str) -> dict[str, str]:
     """Labels by name: a CSV table with the columns ``name`` and ``label``, in which labels may be missing.
 
-    Columns are parted by commas, or by semicolons or tabs, as spreadsheets of some countries write them.
-
     Raises:
         UsageError: it cannot be read, or names an image twice.
     """
-    try:
-        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except FileNotFoundError as error:
-        raise UsageError(f"{setting}: there is no '{shown(path)}'") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{setting}: '{shown(path)}' cannot be read as UTF-8 text: {error}") from error
-    head = text.partition("\n")[0]
-    separator = next((each for each in ",;\t" if each in head), ",")
-    try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
-    except csv.Error as error:
-        raise UsageError(f"{setting}: '{shown(path)}' is not a CSV table: {error}") from error
+    rows = read_csv(path, setting)
     if rows and not {"name", "label"} <= rows[0].keys():
         found = ", ".join(shown(each) for each in rows[0] if each)
         raise UsageError(f"{setting}: '{shown(path)}' needs the columns name and label, and has {found}")

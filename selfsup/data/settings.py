@@ -13,7 +13,7 @@ from selfsup.errors import UsageError
 
 _LARGEST = sys.float_info.max  # end of a range
 # Settings of data that may name files, and those that a mixture's sources have in common.
-_PATHS = ("root", "train", "test", "files", "indices", "images", "labels_file", "classes")
+_PATHS = ("root", "train", "test", "files", "indices", "images", "labels_file", "classes", "pairs")
 _OF_MIXTURES = (
     "image_size",
     "mean",
@@ -32,6 +32,7 @@ _OF_MIXTURES = (
     "bands",
     "pages",
     "decode",
+    "pairs",
 )
 _OF_A_SOURCE = {"weight": "1", "epochs": "10"}  # what a source has among others, and an example
 

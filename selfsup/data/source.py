@@ -52,6 +52,7 @@ class ImageArray:
         range: the stored values that have become black and white, None for those of their type.
         stages: the data sets to learn from one after another, if there are several.
         statistics: mean and standard deviation of each channel, of values in [0, 1], once they are known.
+        relation: which images belong together (`relations.Relation`), in a run that asks for it.
 
     >>> source = ImageArray(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
     >>> len(source), source[1].shape, source.name(1)
@@ -78,6 +79,7 @@ class ImageArray:
         self.range: Range | None = None
         self.stages: list[Stage] = []
         self.statistics: Statistics | None = None
+        self.relation: Any = None
 
     @property
     def channels(self) -> int:
@@ -108,7 +110,7 @@ class ImageFiles:
         range: the stored values that become black and white (`readers.decode.Picture`), None for those
             of their type.
         stages: the data sets to learn from one after another, if there are several.
-        statistics: as of an `ImageArray`.
+        statistics, relation: as of an `ImageArray`.
     """
 
     images: None = None
@@ -131,6 +133,7 @@ class ImageFiles:
         self.range: Range | None = None
         self.stages: list[Stage] = []
         self.statistics: Statistics | None = None
+        self.relation: Any = None
 
     @property
     def channels(self) -> int:

@@ -1,10 +1,12 @@
 """Methods that are an objective over the embeddings of all views together, which their configuration names.
 
-An encoder, a projector, and a function of one tensor ``(V, N, D)``: FroSSL and MMCR differ in nothing else.
+An encoder, a projector, and a function of one tensor ``(V, N, D)``, perhaps also of who belongs with whom:
+FroSSL, MMCR, the spectral contrastive and the triplet loss differ in nothing else.
 """
 
 from collections.abc import Mapping
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -31,6 +33,7 @@ class AllViews(Method):
     def __init__(self, *, objective: partial[Tensor], projector: Mapping[str, int], **common: Any) -> None:
         super().__init__(**common)
         self.objective, self.width = objective, projector["out"]
+        self.related = "positives" in signature(objective.func).parameters
         require_views(self.views, 2, objective.func.__name__, "byol")
         self.projector = VICRegProjectionHead(
             self.encoder.dim, projector["hidden"], projector["out"], projector["layers"]
@@ -39,7 +42,9 @@ class AllViews(Method):
     def loss(self, batch: Batch) -> Output:
         # One forward a view: the views are distributed differently, and so are their batch statistics.
         features = [self.encoder(view) for view in batch.views]
-        return Output(self.objective(torch.stack([self.projector(each) for each in features])), features)
+        relation = {} if batch.positives is None else {"positives": batch.positives}
+        embeddings = torch.stack([self.projector(each) for each in features])
+        return Output(self.objective(embeddings, **relation), features)
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         features = self.encoder(batch.views[0])

@@ -28,6 +28,7 @@ class BarlowTwins(Method):
     """
 
     failures = (SAME_VIEW, DIMENSIONS, TRIVIAL, FLOOR)
+    related = True
 
     def __init__(self, *, lambda_: float, projector: Mapping[str, int], **common: Any) -> None:
         super().__init__(**common)
@@ -39,8 +40,8 @@ class BarlowTwins(Method):
         # One forward a view: the views are distributed differently, and so are their batch statistics.
         features = [self.encoder(view) for view in batch.views]
         pairs = list(combinations([self.projector(each) for each in features], 2))
-        loss = torch.stack([barlow_twins(one, other, self.lambda_) for one, other in pairs]).mean()
-        return Output(loss, features)
+        losses = [barlow_twins(one, other, self.lambda_, batch.positives) for one, other in pairs]
+        return Output(torch.stack(losses).mean(), features)
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         features = self.encoder(batch.views[0])

@@ -39,14 +39,17 @@ class Method(pl.LightningModule):
         frozen: share of the run in which only the heads learn, or less (:class:`HeadsFirst`).
         combine: how the losses become one: with fixed weights, 1 of the method's own, or by their gradients
             for the encoder (mgda: :func:`selfsup.methods.combining.balanced`).
+        relation: of the positions of two sets of samples, which of them belong together.
 
     Attributes:
+        related: whether ``loss`` uses ``positives`` of a batch, if there are some.
         failures: what the collapse guard watches for beside :data:`selfsup.methods.failures.COMMON`.
         untrained: names of parameters that pooled features use and the method leaves as they are.
         step_skipped: set where a step's gradients are not finite, and so not used.
     """
 
     failures: tuple[Failure, ...] = ()
+    related = False
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Method(pl.LightningModule):
         auxiliary: Mapping[str, tuple[float, nn.Module]] | None = None,
         frozen: float = 0.0,
         combine: str = "fixed",
+        relation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -70,6 +74,7 @@ class Method(pl.LightningModule):
         self.combine = combine
         self.auxiliary = nn.ModuleDict({name: module for name, (_, module) in (auxiliary or {}).items()})
         self.heads_first = HeadsFirst(encoder, frozen) if frozen else None
+        self.relation = relation
         self.step_skipped = False
         self.of_step = StepMeans()  # of what is logged
         self.untrained: list[str] = []
@@ -145,6 +150,7 @@ class Method(pl.LightningModule):
                 steps=steps,
                 generator=step_generator(self.seed, step) if generator is None else generator,
                 labelled=self.labelled,
+                relation=self.relation,
             )
 
     def forward(self, batch: Batch) -> Output:

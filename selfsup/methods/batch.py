@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfsup.objectives.distributed import gather
 from selfsup.views import ViewPlan
 from selfsup.views.draws import uniform
 
@@ -24,6 +25,8 @@ class Batch:
         steps: optimizer steps of the whole run.
         generator: of this step and process, for masks and noise; on the CPU.
         drawn: how view ``k`` of each sample was made (:meth:`selfsup.views.ViewPlan.drawn`).
+        positives: bool ``(N, W N)``, which samples of all W processes, in the order of their ranks, belong
+            with those of this one, each with itself too; None where only views of one sample do.
     """
 
     views: Sequence[Tensor]
@@ -33,6 +36,7 @@ class Batch:
     steps: int
     generator: torch.Generator
     drawn: Callable[[int], Mapping[str, Tensor]]
+    positives: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -65,8 +69,9 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on a device."""
         labels = None if self.labels is None else self.labels.to(device)
+        positives = None if self.positives is None else self.positives.to(device)
         views = [view.to(device) for view in self.views]
-        return replace(self, views=views, index=self.index.to(device), labels=labels)
+        return replace(self, views=views, index=self.index.to(device), labels=labels, positives=positives)
 
 
 @dataclass(frozen=True)
@@ -96,22 +101,28 @@ def make_batch(
     steps: int = 1,
     generator: torch.Generator,
     labelled: bool = False,
+    relation: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Batch:
     """The batch of what a loader gives (:class:`selfsup.data.batches.Batches`).
 
     Args:
-        raw: ``image``, ``index``, perhaps ``epoch`` (0), ``label`` and ``size``.
+        raw: ``image``, ``index``, perhaps ``epoch`` (0), ``label``, ``size``, ``draw``, ``partner`` and
+            ``partner_size``.
         plan: makes the views.
         labelled: whether the method may see the labels.
+        relation: of samples ``(N,)`` and ``(M,)``, which belong together, bool ``(N, M)``.
     """
     epoch, images, index = raw.get("epoch", 0), raw["image"], raw["index"]
-    heights, widths = raw["size"].unbind(1) if "size" in raw else images.shape[-2:]
+    sizes = raw["size"].unbind(1) if "size" in raw else images.shape[-2:]
+    of_partners = raw["partner_size"].unbind(1) if "partner_size" in raw else sizes
 
     def drawn(number: int) -> dict[str, Tensor]:
-        return plan.drawn(number, index, epoch, heights, widths)
+        height, width = of_partners if plan.of_pair[number] else sizes
+        return plan.drawn(number, raw.get("draw", index), epoch, height, width)
 
     labels = raw["label"] if labelled else None
-    return Batch(plan(raw, epoch), index, labels, step, steps, generator, drawn)
+    positives = None if relation is None else relation(index, gather(index))
+    return Batch(plan(raw, epoch), index, labels, step, steps, generator, drawn, positives)
 
 
 def step_generator(seed: int, micro_step: int, rank: int = 0) -> torch.Generator:

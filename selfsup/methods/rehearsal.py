@@ -20,6 +20,7 @@ from selfsup.encoder.creation import create
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, step_generator
+from selfsup.objectives.distributed import rank, world_size
 from selfsup.objectives.precision import finite_or_not
 from selfsup.sides import sides, sizes_in_words
 
@@ -93,6 +94,8 @@ def _require_one_image(method: Method, name: str, batch: Batch) -> None:
     one = replace(batch, views=[view[:1] for view in batch.views], index=batch.index[:1])
     if batch.labels is not None:
         one = replace(one, labels=batch.labels[:1])
+    if batch.positives is not None:
+        one = replace(one, positives=_alone(1))
     with _unchanged(method), finite_or_not(), torch.no_grad():
         try:
             method(one)
@@ -111,8 +114,15 @@ def noise_batch(method: Method) -> Batch:
         return method.views.drawn(number, index, 0, *size)
 
     labels = index if method.labelled else None
+    positives = None if method.relation is None else _alone(IMAGES)
     views = [_noise(method, each) for each in method.views.sizes]
-    return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn)
+    return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn, positives)
+
+
+def _alone(samples: int) -> Tensor:
+    """Positives of this process's samples, which belong with themselves alone."""
+    own = torch.arange(samples) + rank() * samples
+    return own.unsqueeze(1) == torch.arange(samples * world_size())
 
 
 def _noise(method: Method, size: int | Sequence[int]) -> Tensor:

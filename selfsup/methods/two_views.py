@@ -5,6 +5,7 @@ An encoder, a projector, and a function of two tensors: VICReg and its kin diffe
 
 from collections.abc import Mapping
 from functools import partial
+from inspect import signature
 from itertools import combinations
 from typing import Any
 
@@ -30,6 +31,7 @@ class TwoViews(Method):
     def __init__(self, *, objective: partial[Tensor], projector: Mapping[str, int], **common: Any) -> None:
         super().__init__(**common)
         self.objective, self.width = objective, projector["out"]
+        self.related = "positives" in signature(objective.func).parameters
         require_views(self.views, 2, objective.func.__name__, "byol")
         self.projector = VICRegProjectionHead(
             self.encoder.dim, projector["hidden"], projector["out"], projector["layers"]
@@ -44,7 +46,9 @@ class TwoViews(Method):
         # One forward a view: the views are distributed differently, and so are their batch statistics.
         features = [self.encoder(view) for view in batch.views]
         pairs = combinations([self.projector(each) for each in features], 2)
-        return Output(torch.stack([self.objective(one, other) for one, other in pairs]).mean(), features)
+        relation = {} if batch.positives is None else {"positives": batch.positives}
+        losses = [self.objective(one, other, **relation) for one, other in pairs]
+        return Output(torch.stack(losses).mean(), features)
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         features = self.encoder(batch.views[0])

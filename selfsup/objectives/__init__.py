@@ -5,11 +5,19 @@ Every objective computes in at least float32 whatever the autocast state, and is
 """
 
 from selfsup.objectives import floors
-from selfsup.objectives.classification import diet, relation_pairs, relational
+from selfsup.objectives.classification import (
+    cross_entropy,
+    diet,
+    look,
+    relation_pairs,
+    relational,
+    view_batch,
+)
 from selfsup.objectives.context_masks import block_masks, default_context_size, target_shapes
 from selfsup.objectives.contrastive import dcl, moco, moco_v3, nnclr, nt_xent
 from selfsup.objectives.distillation import dino, dino_center, msn, sinkhorn, swav
 from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, gather_with_gradient
+from selfsup.objectives.graph import spectral_contrastive, triplet
 from selfsup.objectives.masks import (
     MASKS,
     blockwise_mask,
@@ -21,7 +29,7 @@ from selfsup.objectives.masks import (
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico_moment, vicreg
-from selfsup.objectives.relations import ressl
+from selfsup.objectives.relations import ressl, same_class, sup_con
 from selfsup.objectives.spectral import frossl, mmcr
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 from selfsup.objectives.tokens import capi, data2vec, data2vec_targets, ibot, semantic_order
@@ -38,6 +46,7 @@ __all__ = [
     "byol",
     "capi",
     "connected_mask",
+    "cross_entropy",
     "data2vec",
     "data2vec_targets",
     "dcl",
@@ -56,6 +65,7 @@ __all__ = [
     "koleo",
     "latent_prediction",
     "lejepa",
+    "look",
     "masked_reconstruction",
     "mixed_barlow",
     "mmcr",
@@ -69,6 +79,7 @@ __all__ = [
     "relation_pairs",
     "relational",
     "ressl",
+    "same_class",
     "semantic_order",
     "sigreg",
     "simsiam",
@@ -76,11 +87,15 @@ __all__ = [
     "sla_aggregate",
     "sla_distill",
     "sla_joint",
+    "spectral_contrastive",
+    "sup_con",
     "swav",
     "target_shapes",
     "tico",
     "tico_moment",
+    "triplet",
     "unpatchify",
     "vicreg",
+    "view_batch",
     "window_mask",
 ]

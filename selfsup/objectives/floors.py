@@ -1,7 +1,6 @@
-"""Reference losses: each objective's value where nothing is learned, and its lower bound.
+"""Reference losses: the value of ``objective`` where nothing is learned, and its bound, ``objective_least``.
 
-A run whose loss stays at the value of nothing learned has collapsed, or its predictor has learned to predict
-nothing. That value of ``objective`` is the function ``objective`` here, its lower bound ``objective_least``.
+A run whose loss stays at the former has collapsed.
 """
 
 import inspect
@@ -9,10 +8,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from selfsup.objectives.label_floors import cross_entropy as cross_entropy
+from selfsup.objectives.label_floors import cross_entropy_least as cross_entropy_least
+from selfsup.objectives.label_floors import sup_con as sup_con
 from selfsup.objectives.spectral_floors import frossl as frossl
 from selfsup.objectives.spectral_floors import frossl_least as frossl_least
 from selfsup.objectives.spectral_floors import mmcr as mmcr
 from selfsup.objectives.spectral_floors import mmcr_least as mmcr_least
+from selfsup.objectives.spectral_floors import spectral_contrastive as spectral_contrastive
+from selfsup.objectives.spectral_floors import triplet as triplet
 
 
 def marks(objective: str, known: Mapping[str, Any]) -> dict[str, float]:
@@ -268,7 +272,7 @@ def diet(samples: int) -> float:
     >>> round(diet(50_000), 2)
     10.82
     """
-    return math.log(samples)
+    return cross_entropy(samples)
 
 
 def diet_least(samples: int, smoothing: float = 0.8) -> float:
@@ -277,9 +281,7 @@ def diet_least(samples: int, smoothing: float = 0.8) -> float:
     >>> round(diet_least(50_000), 3)
     9.156
     """
-    others = smoothing / samples
-    own = 1 - smoothing + others
-    return -own * math.log(own) - (samples - 1) * (others * math.log(others) if others else 0.0)
+    return cross_entropy_least(samples, smoothing)
 
 
 def lejepa(samples: int, lambda_: float = 0.05, knots: int = 17, t_max: float = 3.0) -> float:

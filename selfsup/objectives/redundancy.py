@@ -5,7 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.objectives.correlation import off_diagonal_squares
-from selfsup.objectives.distributed import all_reduce_mean, all_reduce_sum, world_size
+from selfsup.objectives.distributed import (
+    all_reduce_mean,
+    all_reduce_sum,
+    gather_with_gradient,
+    world_size,
+)
 from selfsup.objectives.precision import (
     check_dimensions,
     check_floating,
@@ -17,7 +22,7 @@ from selfsup.objectives.precision import (
 
 
 @full_precision
-def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
+def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051, positives: Tensor | None = None) -> Tensor:
     """Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230, eq. 1 and 2).
 
     With C = BN(z1)^T BN(z2) / N, where BN standardises each dimension over the global batch (no affine part,
@@ -29,10 +34,15 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
     differentiating the sum, so that its gradient is 1/W of this one. LARS is unaffected; a learning rate that
     was tuned there without LARS, such as its .0048 for biases on 16 processes, has to be divided by W.
 
+    With a relation G of the samples, C = BN(z1)^T G BN(z2) / sum G (after PAL, Cabannes et al. 2023,
+    arXiv:2303.15256, whose normalisation is another); G = 1 is the original.
+
     Args:
         z1: (N, D) projections of the first views, row i of the same image as row i of z2.
         z2: (N, D) projections of the second views.
         lambda_: weight of the off-diagonal terms, at least 0.
+        positives: (N, W N), which samples of all W processes belong with those of this one, each with
+            itself too; None for each with itself alone.
 
     Returns:
         Scalar, at least float32. D where all rows are equal. For a global batch N <= D it cannot reach 0, as
@@ -49,7 +59,12 @@ def barlow_twins(z1: Tensor, z2: Tensor, lambda_: float = 0.0051) -> Tensor:
     """
     samples = _check(z1, z2)
     check_not_negative(lambda_=lambda_)
-    a, b = _standardise(z1) / samples, _standardise(z2)
+    a, b = _standardise(z1), _standardise(z2)
+    if positives is None:
+        a = a / samples
+    else:
+        pairs, b = _related(positives, b)
+        a = a / all_reduce_sum(pairs.sum())
     diagonal = all_reduce_sum((a * b).sum(0))
     return (diagonal - 1).square().sum() + lambda_ * off_diagonal_squares(a, b)
 
@@ -112,7 +127,12 @@ def mixed_barlow(
 
 @full_precision
 def vicreg(
-    z1: Tensor, z2: Tensor, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
+    z1: Tensor,
+    z2: Tensor,
+    invariance: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+    positives: Tensor | None = None,
 ) -> Tensor:
     """VICReg (Bardes et al. 2022, arXiv:2105.04906, eq. 6).
 
@@ -123,7 +143,9 @@ def vicreg(
           + covariance * sum over views of sum_{i != j} cov_ij^2 / D
 
     As in the published code, to which the weights 25, 25 and 1 belong, the squared distance is averaged over
-    the dimensions and the hinge over the two views; the paper sums both.
+    the dimensions and the hinge over the two views; the paper sums both. With a relation G of the samples,
+    the first term is the mean of G_ij |z1_i - z2_j|^2 / D over its pairs, those of G_ij = 1 (PAL, Cabannes et
+    al. 2023, arXiv:2303.15256).
 
     Args:
         z1: (N, D) projections of the first views, row i of the same image as row i of z2.
@@ -131,6 +153,8 @@ def vicreg(
         invariance: weight of the distance between the views, at least 0.
         variance: weight of the hinge that keeps each dimension's standard deviation at 1 or above.
         covariance: weight of the squared covariances.
+        positives: (N, W N), which samples of all W processes belong with those of this one, each with
+            itself too; None for each with itself alone.
 
     Returns:
         Scalar, at least float32. variance * .99 where all rows are equal: 24.75 with the published weights.
@@ -145,7 +169,14 @@ def vicreg(
     """
     samples = _check(z1, z2)
     check_not_negative(invariance=invariance, variance=variance, covariance=covariance)
-    loss = invariance * all_reduce_mean((z1 - z2).square().mean())
+    if positives is None:
+        apart = all_reduce_mean((z1 - z2).square().mean())
+    else:
+        pairs, others = _related(positives, z2)
+        lengths = _related(positives, z2.square().mean(1, keepdim=True))[1][:, 0]
+        each = pairs * z1.square().mean(1) - 2 * (z1 * others).mean(1) + lengths
+        apart = all_reduce_sum(each.sum()) / all_reduce_sum(pairs.sum())
+    loss = invariance * apart
     for z in (z1, z2):
         # Divided before it is squared: the sum of squares of a large batch of large values overflows.
         x = _centre(z) / (samples - 1) ** 0.5
@@ -222,6 +253,17 @@ def tico_moment(z: Tensor) -> Tensor:
         raise ValueError("z must hold at least one sample, got none")
     u = F.normalize(z, dim=1)
     return all_reduce_mean(u.T @ u / len(u))
+
+
+def _related(positives: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """How many rows of z (of all processes) belong with each of this one's, (N,), and their sum, (N, D)."""
+    if positives.shape != (len(z), len(z) * world_size()):
+        raise ValueError(
+            f"positives must be ({len(z)}, {len(z) * world_size()}), a row for each sample of this process "
+            f"and a column for each of all, got {tuple(positives.shape)}"
+        )
+    relation = positives.to(z.dtype)
+    return relation.sum(1), relation @ gather_with_gradient(z)
 
 
 def _check(z1: Tensor, z2: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Reference losses of :mod:`selfsup.objectives.spectral`; all are in :mod:`selfsup.objectives.floors`."""
+"""Reference losses of objectives of all views together; all are in :mod:`selfsup.objectives.floors`."""
 
 import math
 
@@ -37,3 +37,24 @@ def mmcr_least(views: int, samples: int, dimensions: int, lambda_: float = 0.0) 
     -128.0
     """
     return lambda_ * math.sqrt(views) - math.sqrt(samples * min(samples, dimensions))
+
+
+def spectral_contrastive(views: int, positives: float = 1.0) -> float:
+    """All embeddings are 0: the rows of all views that belong with one, itself among them.
+
+    Args:
+        positives: samples that belong with a sample, itself among them, on average.
+
+    >>> spectral_contrastive(2)
+    2.0
+    """
+    return views * positives
+
+
+def triplet(margin: float = 0.5) -> float:
+    """All embeddings are equal: the margin.
+
+    >>> triplet()
+    0.5
+    """
+    return margin

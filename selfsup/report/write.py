@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.data import Source, UnreadableImage, load_data
+from selfsup.data.relations import make_relation
 from selfsup.data.workers import worker_count
 from selfsup.encoder import Encoder, load_encoder
 from selfsup.errors import UsageError
@@ -157,7 +158,9 @@ def _sources(run: Run) -> Sources | None:
     try:
         # Only some of the images are shown.
         with bounded(run):
-            return load_data({**run.config["data"], "in_memory": False}, as_before=True)
+            train, test = load_data({**run.config["data"], "in_memory": False}, as_before=True)
+            train.relation = make_relation(run.config, train, test)
+            return train, test
     except (*UNUSABLE, OSError) as error:
         run.missing.append(f"The images cannot be shown: {said(error)}.")
         return None

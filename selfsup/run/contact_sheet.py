@@ -59,7 +59,8 @@ def contact_sheet(
     for number, (view, name, size) in enumerate(zip(views, names, plan.sizes, strict=True)):
         columns.append([_enlarged(image, factor) for image in view])
         heads.append((name, in_words(size)))
-        _draw_boxes(columns[0], source, index, plan, number)
+        if not plan.of_pair[number]:
+            _draw_boxes(columns[0], source, index, plan, number)
         if regions:
             first = number * batch_size
             masks = {key: mask[first : first + len(index)] for key, mask in regions.items()}

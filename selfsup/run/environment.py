@@ -39,7 +39,8 @@ def environment(source: Source, on_gpu: bool, processes: int) -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "system": platform.system(),
         },
-        "data": {"images": len(source), "fingerprint": fingerprint(source)},
+        "data": {"images": len(source), "fingerprint": fingerprint(source)}
+        | ({} if source.relation is None else {"relation": source.relation.fingerprint()}),
     }
 
 
@@ -104,8 +105,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def require_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a UsageError if a run would continue with other images than it began with."""
+    """Raise a UsageError if a run would continue with other images than it began with, or others together."""
     was, is_ = before.get("data"), now["data"]
+    if was is not None and was.get("relation") != is_.get("relation"):
+        raise UsageError(
+            "other images belong together than at the run's start; put data.pairs, positives or the labels "
+            "back, or start a new run"
+        )
     if was is not None and was != is_:
         raise UsageError(
             f"the data is not that of the run's start ({was.get('images')} images then, {is_['images']} "

@@ -174,8 +174,8 @@ def _free(folder: Path, stem: str, suffix: str) -> Path:
 
 
 def _data_given(config: Mapping[str, Any]) -> list[str]:
-    """The data's settings as typed, for a command on the same images."""
-    given = [each for each in config["overrides"] if re.match(r"data[.=]", each)]
+    """The data's settings as typed, for a command on the same images; pairs of images are for training."""
+    given = [each for each in config["overrides"] if re.match(r"data([.=])(?!pairs=)", each)]
     return given or [f"data={config['data']['name']}"]
 
 

@@ -35,6 +35,7 @@ from selfsup.data.batches import make_order, training_loader
 from selfsup.data.decisions import DECIDED
 from selfsup.data.kept_order import KeptOrder
 from selfsup.data.order import EpochOrder
+from selfsup.data.relations import make_relation
 from selfsup.data.stage_order import require_all
 from selfsup.data.statistics import keep_measured
 from selfsup.data.workers import explain_dead_worker, worker_count
@@ -84,10 +85,9 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     keep_measured(config["data"], source)
     count_samples(config, len(source))
     count_classes(config, source)
-    curation = config["curation"]
-    share = curation["share"] if curation["every_epochs"] else None
-    order = make_order(source, config["batch_size"], config["seed"], place.world, share)
-    method = make_method(config, make_encoder(config), devices)
+    source.relation = make_relation(config, source, test, config["batch_size"] * place.world)
+    order = make_order(source, config["batch_size"], config["seed"], place.world, **ordering(config))
+    method = make_method(config, make_encoder(config), devices, source.relation)
     if config["compile"]:
         compile_encoders(method, gpu)
     check_batch_norm(method, config, place.world, gpu)
@@ -133,6 +133,16 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
                 if found:
                     tell(f"{found.headline}.")
     return folder
+
+
+def ordering(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration asks of the order of samples (:func:`selfsup.data.batches.make_order`)."""
+    curation = config["curation"]
+    return {
+        "share": curation["share"] if curation["every_epochs"] else None,
+        "repeat": config["views"].get("repeat", 1),
+        "paired": (config.get("positives") or {"name": "none"})["name"] == "edges",
+    }
 
 
 def run_length(config: Mapping[str, Any], batches: int, images: int, devices: int) -> str:

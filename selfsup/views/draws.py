@@ -10,13 +10,16 @@ import math
 import torch
 from torch import Tensor
 
+REPEAT = 2**40  # added to the index of a sample that comes again in a batch, so that its views are others
+
 _WORD = 0xFFFFFFFF
 
 
-def uniform(seed: int, epoch: int, index: Tensor, view: int, draws: int, first: int = 0) -> Tensor:
+def uniform(seed: int, epoch: int | Tensor, index: Tensor, view: int, draws: int, first: int = 0) -> Tensor:
     """Uniform draws in [0, 1), ``(N, draws)`` float32, of the samples ``index`` ``(N,)`` int64.
 
-    Draws ``first, first + 1, ...`` of one (seed, epoch, sample, view) are independent of all others.
+    Draws ``first, first + 1, ...`` of one (seed, epoch, sample, view) are independent of all others. An epoch
+    may be one for all samples, or one for each.
 
     Example:
         >>> index = torch.tensor([3, 5])
@@ -27,7 +30,7 @@ def uniform(seed: int, epoch: int, index: Tensor, view: int, draws: int, first: 
     return numbers(keys(seed, epoch, index, view), draws, first)
 
 
-def keys(seed: int, epoch: int, index: Tensor, view: int) -> Tensor:
+def keys(seed: int, epoch: int | Tensor, index: Tensor, view: int) -> Tensor:
     """What all draws of one (seed, epoch, sample, view) have in common: ``(N,)`` int64 below 2^32."""
     state = _mix(index & _WORD)
     for word in (index >> 32, seed, epoch, view):

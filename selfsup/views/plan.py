@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsup.errors import UsageError
-from selfsup.sides import in_words, sides
+from selfsup.sides import sides
 from selfsup.views.draws import keys, uniform
 from selfsup.views.image import colour, geometry, native
 from selfsup.views.image.colour_params import OF_TURN, ColourParams, draw_colour_params
@@ -24,7 +24,7 @@ class ViewPlan:
     """Makes the views of a batch of images of C channels, as many as there are means.
 
     Args:
-        views: the kinds by name, each a mapping of :class:`View`'s attributes.
+        views: the kinds by name, each a mapping of :class:`View`'s attributes; ``repeat`` is no kind.
         image_size: pixels a side of a full-size view, or its height and width.
         mean, std: of each channel's values in [0, 1], for the normalisation.
         seed: of every draw.
@@ -37,6 +37,7 @@ class ViewPlan:
     Attributes:
         views: the kind of each view.
         sizes: height and width of each view in pixels.
+        of_pair: whether each view is drawn from a partner's image.
 
     Example:
         >>> kind = dict(count=2, size=1.0, scale=[0.2, 1], ratio=[0.75, 1.33], mirror=0.5, jitter=0.8,
@@ -59,15 +60,21 @@ class ViewPlan:
         native: bool = False,
         colours: bool = True,
     ) -> None:
-        kinds = [_kind(name, settings) for name, settings in views.items()]
+        kinds = [_kind(name, settings) for name, settings in view_kinds(views).items()]
         self.views = [kind for kind in kinds for _ in range(kind.count)]
         self.sizes = [_pixels(view.size, image_size, multiple) for view in self.views]
         self.mean, self.std, self.seed, self.native = list(mean), list(std), seed, native
         self.coloured = colours and self.channels == 3
+        self.of_pair = [view.of == "pair" for view in self.views]
         if not self.views:
             raise UsageError("the view plan has no views; give one of its kinds a count")
         for view, size in zip(self.views, self.sizes, strict=True):
-            _require_turnable(view.turn, size)
+            view.require_turnable(size)
+        if all(self.of_pair):
+            raise UsageError(
+                "of=pair draws every view from the partner's image, and none from the image itself; take a "
+                "plan of two kinds, such as views=byol views.second.of=pair"
+            )
 
     def __len__(self) -> int:
         return len(self.views)
@@ -90,17 +97,19 @@ class ViewPlan:
         whose = "one channel is grey" if self.channels == 1 else f"{self.channels} channels are not colours"
         return f"left out of the views, whose {whose}: {', '.join(words)}" if words else ""
 
-    def crop(self, images: Tensor, index: Tensor, epoch: int) -> list[Tensor]:
+    def crop(self, images: Tensor, index: Tensor, epoch: int, partners: Tensor | None = None) -> list[Tensor]:
         """First stage: crops ``(N, C, height, width)`` float in [0, 255], one tensor a view.
 
         Args:
             images: uint8 ``(N, C, H, W)``.
             index: the samples' identities ``(N,)`` int64.
+            partners: images like ``images``, of the samples that belong with them; those by default.
         """
         crops = []
         for number, size in enumerate(self.sizes):
             box, mirror = self.where(number, index, epoch, images.shape[2], images.shape[3])
-            crops.append(geometry.crop_resize(images, box, mirror, size))
+            shown = images if partners is None or not self.of_pair[number] else partners
+            crops.append(geometry.crop_resize(shown, box, mirror, size))
         return crops
 
     def where(
@@ -186,15 +195,23 @@ class ViewPlan:
         return [self._finish(number, crop, index, epoch) for number, crop in enumerate(crops)]
 
     def __call__(self, batch: Mapping[str, Any], epoch: int) -> list[Tensor]:
-        """The views of a batch whose ``image`` holds whole images, or crops already made by workers."""
-        images, index = batch["image"], batch["index"]
+        """The views of a batch whose ``image`` holds whole images, or crops already made by workers.
+
+        Views of a pair are of its ``partner``; ``draw`` numbers the rows by which views are drawn, if samples
+        are repeated.
+        """
+        images, index = batch["image"], batch.get("draw", batch["index"])
         if isinstance(images, list):
             return self.finish(images, index, epoch)
+        partners = batch.get("partner", images)
         if not self.natively(images.device.type):
-            return self.finish(self.crop(images, index, epoch), index, epoch)
+            return self.finish(self.crop(images, index, epoch, partners), index, epoch)
         height, width = images.shape[2:]
         places = [self.where(number, index, epoch, height, width) for number in range(len(self))]
-        return [self._finish(number, images, index, epoch, place) for number, place in enumerate(places)]
+        return [
+            self._finish(number, partners if pair else images, index, epoch, place)
+            for number, (place, pair) in enumerate(zip(places, self.of_pair, strict=True))
+        ]
 
     def colours(self, number: int, index: Tensor, epoch: int) -> ColourParams:
         """Colour, blur, solarisation and noise of view ``number`` of each sample."""
@@ -236,6 +253,15 @@ class ViewPlan:
         return self.native and device == "cpu" and native.available()
 
 
+def view_kinds(views: Mapping[str, Any]) -> dict[str, Any]:
+    """The kinds of views in a configuration's ``views``, which also says how often an image is repeated.
+
+    >>> view_kinds({"repeat": 1, "each": {"count": 2}})
+    {'each': {'count': 2}}
+    """
+    return {name: settings for name, settings in views.items() if name != "repeat"}
+
+
 def _kind(name: str, settings: Mapping[str, Any]) -> View:
     known = [field.name for field in fields(View)]
     needed = [field.name for field in fields(View) if field.default is MISSING]  # older plans lack the others
@@ -250,20 +276,6 @@ def _kind(name: str, settings: Mapping[str, Any]) -> View:
             f"{', '.join(missing)}"
         )
     return View(**settings)
-
-
-def _require_turnable(turn: str, size: tuple[int, int]) -> None:
-    height, width = size
-    if turn != "none" and height != width:
-        raise UsageError(
-            f"views: turn={turn} is for square views, and these are of {in_words(size)}; take turn=none or "
-            "a square data.image_size"
-        )
-    if turn == "quadrant" and height % 2:
-        raise UsageError(
-            f"views: turn=quadrant is for views of an even side, and these are of {in_words(size)}; take "
-            f"size={height + 1}, or another data.image_size"
-        )
 
 
 def _pair(ends: Sequence[float]) -> tuple[float, float]:

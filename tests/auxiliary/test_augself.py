@@ -113,6 +113,11 @@ def test_features_of_one_view_are_refused() -> None:
         build("method=diet", "auxiliary=[augself]")
 
 
+def test_views_of_two_images_are_refused() -> None:
+    with pytest.raises(UsageError, match="compares views of one image"):
+        build("method=barlow", "auxiliary=[augself]", "views.second.of=pair", "positives=labels")
+
+
 def test_a_diverged_run_gives_what_is_not_a_number() -> None:
     method = made()
     batch = batch_of(method)

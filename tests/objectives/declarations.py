@@ -14,6 +14,7 @@ from selfsup.objectives import (
     barlow_twins,
     byol,
     capi,
+    cross_entropy,
     data2vec,
     data2vec_targets,
     dcl,
@@ -28,6 +29,7 @@ from selfsup.objectives import (
     koleo,
     latent_prediction,
     lejepa,
+    look,
     masked_reconstruction,
     mixed_barlow,
     mmcr,
@@ -44,11 +46,16 @@ from selfsup.objectives import (
     sla_aggregate,
     sla_distill,
     sla_joint,
+    spectral_contrastive,
+    sup_con,
     swav,
     tico,
     tico_moment,
+    triplet,
     vicreg,
+    view_batch,
 )
+from selfsup.objectives.distributed import gather, rank
 
 from . import references
 
@@ -116,6 +123,7 @@ P1, P2 = wave(4, 12, 6), wave(5, 12, 6)
 THREE = torch.stack([Z1, Z2, Z1 + 0.4 * wave(1, 12, 6)])
 QUEUE = normalize(wave(3, 20, 6))
 TOKENS, OTHER_TOKENS = (torch.stack([wave(s + b, 5, 3) for b in range(2)]) for s in (0.4, 1.9))
+CLASSES = torch.stack([2 * wave(0.3 * view, 6, 4) for view in range(3)])
 TEACHER = 3 * torch.stack([wave(s, 12, 10) for s in (0.5, 1.6)])
 FLAT = torch.diag(torch.tensor([1.0, 1, 1, 0, 0, 0])).double()  # onto half of the dimensions
 ROTATION = torch.linalg.qr(wave(0.3, 6, 6))[0]
@@ -219,6 +227,59 @@ def aggregated(n: int, generator: torch.Generator) -> Inputs:
     single, several = torch.randn(2, n, 6, generator=generator, dtype=torch.float64)
     weight = torch.arange(n) % 4 < 3
     return {"single": single, "aggregated": several, "weight": weight / weight.sum().double()}
+
+
+def classified(n: int, generator: torch.Generator) -> Inputs:
+    inputs = named(n, generator)
+    return {"logits": inputs["logits"], "labels": inputs["index"]}
+
+
+def labelled(n: int, generator: torch.Generator) -> Inputs:
+    """Of three classes, of sizes that differ; the last sample's class is nobody else's."""
+    labels = torch.arange(n) ** 2 % 5
+    labels[-1] = 9
+    # More alike than other inputs: of a thousand samples no two are nearly equally near to a third.
+    z = torch.randn(n, 6, generator=generator, dtype=torch.float64) + 1
+    return {"z": z, "labels": labels}
+
+
+def labelled_views(n: int, generator: torch.Generator) -> Inputs:
+    return {**views(n, generator), "labels": labelled(n, generator)["labels"]}
+
+
+def by_labels(objective: Callable[..., Tensor], graded: bool = True) -> Callable[..., Tensor]:
+    """A function of positives as one of labels, which make them: weights that differ, or the same class."""
+
+    def of_labels(z: Tensor, labels: Tensor, weighted: bool = graded, **settings: Any) -> Tensor:
+        apart = (labels[:, None] - gather(labels)).abs()
+        weights = 0.5 ** apart.to(z.dtype) * (apart < 3)
+        return objective(z, weights if weighted else apart == 0, **settings)
+
+    return of_labels
+
+
+def of_relation(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of two views and positives as one of labels; the one like all has itself alone."""
+
+    def of_labels(z1: Tensor, z2: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+        own = torch.arange(len(labels)) + len(labels) * rank()
+        alike = own[:, None] == torch.arange(len(gather(labels)))
+        return objective(z1, z2, positives=(labels[:, None] == gather(labels)) | alike, **settings)
+
+    return of_labels
+
+
+def labelled_pair(n: int, generator: torch.Generator) -> Inputs:
+    return {**small_views(n, generator), "labels": labelled(n, generator)["labels"]}
+
+
+def of_few(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Of fewer neighbours than by default: the tests' batches are small."""
+
+    def of_k(z: Tensor, labels: Tensor, k: int = 5, temperature: float = 0.1) -> Tensor:
+        return objective(z, labels, k, temperature)
+
+    return of_k
 
 
 def crops(n: int, generator: torch.Generator) -> Inputs:
@@ -1091,6 +1152,206 @@ OBJECTIVES = {
                 0.073407544,
             ),
         ),
+    ),
+    "cross_entropy": Declaration(
+        cross_entropy,
+        references.cross_entropy_reference,
+        classified,
+        learned=("logits",),
+        sample_axis={"logits": 0, "labels": 0},
+        settings=({}, {"smoothing": 0.1}),
+        trivial={
+            "equal logits": Trivial(
+                {"logits": torch.full((5, 10), 0.7, dtype=torch.float64), "labels": torch.arange(5)},
+                floors.diet(10),
+            )
+        },
+        symmetries={
+            "a view's logits moved": lambda inputs: {**inputs, "logits": inputs["logits"] + wave(1, 12, 1)},
+            "classes permuted": lambda inputs: {
+                "logits": inputs["logits"].flip(1),
+                "labels": 9 - inputs["labels"],
+            },
+        },
+    ),
+    "view_batch": Declaration(
+        view_batch,
+        references.view_batch_reference,
+        lambda n, generator: {
+            "logits": torch.randn(3, n, 10, generator=generator, dtype=torch.float64),
+        },
+        learned=("logits",),
+        sample_axis={"logits": 1},
+        settings=({},),
+        trivial={"equal logits": Trivial({"logits": _flat(3) + wave(1, 12, 10)}, 0.0)},
+        symmetries={
+            "a view's logits moved": lambda inputs: {"logits": inputs["logits"] + wave(1, 3, 12, 1)},
+            "classes permuted": _each(lambda x: x.flip(2)),
+            "other views exchanged": _each(lambda x: x[[0, 2, 1]]),
+        },
+        golden=(Golden({"logits": CLASSES}, 0.115051906, 0.107954771, -0.019792481),),
+    ),
+    "barlow_twins of a relation": Declaration(
+        of_relation(barlow_twins),
+        of_relation(references.barlow_twins_related_reference),
+        labelled_pair,
+        learned=("z1", "z2"),
+        sample_axis={"z1": 0, "z2": 0, "labels": 0},
+        settings=({}, {"lambda_": 0.5}),
+        trivial={
+            "equal rows": Trivial(
+                {**_equal("z1", "z2"), "labels": torch.arange(12) % 3}, floors.barlow_twins(6)
+            ),
+        },
+        symmetries={
+            "views exchanged": lambda inputs: {**inputs, "z1": inputs["z2"], "z2": inputs["z1"]},
+            "classes renamed": lambda inputs: {**inputs, "labels": 7 - inputs["labels"]},
+            "moved apart": lambda inputs: {**inputs, "z2": inputs["z2"] + 3},
+        },
+        fewest=2,
+    ),
+    "vicreg of a relation": Declaration(
+        of_relation(vicreg),
+        of_relation(references.vicreg_related_reference),
+        labelled_pair,
+        learned=("z1", "z2"),
+        sample_axis={"z1": 0, "z2": 0, "labels": 0},
+        settings=({}, {"invariance": 3.0, "variance": 0.5, "covariance": 7.0}),
+        trivial={
+            "equal rows": Trivial({**_equal("z1", "z2"), "labels": torch.arange(12) % 3}, floors.vicreg()),
+        },
+        symmetries={
+            "views exchanged": lambda inputs: {**inputs, "z1": inputs["z2"], "z2": inputs["z1"]},
+            "classes renamed": lambda inputs: {**inputs, "labels": 7 - inputs["labels"]},
+            "moved together": lambda inputs: {**inputs, "z1": inputs["z1"] + 3, "z2": inputs["z2"] + 3},
+        },
+        fewest=2,
+    ),
+    "spectral_contrastive": Declaration(
+        by_labels(spectral_contrastive, graded=False),
+        by_labels(references.spectral_contrastive_reference, graded=False),
+        labelled_views,
+        learned=("z",),
+        sample_axis={"z": 1, "labels": 0},
+        settings=({},),
+        trivial={
+            "zeros": Trivial(
+                {"z": torch.zeros(1, 12, 6).double(), "labels": torch.arange(12) % 3},
+                floors.spectral_contrastive(1, 4),
+            ),
+            "classes at right angles": Trivial(
+                {"z": torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3}, 0.0
+            ),
+            "one class of three left out": Trivial(  # by what is lost of the spectrum, 4^2 of 12 rows
+                {"z": torch.eye(3).double()[:, :2].repeat(1, 4, 1), "labels": torch.arange(12) % 3}, 16 / 12
+            ),
+        },
+        symmetries={
+            "rotated": lambda inputs: {**inputs, "z": inputs["z"] @ ROTATION},
+            "views exchanged": lambda inputs: {**inputs, "z": inputs["z"][[2, 0, 3, 1]]},
+        },
+        golden=(
+            Golden(
+                {"z": Z1[None], "labels": torch.arange(12) % 3},
+                285.147227253 / 12,
+                193.254824094 / 12,
+                -11.839720441 / 12,
+            ),
+        ),
+    ),
+    "triplet": Declaration(
+        by_labels(triplet, graded=False),
+        by_labels(references.triplet_reference, graded=False),
+        labelled_views,
+        learned=("z",),
+        sample_axis={"z": 1, "labels": 0},
+        settings=({}, {"margin": 1.5}, {"negatives": 1}, {"negatives": 1000}),
+        trivial={
+            "equal rows": Trivial(
+                {"z": torch.full((2, 12, 6), 0.3).double(), "labels": torch.arange(12) % 3}, floors.triplet()
+            ),
+            "classes at right angles": Trivial(
+                {"z": torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3}, 0.0
+            ),
+            "all of one class": Trivial({"z": THREE, "labels": torch.zeros(12).long()}, 0.0),
+        },
+        symmetries={
+            "rows rescaled": lambda inputs: {**inputs, "z": inputs["z"] * (2 + wave(1, 4, 12, 1))},
+            "rotated": lambda inputs: {**inputs, "z": inputs["z"] @ ROTATION},
+            "views exchanged": lambda inputs: {**inputs, "z": inputs["z"][[2, 0, 3, 1]]},
+        },
+    ),
+    "sup_con": Declaration(
+        by_labels(sup_con),
+        by_labels(references.sup_con_reference),
+        labelled_views,
+        learned=("z",),
+        sample_axis={"z": 1, "labels": 0},
+        settings=(
+            {},
+            {"weighted": False},
+            {"temperature": 0.5, "base_temperature": 0.07},
+            {"temperature": 0.01, "weighted": False},
+        ),
+        trivial={
+            "equal rows": Trivial(
+                {"z": torch.full((2, 12, 6), 0.3).double(), "labels": torch.arange(12)}, floors.sup_con(24)
+            ),
+            "classes at right angles": Trivial(
+                {"z": torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3},
+                math.log(7 + 16 * math.exp(-10)),
+                settings={"weighted": False},
+            ),
+            "nobody of one's class": Trivial(
+                {"z": Z1[None], "labels": torch.arange(12)}, 0.0, settings={"weighted": False}
+            ),
+        },
+        symmetries={
+            "rows rescaled": lambda inputs: {**inputs, "z": inputs["z"] * (2 + wave(1, 4, 12, 1))},
+            "rotated": lambda inputs: {**inputs, "z": inputs["z"] @ ROTATION},
+            "views exchanged": lambda inputs: {**inputs, "z": inputs["z"][[2, 0, 3, 1]]},
+        },
+        golden=tuple(
+            Golden({"z": z, "labels": torch.arange(12) % 3}, *numbers, {"weighted": False, **kwargs}, view=0)
+            for z, numbers, kwargs in (
+                (THREE[:2], (8.273761329, 0.914473179, 0.044985374), {}),
+                (THREE[:2], (11.819659041, 1.306390256, 0.064264820), {"base_temperature": 0.07}),
+                (THREE[:2], (3.222557436, 0.156712200, -0.006491615), {"temperature": 0.5}),
+                # Of one view; that of a similarity graph (arXiv:2303.15256) whose classes are of one size.
+                (Z1[None], (2.607478165, 0.376620568, -0.015324141), {"temperature": 0.5}),
+            )
+        ),
+        fewest=2,
+    ),
+    "look": Declaration(
+        of_few(look),
+        of_few(references.look_reference),
+        labelled,
+        learned=("z",),
+        sample_axis={"z": 0, "labels": 0},
+        settings=({}, {"k": 3, "temperature": 0.5}, {"k": 1}, {"k": 6}),
+        trivial={
+            "classes at right angles": Trivial(
+                {"z": torch.eye(3).double().repeat(4, 1), "labels": torch.arange(12) % 3},
+                0.0,
+                settings={"k": 3},
+            ),
+            "nobody of one's class": Trivial({"z": Z1, "labels": torch.arange(12)}, 0.0, settings={"k": 3}),
+        },
+        symmetries={
+            "rows rescaled": _each(_lengths),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "classes renamed": lambda inputs: {**inputs, "labels": 7 - inputs["labels"]},
+        },
+        golden=tuple(
+            Golden({"z": Z1, "labels": torch.arange(12) % 3}, *numbers, {"k": k, "temperature": t})
+            for k, t, numbers in (
+                (5, 0.5, (1.377229124, 0.617364325, -0.027445475)),
+                (8, 0.5, (1.351958519, 0.468072548, -0.015954172)),
+                (11, 0.1, (4.791642682, 3.889322235, 0.104913234)),  # published: ...231, by differences
+            )
+        ),
+        fewest=2,
     ),
     "masked_reconstruction": Declaration(
         masked_reconstruction,

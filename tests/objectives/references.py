@@ -449,6 +449,108 @@ def sla_distill_reference(
     return total
 
 
+def cross_entropy_reference(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """As a mixture of the label's loss and the divergence from all classes alike."""
+    terms = []
+    for row, own in zip(logits, labels.tolist(), strict=True):
+        p = row.exp() / row.exp().sum()
+        terms.append(-(1 - smoothing) * p[own].log() - smoothing * p.log().sum() / len(p))
+    return torch.stack(terms).sum() / len(terms)
+
+
+def view_batch_reference(logits: Tensor) -> Tensor:
+    views, n, classes = logits.shape
+    p = [[row.exp() / row.exp().sum() for row in view] for view in logits]
+    total = torch.zeros((), dtype=logits.dtype)
+    for i in range(n):
+        for j in range(1, views):
+            for c in range(classes):
+                total = total + p[0][i][c] * (p[0][i][c] / p[j][i][c]).log()
+    return total / (n * (views - 1))
+
+
+def barlow_twins_related_reference(
+    z1: Tensor, z2: Tensor, lambda_: float = 0.0051, positives: Tensor | None = None
+) -> Tensor:
+    """With the rows of each pair beside one another; dimensions are standardised over the samples."""
+    assert positives is not None
+    first, second = positives.nonzero(as_tuple=True)
+
+    def normalised(z: Tensor) -> Tensor:
+        return (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
+
+    c = normalised(z1)[first].T @ normalised(z2)[second] / len(first)
+    weights = torch.full_like(c, lambda_).fill_diagonal_(1)
+    return (weights * (c - torch.eye(len(c))).square()).sum()
+
+
+def vicreg_related_reference(
+    z1: Tensor,
+    z2: Tensor,
+    invariance: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+    positives: Tensor | None = None,
+) -> Tensor:
+    """The distance of the rows of each pair, and the two other terms of the views."""
+    assert positives is not None
+    pairs = [(z1[i] - z2[j]).square().mean() for i, j in positives.nonzero().tolist()]
+    rest = vicreg_reference(z1, z2, 0.0, variance, covariance)
+    return invariance * torch.stack(pairs).mean() + rest
+
+
+def spectral_contrastive_reference(z: Tensor, positives: Tensor) -> Tensor:
+    """Entry by entry."""
+    rows = [(n, row) for view in z for n, row in enumerate(view)]
+    apart = [(one @ other - float(positives[n, m])) ** 2 for n, one in rows for m, other in rows]
+    return torch.stack(apart).sum() / len(rows)
+
+
+def triplet_reference(z: Tensor, positives: Tensor, margin: float = 0.5, negatives: int = 4) -> Tensor:
+    """Row by row."""
+    rows, terms = [(n, row / row.norm()) for view in z for n, row in enumerate(view)], []
+    for i, (n, anchor) in enumerate(rows):
+        near = [anchor @ row for m, row in rows if not positives[n, m]]
+        near = sorted(near, key=lambda each: -float(each.detach()))[:negatives]
+        mine = [anchor @ row for k, (m, row) in enumerate(rows) if positives[n, m] and k != i]
+        if near and mine:
+            terms.append(
+                torch.stack([(margin - one + other).clamp(min=0) for one in mine for other in near]).mean()
+            )
+    return torch.stack(terms).mean() if terms else z.sum() * 0
+
+
+def sup_con_reference(
+    z: Tensor, positives: Tensor, temperature: float = 0.1, base_temperature: float | None = None
+) -> Tensor:
+    """A row's term by itself; its sample's other views count once each."""
+    rows = [(n, row / row.norm()) for view in z for n, row in enumerate(view)]
+    terms = []
+    for i, (n, anchor) in enumerate(rows):
+        weights, logits = [], []
+        for k, (m, other) in enumerate(rows):
+            if k != i:
+                weights.append(1.0 if m == n else float(positives[n, m]))
+                logits.append(anchor @ other / temperature)
+        if sum(weights):
+            log_p = torch.stack(logits) - torch.stack(logits).logsumexp(0)
+            terms.append(-sum(w * p for w, p in zip(weights, log_p, strict=True)) / sum(weights))
+    return temperature / (base_temperature or temperature) * torch.stack(terms).mean()
+
+
+def look_reference(z: Tensor, labels: Tensor, k: int = 20, temperature: float = 0.1) -> Tensor:
+    rows, terms = [row / row.norm() for row in z], []
+    for i, anchor in enumerate(rows):
+        nearness = {j: anchor @ row / temperature for j, row in enumerate(rows) if j != i}
+        ranked = sorted(nearness, key=lambda j, known=nearness: -float(known[j].detach()))
+        own = [j for j in ranked if labels[j] == labels[i]]
+        if own:
+            near = {*ranked[:k], own[0]}
+            right = torch.stack([nearness[j] for j in near if j in own]).logsumexp(0)
+            terms.append(torch.stack([nearness[j] for j in near]).logsumexp(0) - right)
+    return torch.stack(terms).mean()
+
+
 def lejepa_reference(
     z: Tensor, large: int = 2, lambda_: float = 0.05, slices: int = 1024, seed: int = 0
 ) -> Tensor:

@@ -24,7 +24,7 @@ def test_without_smoothing_the_least_is_nothing() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"logits": torch.ones(4)}, r"logits must have the shape \(N, S\)"),
+        ({"logits": torch.ones(4)}, r"logits must have the shape \(N, C\)"),
         ({"index": torch.arange(3)}, r"index must be int64 of the shape \(4,\), got torch.int64 \(3,\)"),
         ({"index": torch.arange(4).int()}, r"index must be int64 of the shape \(4,\), got torch.int32"),
         ({"index": torch.tensor([0, 1, 2, 5])}, "index must be from 0 to 4, got 5"),

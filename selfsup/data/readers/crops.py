@@ -7,44 +7,64 @@ from torch import Tensor
 from selfsup.data.readers.decode import Picture, UnreadableImage
 from selfsup.data.source import ImageFiles
 from selfsup.views import ViewPlan
+from selfsup.views.draws import REPEAT
 from selfsup.views.image import native
 
 Skipped = tuple[str, str]
 
 
 def read_crops(
-    source: ImageFiles, indices: list[int], plan: ViewPlan, epoch: int
+    source: ImageFiles, draws: list[int], plan: ViewPlan, epoch: int, partners: list[int] | None = None
 ) -> tuple[dict[int, tuple[list[Tensor], Tensor]], list[Skipped]]:
-    """Crops and size (height, width) of the readable images, by index, and (name, reason) of the others.
+    """Crops and sizes (height, width) of the readable images, by draw, and (name, reason) of the others.
 
     Each image is decoded once for all its views, and a JPEG no larger than the views need. The crops
     are uint8 ``(C, height, width)`` and lie where ``plan.crop`` puts them.
+
+    Args:
+        draws: images, plus a multiple of ``REPEAT`` where one comes again in the batch.
+        partners: the images that views of a pair are drawn from; those themselves by default.
+
+    Returns:
+        With partners, sizes are ``(2, 2)``, the image's and the partner's; else ``(2,)``.
     """
-    place = plan.places(torch.tensor(indices), epoch)
+    place = plan.places(torch.tensor(draws), epoch)
     crops: dict[int, tuple[list[Tensor], Tensor]] = {}
     skipped: list[Skipped] = []
-    for row, i in enumerate(indices):
+    for row, draw in enumerate(draws):
+        images = [draw % REPEAT, *([] if partners is None else [partners[row]])]
         try:
-            picture = source.picture(i)
-            height, width = picture.height, picture.width
-            crops[i] = _crops(picture, place(row, height, width), plan), torch.tensor([height, width])
+            found: dict[int, Tensor] = {}
+            sizes = []
+            for i, of_pair in zip(images, (False, True), strict=False):
+                picture = source.picture(i)
+                places = place(row, picture.height, picture.width)
+                wanted = [k for k, pair in enumerate(plan.of_pair) if partners is None or pair == of_pair]
+                found |= zip(wanted, _crops(picture, places, plan, wanted), strict=True)
+                sizes.append([picture.height, picture.width])
+            views = [found[number] for number in range(len(plan))]
+            crops[draw] = views, torch.tensor(sizes if len(sizes) > 1 else sizes[0])
         except UnreadableImage as error:
             skipped.append((error.name, error.reason))
     return crops, skipped
 
 
-def _crops(picture: Picture, places: list[tuple[list[int], bool]], plan: ViewPlan) -> list[Tensor]:
+def _crops(
+    picture: Picture, places: list[tuple[list[int], bool]], plan: ViewPlan, wanted: list[int]
+) -> list[Tensor]:
+    """Those of the views numbered ``wanted``."""
+    places, sizes = [places[number] for number in wanted], [plan.sizes[number] for number in wanted]
     # Every view needs enough pixels, both ways.
     shrink = min(
         length / pixels
-        for (box, _), size in zip(places, plan.sizes, strict=True)
+        for (box, _), size in zip(places, sizes, strict=True)
         for length, pixels in zip(box[2:], size, strict=True)
     )
     image, boxes = picture.around([box for box, _ in places], shrink)
     finish = native.planes if plan.natively() else planes
     return [
         finish(crop_resize(image, box, size), mirror, plan.channels)
-        for box, (_, mirror), size in zip(boxes, places, plan.sizes, strict=True)
+        for box, (_, mirror), size in zip(boxes, places, sizes, strict=True)
     ]
 
 

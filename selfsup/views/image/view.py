@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfsup.errors import UsageError
+from selfsup.sides import in_words
 
 TURNS = {"none": 1, "whole": 4, "quadrant": 16}  # ways to turn a view
 
@@ -40,6 +41,8 @@ class View:
             always kept.
         turn: whether the finished view is turned by 0 to 3 quarters at random, counter-clockwise: none,
             whole, or one quadrant of it, chosen at random, inside itself.
+        of: whose image it is drawn from: the sample's own (self), or that of another sample that belongs with
+            it (pair).
     """
 
     count: int
@@ -60,12 +63,15 @@ class View:
     noise: float = 0.0
     drop: float = 0.0
     turn: str = "none"
+    of: str = "self"
 
     def __post_init__(self) -> None:
         for name in ("mirror", "jitter", "grey", "blur", "solarize", "noise", "drop"):
             if not 0 <= getattr(self, name) <= 1:
                 kind = "standard deviation" if name == "noise" else "probability"
                 raise UsageError(f"views: {name}={getattr(self, name)} must be a {kind} in [0, 1]")
+        if self.of not in ("self", "pair"):
+            raise UsageError(f"views: of={self.of} must be self or pair")
         for name, highest in (("scale", 1), ("ratio", math.inf), ("sigma", math.inf)):
             ends = list(getattr(self, name))
             numbers = len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
@@ -78,3 +84,16 @@ class View:
             raise UsageError(f"views: turn={self.turn} must be none, whole or quadrant")
         if self.size <= 0:
             raise UsageError(f"views: size={self.size} must be positive: pixels, or a share up to 1.0")
+
+    def require_turnable(self, size: tuple[int, int]) -> None:
+        """Raise a UsageError unless views of this height and width can be turned as they shall be."""
+        if self.turn != "none" and size[0] != size[1]:
+            raise UsageError(
+                f"views: turn={self.turn} is for square views, and these are of {in_words(size)}; take "
+                "turn=none or a square data.image_size"
+            )
+        if self.turn == "quadrant" and size[0] % 2:
+            raise UsageError(
+                f"views: turn=quadrant is for views of an even side, and these are of {in_words(size)}; take "
+                f"size={size[0] + 1}, or another data.image_size"
+            )
