@@ -9,6 +9,7 @@ import torch
 from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config, options
 from selfsup.errors import UsageError
+from selfsup.views import view_kinds
 from tests.methods.building import composed, fitting
 
 METHODS, PLANS = options("method"), options("views")
@@ -27,7 +28,7 @@ FEWEST = {"diet": 1}  # views, where not two
 
 @cache
 def kinds(plan: str, *overrides: str) -> dict[str, dict[str, Any]]:
-    return load_config("train", [f"views={plan}", *overrides])["views"]
+    return view_kinds(load_config("train", [f"views={plan}", *overrides])["views"])
 
 
 # Over the methods, each plan has its turn.
@@ -38,8 +39,9 @@ PAIRS = [(method, PLANS[number % len(PLANS)]) for number, method in enumerate(ME
 def test_any_method_takes_any_plan_or_says_why_not(method: str, plan: str) -> None:
     config = composed(*fitting(f"method={method}", f"views={plan}", *SMALL))
     encoder = make_encoder(config)
-    views = sum(kind["count"] for kind in config["views"].values())
-    one_size = len({kind["size"] for kind in config["views"].values()}) == 1
+    planned = view_kinds(config["views"]).values()
+    views = sum(kind["count"] for kind in planned)
+    one_size = len({kind["size"] for kind in planned}) == 1
     if not one_size if method in MASKED else views < FEWEST.get(method, 2):
         with pytest.raises(UsageError, match=r"^[^\n]*; take views=\w+$") as refused:
             make_method(config, encoder, devices=1)
@@ -105,7 +107,7 @@ def test_every_number_can_be_set(plan: str) -> None:
         name: {
             key: [0.2, 0.9] if isinstance(value, list) else 3 if key in ("count", "recipe_size") else 0.7
             for key, value in kind.items()
-            if key != "turn"
+            if not isinstance(value, str)
         }
         for name, kind in kinds(plan).items()
     }
@@ -114,7 +116,8 @@ def test_every_number_can_be_set(plan: str) -> None:
         for name, kind in other.items()
         for key, value in kind.items()
     ]
-    assert kinds(plan, *settings) == {name: {**kind, "turn": "none"} for name, kind in other.items()}
+    expected = {name: {**kind, **other[name]} for name, kind in kinds(plan).items()}
+    assert kinds(plan, *settings) == expected
 
 
 def test_a_probability_stays_one() -> None:
