@@ -13,11 +13,17 @@ from typing import Any
 import torch
 
 from selfsup.config import options, summary
+from selfsup.from_labels import learns_from_labels
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = RESULTS.parents[1]
 PACKAGES = ("torch", "timm", "pytorch-lightning", "lightly")
-METHODS = {name: summary("method", name).partition(":")[0] for name in options("method")}  # name -> title
+# name -> title, which says of a method that learns from labels that it does
+METHODS = {
+    name: summary("method", name).partition(":")[0]
+    + (" (labels)" if learns_from_labels("method", name) else "")
+    for name in options("method")
+}
 
 Row = dict[str, Any]
 

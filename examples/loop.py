@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from selfsup.build import count_samples, make_encoder, make_method
+from selfsup.build import count_classes, count_samples, make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.data import load_data
 from selfsup.data.batches import make_order, training_loader
@@ -13,6 +13,7 @@ config = load_config("train", [f"method={sys.argv[1]}"])
 torch.manual_seed(config["seed"])
 source, _ = load_data(config["data"])
 count_samples(config, len(source))  # some methods make a class of each
+count_classes(config, source)
 method = make_method(config, make_encoder(config), devices=1).train()
 order = make_order(source, config["batch_size"], config["seed"])
 loader = training_loader(source, method.views, order, workers=0)

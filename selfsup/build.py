@@ -86,19 +86,19 @@ def make_method(
 ) -> Method:
     """The Lightning module of a configuration.
 
+    What a method requires to know of the training samples, :func:`count_samples` and :func:`count_classes`
+    tell first; without them, to look at a method without its data, there are as many as in a batch.
+
     Args:
         relation: of the samples (:func:`selfsup.data.relations.make_relation`), for its loss to use.
-
-    For a method that requires their number, :func:`count_samples` comes first; without it, to look at a
-    method without its data, there are as many samples as in a batch.
     """
     settings = {
         key: _bound(value, f"method.{key}")
         for key, value in config["method"].items()
         if key not in _NOT_ARGUMENTS
     }
-    if "samples" in config["method"]["requires"]:
-        settings.setdefault("samples", effective_batch(config, devices))
+    for count in {"samples", "classes"} & set(config["method"]["requires"]):
+        settings.setdefault(count, max(2, effective_batch(config, devices)))
     views = ViewPlan(
         config["views"],
         config["data"]["image_size"],
@@ -190,7 +190,9 @@ def count_classes(config: Mapping[str, Any], source: Source) -> None:
     losses = {f"method={config['method']['name']}": config["method"]}
     losses |= {f"auxiliary={name}": settings for name, settings in config["auxiliary"].items()}
     for name, settings in losses.items():
-        if "labels" in settings["requires"] and source.labels is None:
+        if not {"labels", "classes"} & set(settings["requires"]):
+            continue
+        if source.labels is None:
             why = "the training images have none"
             if (file := labels_file(config["data"])) is not None:
                 why = f"those in '{shown(file)}' (data.labels) are for judging alone"
@@ -198,7 +200,7 @@ def count_classes(config: Mapping[str, Any], source: Source) -> None:
                 f"{name} learns from labels, and {why}; take images whose labels come with them, such as a "
                 "folder of each class, or a method without labels, such as method=simclr"
             )
-        if "classes" in settings["requires"] and source.labels is not None:
+        if "classes" in settings["requires"]:
             settings["classes"] = int(source.labels.max()) + 1
 
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.rows import METHODS, keep, of_this_device
-from selfsup.build import count_devices, count_samples, make_encoder, make_method
+from selfsup.build import count_classes, count_devices, count_samples, make_encoder, make_method
 from selfsup.callbacks.signals import StopSignals
 from selfsup.config import load_config, options
 from selfsup.data import load_data
@@ -148,6 +148,7 @@ def spent(settings: list[str], steps: int, warm: int, reading: Callable[[], floa
         source, _ = load_data(config["data"])
         devices = count_devices(config["trainer"], ON_GPU)
         count_samples(config, len(source))
+        count_classes(config, source)
         method = make_method(config, make_encoder(config), devices)
         trainer = make_trainer(config, devices, Path(out), source, Console(quiet=True), StopSignals())
         order = make_order(source, config["batch_size"], config["seed"])

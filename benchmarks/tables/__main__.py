@@ -200,21 +200,23 @@ def healthy() -> str:
     return "\n".join(lines)
 
 
-NEEDS = {"labels": "labels", "masking": "a convolutional network"}
+NEEDS = {"masking": "a convolutional network"}
 NEEDS |= dict.fromkeys(TRIALS, "a vision transformer")
 
 
 def _needs(method: str) -> str:
-    """What a method requires of the backbone."""
+    """What a method requires of the backbone, and whether of the data."""
     requires = load_config("train", [f"method={method}"])["method"]["requires"]
-    return ", ".join(dict.fromkeys(NEEDS[each] for each in requires if each in NEEDS)) or "any backbone"
+    backbone = ", ".join(dict.fromkeys(NEEDS[each] for each in requires if each in NEEDS)) or "any backbone"
+    return f"{backbone}, with labels" if "labels" in requires else backbone
 
 
 def few_words(folder: str) -> str:
     """A row for each kind of backbone: the methods that train it, with their pages in ``folder``."""
     rows: dict[str, list[str]] = {}
     for method, title in METHODS.items():
-        rows.setdefault(_needs(method), []).append(f"[`{method}`]({folder}{method}.md) ({title})")
+        name = title.removesuffix(" (labels)")  # the row says so
+        rows.setdefault(_needs(method), []).append(f"[`{method}`]({folder}{method}.md) ({name})")
     lines = ["| it trains | `method=` |", "| --- | --- |"]
     return "\n".join([*lines, *(f"| {needs} | {', '.join(names)} |" for needs, names in rows.items())])
 
@@ -254,7 +256,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/backbones.md": {"families": backbones.taken, "refusals": backbones.refused},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/inspect.md": {"copies": copies.found, "judged": copies.judged, "inspect": copies.speed},
-    "docs/curate.md": {"curation": curation.halves, "labelling": curation.labels},
+    "docs/curate.md": {"curation": curation.halves, "labelling": curation.labels, "pairs": curation.pairs},
     "docs/relations.md": {"relations": relations.worth},
     "docs/weights.md": {"transfer": transfer.table, "forgetting": forgetting.table},
     "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},

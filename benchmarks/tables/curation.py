@@ -1,4 +1,4 @@
-"""The tables of curation and of labelling, from ``benchmarks/results/{curation,labelling}.jsonl``."""
+"""Tables of curation, labelling and pairs, from ``benchmarks/results/{curation,labelling,pairs}.jsonl``."""
 
 from statistics import fmean
 
@@ -79,3 +79,16 @@ def labels() -> str:
         lines.append(f"| {' | '.join(map(str, cells))} |")
     note = "Means of 10 draws; differences paired by draw, with Student's 95 % interval."
     return "\n".join([*lines, "", note])
+
+
+def pairs() -> str:
+    """A row a set and way of choosing pairs: what 200 answers buy."""
+    rows = read("pairs")
+    if not rows:
+        return "Not measured yet."
+    lines = ["| data, encoder | 200 pairs chosen as | yes | images connected | pairs that follow |"]
+    lines += ["| --- | --- | ---: | ---: | ---: |"]
+    for row in rows:
+        means = (f"{fmean(row[key]):,.0f}" for key in ("yes", "images", "follow"))
+        lines.append(f"| {row['data']}, {row['trained']} | {row['strategy']} | {' | '.join(means)} |")
+    return "\n".join([*lines, "", f"Means of {len(rows[0]['yes'])} seeds. The labels answer."])

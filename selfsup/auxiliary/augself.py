@@ -61,8 +61,8 @@ class AugSelf(nn.Module):
         super().__init__()
         if any(views.of_pair):
             raise UsageError(
-                "auxiliary=augself compares views of one image, and of=pair draws some from another; leave one "
-                "of them out"
+                "auxiliary=augself compares views of one image, and of=pair draws some from another; leave "
+                "one of the two out"
             )
         kinds, self.coloured = views.views, views.coloured
         strengths = _strengths(views)

@@ -39,7 +39,12 @@ COMMANDS = {
     "search": "find the images most similar to one",
     "export": "write an encoder for other programs: timm and the Hub, ONNX, TorchScript, torch.export",
 }
-_SHARED = ("train", "evaluate", "embed")  # commands that several processes of a launcher do together
+_SHARED = (
+    "train",
+    "evaluate",
+    "embed",
+    "curate",
+)  # commands that several processes of a launcher do together
 # The setting that takes a command's bare arguments, those without "=".
 _BARE = {"report": "runs"}
 # Packages whose versions decide what a run does.

@@ -1,4 +1,4 @@
-"""``selfsup curate mode=MODE data=NAME``: which images to learn from, or to label next."""
+"""``selfsup curate mode=MODE data=NAME``: which images to learn from, what to label or to ask about next."""
 
 import os
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from selfsup.errors import UsageError
 from selfsup.files import require_writable
 from selfsup.hints import near
 from selfsup.precision import require_precision
+from selfsup.processes import launched, together
 from selfsup.terminal import typed
 from selfsup.text import shown
 
@@ -22,6 +23,7 @@ TAKES = {
     "towards": ("encoder", "features", "count", "share", "target"),
     "scores": ("scores", "column", "above", "below", "top"),
     "label": ("encoder", "features", "count", "labels"),
+    "pairs": ("encoder", "features", "count", "answers"),
 }
 NEEDS = {
     "similar": ("threshold",),
@@ -29,13 +31,18 @@ NEEDS = {
     "towards": ("target",),
     "scores": ("scores",),
     "label": ("count",),
+    "pairs": ("count", "answers"),
 }
 ALL = ("indices", "per_class", "imbalance")  # choices of the data, made before that of this command
+OUT = {"label": "label.csv", "pairs": "pairs.csv"}
+SHARED = ("similar", "balanced")  # modes whose work on features several processes share
 STRATEGIES = ("typical", "covering", "farthest", "uncertain")
 
 
 def run(config: Mapping[str, Any]) -> None:
     """Choose among the training images of ``config["data"]``; writes the choice, and a page that shows it.
+
+    Started by ``torchrun`` or ``srun``, processes share the clustering of features, or the search for pairs.
 
     Args:
         config: of ``configs/curate.yaml``, composed, resolved and checked for unknown keys.
@@ -43,24 +50,38 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before any image is encoded, if the configuration is wrong.
     """
-    target = check(config)
-    out = Path(config["out"] or ("label.csv" if config["mode"] == "label" else "kept.npy"))
-    ending = ".csv" if config["mode"] == "label" else ".npy"
-    if out.suffix != ending:
-        raise UsageError(f"mode={config['mode']} writes a file {ending}; name one with out=, not '{out}'")
-    page = out.with_suffix(".html")
-    for path in (out, page):
+    target, place = check(config), launched()
+    mode = config["mode"]
+    if place.world > 1 and (mode not in SHARED or config["features"] is None):
+        raise UsageError(
+            f"{place.launcher} started {place.world} processes, which share mode={' and '.join(SHARED)} of "
+            "features=FOLDER; write these by selfsup embed out=FOLDER, or start one process"
+        )
+    usual = "edges.csv" if config["answers"] else OUT.get(mode, "kept.npy")
+    out = Path(config["out"] or usual)
+    if out.suffix != Path(usual).suffix:
+        ending = Path(usual).suffix
+        raise UsageError(f"mode={mode} writes a file {ending}; name one with out=, not '{out}'")
+    table: Path | None = out  # or the choice, beside which there is a page
+    if config["answers"]:
+        table = None if config["count"] is None else out.with_name(f"{out.stem}-next.csv")
+    files = [out, *([] if table is None else [table, table.with_suffix(".html")])]
+    for path in dict.fromkeys(files):
         if os.path.lexists(path):
             raise UsageError(f"'{path}' exists and is not overwritten; name another file with out=")
         require_writable(path)
 
     from selfsup.commands.labelling import label
+    from selfsup.commands.pairing import pairs
     from selfsup.curation.draws import draws
 
     material = _material(config, target)
-    draw = draws(config["seed"])
-    if config["mode"] == "label":
+    draw, page = draws(config["seed"]), files[-1]
+    if mode == "label":
         label(config, material, draw, out, page)
+        return
+    if mode == "pairs":
+        pairs(config, material, draw, out if config["answers"] else None, table)
         return
 
     import numpy as np
@@ -69,12 +90,15 @@ def run(config: Mapping[str, Any]) -> None:
     from selfsup.files import write_text, written_whole
     from selfsup.report.kept import kept_page
 
-    choice = MODES[config["mode"]](config, material, draw)
+    with together(place):
+        choice = MODES[mode](config, material, draw)
+    if place.rank > 0:
+        return
     kept = material.pool[choice.kept].sort().values
     if not len(kept):
         raise UsageError(f"none of the {len(material.pool)} images would be kept; nothing was written")
     share = f"{len(kept):,} of {len(material.pool):,} images kept"
-    html = kept_page(config["mode"], [share, *choice.lines], choice.groups, material.source)
+    html = kept_page(mode, [share, *choice.lines], choice.groups, material.source)
     with written_whole(out, overwrite=False, make_folders=True) as file:
         np.save(file, kept.numpy())
     write_text(page, html, overwrite=False)
@@ -109,7 +133,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any] | None:
         raise UsageError("mode=scores needs column=NAME and one of above=, below= and top=")
     if config["strategy"] not in STRATEGIES:
         raise UsageError(f"strategy is {', '.join(STRATEGIES)}, not '{config['strategy']}'")
-    for key in ("scores", "features", "labels"):  # features may be a folder of parts
+    if not config["follow"] and not config["answers"]:
+        raise UsageError("follow=false is about answers=FILE of mode=pairs; leave it out")
+    for key in ("scores", "features", "labels", "answers"):  # features may be a folder of parts
         path = None if config[key] is None else Path(str(config[key])).expanduser()
         if path is not None and not (path.is_file() or (key == "features" and path.is_dir())):
             raise UsageError(f"{key}: there is no file '{config[key]}'")

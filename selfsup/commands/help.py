@@ -2,6 +2,7 @@
 
 from selfsup.commands import config_name
 from selfsup.config import config_root, options, summary, written
+from selfsup.from_labels import learns_from_labels
 from selfsup.ranges import BLOCK
 
 _EXAMPLES = {
@@ -79,7 +80,8 @@ def choices(command: str) -> str:
     for group in _GROUPS[command]:
         names = options(group)
         width = max(map(len, names))
-        lines = [f"  {name:{width}}  {summary(group, name)}" for name in names]
+        marks = {name: " (labels)" if learns_from_labels(group, name) else "" for name in names}
+        lines = [f"  {name:{width}}  {summary(group, name)}{marks[name]}" for name in names]
         if group == "backbone":
             lines.append("  and any name that timm knows")
         parts.append("\n".join([f"{group}=", *lines]))

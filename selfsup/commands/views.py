@@ -34,7 +34,7 @@ def run(config: dict[str, Any]) -> None:
 
     import torch
 
-    from selfsup.build import count_devices, count_samples, make_encoder, make_method
+    from selfsup.build import count_classes, count_devices, count_samples, make_encoder, make_method
     from selfsup.commands.images import tell
     from selfsup.data import load_data
     from selfsup.data.relations import make_relation
@@ -49,6 +49,7 @@ def run(config: dict[str, Any]) -> None:
     source, test = load_data(config["data"], measure=True)
     keep_measured(config["data"], source)
     count_samples(config, len(source))
+    count_classes(config, source)
     source.relation = make_relation(config, source, test, batch * world)
     tell(source)
     method = make_method(config, make_encoder(config), devices, source.relation)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup.curation.draws import Draw, whole
+from selfsup.curation.share import each, filled
 from selfsup.evaluation.classifiers.topk import GROUP, Rounded, products
 from selfsup.precision import multiplies_bf16
 
@@ -78,7 +79,7 @@ def plus_plus(x: Tensor, k: int, draw: Draw, centre: Tensor) -> Tensor:
     The first is uniform. For each further one ``2 + floor(ln k)`` candidates are drawn, with probabilities in
     proportion to the squared distance to the nearest so far; the one that leaves the smallest sum is kept.
     """
-    trials = 2 + int(math.log(k))
+    trials = _trials(k)
     chosen = [whole(draw, len(x))]
     squares = torch.cat([(rows.to(centre) - centre).square().sum(1) for _, rows in _blocks(x, 1)])
     least = _distances(x, chosen, centre, squares)[:, 0]
@@ -91,6 +92,15 @@ def plus_plus(x: Tensor, k: int, draw: Draw, centre: Tensor) -> Tensor:
         chosen.append(candidates[best])
         least = new[:, best].contiguous()
     return torch.tensor(chosen)
+
+
+def _trials(k: int) -> int:
+    return 2 + int(math.log(k))
+
+
+def _draws(k: int) -> int:
+    """How many numbers :func:`plus_plus` draws."""
+    return 1 + (k - 1) * _trials(k)
 
 
 def nearest(x: Tensor, centroids: Tensor, centre: Tensor | None = None) -> Tensor:
@@ -108,17 +118,18 @@ def nearest(x: Tensor, centroids: Tensor, centre: Tensor | None = None) -> Tenso
     rough = len(keys) >= MANY and keys.dtype == torch.float32 and multiplies_bf16()
     keys16 = Rounded.of(keys) if rough else None
     buffer = keys.new_empty(_rows(x, len(keys)) * (len(keys) + GROUP))
-    for place, rows in _blocks(x, len(keys)):
-        rows = F.pad(rows.to(centre) - centre, (0, 1), value=1.0)
+
+    def of_block(place: slice) -> Tensor:
+        rows = F.pad(x[place].to(centre) - centre, (0, 1), value=1.0)
         least = rows.new_full((len(rows),), -torch.inf)
         few = keys16.above(rows, keys, least, 1, buffer) if keys16 else None
         if few is None:
-            found[place] = products(rows, keys.t(), buffer).argmax(1)
-        else:
-            score, number = few
-            largest = score == score.amax(1, keepdim=True)
-            found[place] = number.where(largest, torch.tensor(len(keys))).amin(1)
-    return found
+            return products(rows, keys.t(), buffer).argmax(1)
+        score, number = few
+        largest = score == score.amax(1, keepdim=True)
+        return number.where(largest, torch.tensor(len(keys))).amin(1)
+
+    return filled(found, _places(x, len(keys)), of_block)
 
 
 def means(x: Tensor, assigned: Tensor, centroids: Tensor) -> Tensor:
@@ -136,15 +147,23 @@ def split(x: Tensor, cells: Clusters, parts: int, draw: Draw, iterations: int = 
     k-means++ goes through all rows for each cluster, which for very many takes longer than all that follows.
     To split 100 clusters in 100 each takes 200 passes for 10,000 clusters (so Vo et al. make 10 million).
     """
+    several = [members for members in groups(cells.assigned, len(cells.centroids)) if len(members)]
+    # What each cell will draw, before cells are shared out.
+    drawn = [[draw() for _ in range(_draws(min(parts, len(members))))] for members in several]
+
+    def of_cell(cell: tuple[Tensor, list[float]]) -> list[Tensor]:
+        members, numbers = cell
+        part = kmeans(x[members], min(parts, len(members)), iter(numbers).__next__, iterations)
+        used, number = part.assigned.unique(return_inverse=True)
+        return [number, part.centroids[used]]
+
     centroids: list[Tensor] = []
     assigned = torch.empty(len(x), dtype=torch.int64)
-    for members in groups(cells.assigned, len(cells.centroids)):
-        if not len(members):
-            continue
-        part = kmeans(x[members], min(parts, len(members)), draw, iterations)
-        used, number = part.assigned.unique(return_inverse=True)
+    for members, (number, found) in zip(
+        several, each(zip(several, drawn, strict=True), of_cell), strict=True
+    ):
         assigned[members] = number + sum(map(len, centroids))
-        centroids.append(part.centroids[used])
+        centroids.append(found)
     return Clusters(torch.cat(centroids), assigned)
 
 
@@ -174,8 +193,8 @@ def _distances(x: Tensor, chosen: list[int], centre: Tensor, squares: Tensor) ->
     rows = x[chosen].to(centre)
     keys, rest = (rows - centre).t().contiguous(), ((rows - centre) * (rows + centre)).sum(1)
     found = torch.empty(len(x), len(chosen), dtype=centre.dtype)
-    for place, rows in _blocks(x, len(chosen)):
-        found[place] = torch.addmm(rest, rows.to(centre), keys, alpha=-2)
+    places = _places(x, len(chosen))
+    filled(found, places, lambda place: torch.addmm(rest, x[place].to(centre), keys, alpha=-2))
     return found.add_(squares[:, None]).clamp_(min=0)
 
 
@@ -183,9 +202,13 @@ def _rows(x: Tensor, columns: int) -> int:
     return max(1, min(len(x), ENTRIES // max(columns, x.shape[1])))
 
 
-def _blocks(x: Tensor, columns: int) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of ``x`` at a time, few enough for a block of their distances to ``columns`` and of themselves."""
+def _places(x: Tensor, columns: int) -> list[slice]:
+    """Ranges of rows, few enough for a block of their distances to ``columns`` and of themselves."""
     size = _rows(x, columns)
-    for start in range(0, len(x), size):
-        place = slice(start, min(start + size, len(x)))
+    return [slice(start, min(start + size, len(x))) for start in range(0, len(x), size)]
+
+
+def _blocks(x: Tensor, columns: int) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of each of :func:`_places`."""
+    for place in _places(x, columns):
         yield place, x[place]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from selfsup.curation.draws import Draw, choose, draws
 from selfsup.curation.kmeans import groups, lloyd
+from selfsup.curation.share import each, filled
 from selfsup.curation.tiles import Found, above_threshold, most_similar
 from selfsup.evaluation.classifiers.neighbours import neighbours, unit
 from selfsup.evaluation.classifiers.topk import GROUP, Rounded
@@ -65,25 +66,30 @@ def near_pairs(x: Tensor, threshold: float, most: int = 64, probes: int = 8) -> 
 
 
 def _all(x: Tensor, threshold: float, most: int) -> Pairs:
-    whole = torch.zeros(0, dtype=torch.int64)
-    found: list[Found] = [(whole, whole, torch.zeros(0))] * -(-len(x) // ROWS)
-    capped = torch.zeros(len(x), dtype=torch.bool)
     buffer = torch.empty(min(ROWS, len(x)) * (min(KEYS, len(x)) + GROUP))
-    for start in range(0, len(x), KEYS):
+
+    def of_keys(start: int) -> list[Tensor]:
+        """Rows up to the last of some keys, against those."""
         keys = unit(x[start : start + KEYS].float())
         keys16 = Rounded.of(keys) if multiplies_bf16() else None
-        for number, first in enumerate(range(0, start + len(keys), ROWS)):
+        tiles = []
+        for first in range(0, start + len(keys), ROWS):
             rows = unit(x[first : first + ROWS].float())
             # Row i and column j are rows first + i and start + j of x; the second has to be the later.
             row, column, value = above_threshold(
                 rows, keys, keys16, threshold, most + 1, first - start, buffer
             )
-            new = (row + first, column + start, value)
-            both = [torch.cat(parts) for parts in zip(found[number], new, strict=True)]
-            found[number], over = most_similar((both[0], both[1], both[2]), most)
-            capped[over] = True
-    first_, second, similarity = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return Pairs(first_, second, similarity, int(capped.sum()))
+            tiles.append((row + first, column + start, value))
+        return [torch.cat(parts) for parts in zip(*tiles, strict=True)]
+
+    whole = torch.zeros(0, dtype=torch.int64)
+    found: Found = (whole, whole, torch.zeros(0))
+    capped = torch.zeros(len(x), dtype=torch.bool)
+    for new in each(range(0, len(x), KEYS), of_keys):
+        both = [torch.cat(parts) for parts in zip(found, new, strict=True)]
+        found, over = most_similar((both[0], both[1], both[2]), most)
+        capped[over] = True
+    return Pairs(*found, int(capped.sum()))
 
 
 def _in_cells(x: Tensor, threshold: float, most: int, probes: int, draw: Draw) -> Pairs:
@@ -92,13 +98,17 @@ def _in_cells(x: Tensor, threshold: float, most: int, probes: int, draw: Draw) -
     sample = choose(draw, min(len(x), SAMPLE * count), len(x)).sort().values
     rows = unit(x[sample].float())
     cells = unit(lloyd(rows, rows[choose(draw, count, len(rows))], iterations=10).centroids)
-    near = neighbours(cells, x, probes)[1]
+    near = torch.empty(len(x), probes, dtype=torch.int64)
+    blocks = [slice(start, start + EXACT) for start in range(0, len(x), EXACT)]
+    filled(near, blocks, lambda block: neighbours(cells, x[block], probes)[1])
     homes, visits = near[:, 0], groups(near[:, 1:].flatten(), count)
     buffer, rough = torch.empty(ROWS * (KEYS + GROUP)), multiplies_bf16()
-    capped = torch.zeros(len(x), dtype=torch.bool)
-    found: list[Found] = []
-    for at_home, visit in zip(groups(homes, count), visits, strict=True):
-        visitors = visit // max(1, probes - 1)
+
+    def of_cell(cell: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """Pairs of the rows at home in a cell with each other and with its visitors, and who has more."""
+        at_home, visitors = cell[0], cell[1] // max(1, probes - 1)
+        found: list[Found] = []
+        more = []
         for start in range(0, len(at_home), KEYS):
             part = at_home[start : start + KEYS]
             keys = unit(x[part].float())
@@ -110,9 +120,14 @@ def _in_cells(x: Tensor, threshold: float, most: int, probes: int, draw: Draw) -
                     queries = unit(x[here].float())
                     tile = above_threshold(queries, keys, keys16, threshold, most + 1, skip, buffer)
                     (row, column, value), over = most_similar(tile, most)
-                    capped[here[over]] = True
+                    more.append(here[over])
                     found.append((here[row], part[column], value))
-    row, column, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return [torch.cat(parts) for parts in zip(*found, strict=True)] + [torch.cat(more)] if found else []
+
+    of_cells = [parts for parts in each(zip(groups(homes, count), visits, strict=True), of_cell) if parts]
+    row, column, value, more = (torch.cat(parts) for parts in zip(*of_cells, strict=True))
+    capped = torch.zeros(len(x), dtype=torch.bool)
+    capped[more] = True
     # Two rows that visit each other's cell are found twice.
     codes = torch.minimum(row, column) * len(x) + torch.maximum(row, column)
     code, place = codes.unique(return_inverse=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from selfsup.data.class_order import class_order
 from selfsup.data.group_order import PairedOrder, RepeatedOrder
 from selfsup.data.kept_order import KeptOrder, require_enough
 from selfsup.data.order import EpochOrder, Key, ShardOrder
@@ -132,7 +133,7 @@ def make_order(
     repeat: int = 1,
     paired: bool = False,
 ) -> EpochOrder:
-    """The order for a source: in stages, by shards where there are enough to shuffle, or of all images.
+    """The order for a source: by classes, in stages, by shards where there are enough to shuffle, or of all.
 
     Args:
         share: of the images that are kept after a while, chosen while training; None for all.
@@ -148,6 +149,7 @@ def make_order(
         "data=stages": bool(source.stages),
         f"views.repeat={repeat}": repeat > 1,
         "positives=edges": paired,
+        "data.balanced=true": getattr(source, "balanced", False),
     }
     if len(chosen := [name for name, wanted in asked.items() if wanted]) > 1:
         raise UsageError(f"{' and '.join(chosen)} order the images in different ways; take one of them")
@@ -156,6 +158,8 @@ def make_order(
         return KeptOrder(len(source), batch_size, seed, world=world)
     if source.stages:
         return StageOrder(source.stages, batch_size, seed, world=world)
+    if getattr(source, "balanced", False):
+        return class_order(source, batch_size, seed, world)
     if repeat > 1:
         return RepeatedOrder(len(source), batch_size, seed, repeat, world=world)
     if paired:

@@ -22,6 +22,7 @@ class Decisions:
         values: the range of values that becomes black to white, a sentence; empty for plain 8-bit images.
         bands: which bands of images with more than three are used, a sentence; empty if there are none.
         pages: which page of files with several is used, a sentence; empty if there are none.
+        order: how often which images come, a sentence; empty if all come alike.
         positives: which images belong together, a sentence; empty if only the views of one image do.
         kept: which images a run chose while training, a sentence; empty if it did not choose.
 
@@ -36,12 +37,14 @@ class Decisions:
     values: str = ""
     bands: str = ""
     pages: str = ""
+    order: str = ""
     positives: str = ""
     kept: str = ""
 
     def lines(self) -> list[str]:
         """The sentences for a person, each on one printable line."""
-        said = [self.splits, self.labels, self.values, self.bands, self.pages, self.positives, self.kept]
+        said = [self.splits, self.labels, self.values, self.bands, self.pages]
+        said += [self.order, self.positives, self.kept]
         for reason, count in self.left_out.items():
             said.append(f"{count} {'file is' if count == 1 else 'files are'} left out: {reason}")
         return [shown(line) for line in said if line]

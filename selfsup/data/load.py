@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from selfsup.data.channels import paged, ranged, read_as
+from selfsup.data.class_order import balance
 from selfsup.data.labels import labelled
 from selfsup.data.readers.reading import Reading, reading_of
 from selfsup.data.readers.values import range_of
@@ -71,6 +72,8 @@ def load_data(
             "all training images have the same label; add images of a second class, "
             "or pass data.labels=false to learn without labels"
         )
+    if config.get("balanced"):
+        balance(train)
     return train, test
 
 

@@ -94,6 +94,8 @@ def data_config(name: str, settings: Any) -> dict[str, Any]:
             f"data.sources.{name}.{common[0]} belongs to the whole mixture; set data.{common[0]}"
         )
     config = other_data(f"data.sources.{name}", rest, name)
+    if config.get("balanced"):
+        raise UsageError(f"data.sources.{name}.balanced: classes are balanced in data={name} alone")
     if labels_file(config) is not None:
         raise UsageError(f"data.sources.{name}.labels cannot be a table; label images of data={name} alone")
     return config

@@ -51,6 +51,7 @@ class ImageArray:
         channels: of each image.
         range: the stored values that have become black and white, None for those of their type.
         stages: the data sets to learn from one after another, if there are several.
+        balanced: whether each class comes equally often in training.
         statistics: mean and standard deviation of each channel, of values in [0, 1], once they are known.
         relation: which images belong together (`relations.Relation`), in a run that asks for it.
 
@@ -78,6 +79,7 @@ class ImageArray:
         self.decisions = Decisions()
         self.range: Range | None = None
         self.stages: list[Stage] = []
+        self.balanced = False
         self.statistics: Statistics | None = None
         self.relation: Any = None
 
@@ -110,7 +112,7 @@ class ImageFiles:
         range: the stored values that become black and white (`readers.decode.Picture`), None for those
             of their type.
         stages: the data sets to learn from one after another, if there are several.
-        statistics, relation: as of an `ImageArray`.
+        balanced, statistics, relation: as of an `ImageArray`.
     """
 
     images: None = None
@@ -132,6 +134,7 @@ class ImageFiles:
         self.reading = USUAL
         self.range: Range | None = None
         self.stages: list[Stage] = []
+        self.balanced = False
         self.statistics: Statistics | None = None
         self.relation: Any = None
 

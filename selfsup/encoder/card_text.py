@@ -57,7 +57,8 @@ eight = numpy.rint(255 * ((stored - {low}) / ({high} - {low})).clip(0, 1)).astyp
 """
 
 
-_TRAINED_HERE = "It was trained without labels, on the images named above and no others."
+_TRAINED_HERE = "It was trained {labels}, on the images named above and no others."
+_TRAINED_ELSEWHERE = "See its source for who trained it, and on what."
 
 
 def write_model_card(folder: str | Path) -> Path:
@@ -77,6 +78,11 @@ def write_model_card(folder: str | Path) -> Path:
 def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     """The card's text, of an encoder's ``config.json`` and ``card.json``."""
     method, data = card.get("method"), card.get("data")
+    used = card.get("from_labels")
+    supervised = [str(each) for each in used] if isinstance(used, list) else []
+    labels = (
+        f"with labels ({', '.join(f'`{each}`' for each in supervised)})" if supervised else "without labels"
+    )
     architecture = str(config["architecture"])
     title = "-".join(str(part) for part in (method, architecture, data) if part)
     results = [
@@ -93,21 +99,25 @@ def model_card(config: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     front = ModelCardData(
         library_name="timm",
         pipeline_tag="image-feature-extraction",
-        tags=["timm", "selfsup", "self-supervised-learning", *([str(method)] if method else [])],
+        tags=[
+            *("timm", "selfsup"),
+            *([] if supervised else ["self-supervised-learning"]),
+            *([str(method)] if method else []),
+        ],
         model_name=title if results else None,
         eval_results=results or None,
     )
     return _TEXT.format(
         front=f"---\n{front.to_yaml()}\n---",
         title=title,
-        origin=f" trained without labels by `{method}` on `{data}`" if method else "",
+        origin=f" trained {labels} by `{method}` on `{data}`" if method else "",
         **_input(config),
         dim=config["num_features"],
         registers="\nimport selfsup.backbones  # has its architecture" if _is_ours(architecture) else "",
         values=_values(config),
         training=_training(card),
         scores=_scores(card),
-        limits=_TRAINED_HERE if method else "See its source for who trained it, and on what.",
+        limits=_TRAINED_HERE.format(labels=labels) if method else _TRAINED_ELSEWHERE,
     )
 
 

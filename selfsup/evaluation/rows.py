@@ -39,6 +39,11 @@ class Judged:
     untrained: str | None = None
     start: str | None = None
 
+    def from_labels(self) -> list[str]:
+        """What its training learned from labels, as its card says; empty if that says nothing."""
+        said = self.encoder.card.get("from_labels") if self.role == "encoder" else None
+        return [str(each) for each in said] if isinstance(said, list) else []
+
     def preprocessing(self) -> dict[str, Any]:
         """The preprocessing of an image."""
         return {

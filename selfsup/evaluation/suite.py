@@ -177,6 +177,7 @@ def _row(row: Judged, chosen: list[Protocol], train: Seen, test: Seen) -> dict[s
         "untrained": row.untrained,
         "start": row.start,
         "encoder": row.fingerprint,
+        "from_labels": row.from_labels(),
         "dim": train.features.x.shape[1],
         "preprocessing": {**row.preprocessing(), "precision": precision},
         "scores": scores,

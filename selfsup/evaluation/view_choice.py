@@ -5,6 +5,7 @@ from typing import Any
 
 from selfsup.config import load_config
 from selfsup.evaluation.registry import Protocol
+from selfsup.views import view_kinds
 
 FALLBACK = "simclr"
 Kinds = Mapping[str, Mapping[str, Any]]
@@ -36,11 +37,10 @@ def choose_views(
 
 def trained_with(encoders: Iterable[Any]) -> Kinds | None:
     """The kinds of views in the encoders' cards, if they agree."""
-    plans = [encoder.card.get("config", {}).get("views") for encoder in encoders]
+    plans = [view_kinds(encoder.card.get("config", {}).get("views") or {}) for encoder in encoders]
     return plans[0] if plans and all(plan and plan == plans[0] for plan in plans) else None
 
 
 def fallback(data: Mapping[str, Any]) -> Kinds:
     """SimCLR's kinds of views for the data's configuration."""
-    kinds: Kinds = load_config("train", [f"views={FALLBACK}"], data)["views"]
-    return kinds
+    return view_kinds(load_config("train", [f"views={FALLBACK}"], data)["views"])

@@ -159,6 +159,20 @@ FLOOR = Failure(
     "check the objective: it is not what its settings say",
 )
 
+
+def few_dimensions(of: str, classes: int) -> Failure:
+    """Fewer dimensions than classes need, in a method with labels, in the place of those of few alone.
+
+    Samples gathered by class, as such a method means them to be, have as many as there are classes, less one.
+
+    Args:
+        of: ``backbone`` or ``embedding``.
+    """
+    usual = {"backbone": COMMON[2], "embedding": DIMENSIONS}[of]
+    needed = Bound(f"{of}_rankme_centred", below=0.4 * (classes - 1))
+    return replace(usual, bounds=(*usual.bounds, needed))
+
+
 UNIFORM_TEACHER = Failure(
     "uniform teacher",
     (Bound("teacher_entropy", above=0.99),),

@@ -147,7 +147,7 @@ def look(z: Tensor, labels: Tensor, k: int = 20, temperature: float = 0.1) -> Te
     Args:
         z: (N, D) embeddings.
         labels: (N,) int64.
-        k: neighbours, from 1 to the global batch less one.
+        k: neighbours, at least 1; all others where they are fewer.
         temperature: dimensionless, above 0.
 
     Returns:
@@ -155,7 +155,7 @@ def look(z: Tensor, labels: Tensor, k: int = 20, temperature: float = 0.1) -> Te
 
     Raises:
         ValueError: shapes that do not match, embeddings that are not floating or not finite, labels that are
-            not int64, a k out of range, a temperature that is not above 0, fewer than two samples in the
+            not int64, a k below 1, a temperature that is not above 0, fewer than two samples in the
             global batch.
 
     >>> z = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
@@ -168,8 +168,7 @@ def look(z: Tensor, labels: Tensor, k: int = 20, temperature: float = 0.1) -> Te
     everyone = len(z) * world_size()
     if everyone < 2:
         raise ValueError(f"z must hold at least two samples over all processes, got {everyone}")
-    if not 1 <= k < everyone:
-        raise ValueError(f"k must be from 1 to {everyone - 1}, got {k}")
+    check_positive(k=k)
     if labels.shape != z.shape[:1]:
         raise ValueError(f"labels must have the shape ({len(z)},), got {tuple(labels.shape)}")
     alike, start = same_class(labels), rank() * len(z)
@@ -179,7 +178,10 @@ def look(z: Tensor, labels: Tensor, k: int = 20, temperature: float = 0.1) -> Te
     known = logits.detach()
     known.diagonal(start).fill_(-torch.inf)
     hidden = torch.ones_like(alike)
-    for nearest in (known.topk(k, dim=1), known.masked_fill(~alike, -torch.inf).topk(1, dim=1)):
+    for nearest in (
+        known.topk(min(k, everyone - 1), dim=1),
+        known.masked_fill(~alike, -torch.inf).topk(1, dim=1),
+    ):
         hidden.scatter_(1, nearest.indices, False)
     found = alike.any(1)
     # A row of nothing but -inf would have no gradient.

@@ -15,11 +15,12 @@ def spectral_contrastive(z: Tensor, positives: Tensor | None = None) -> Tensor:
     With Z the V N rows of all views of all processes and G_ij whether rows i and j are of samples that belong
     together, a row with itself too:
 
-        L = |Z Z^T - G|^2 / (V N)
+        L = |Z Z^T / D - G|^2 / (V N)
 
     with the squared Frobenius norm. The least is at the eigenvectors of the D largest eigenvalues of G,
     scaled by their roots; with views of one sample alone it is the spectral contrastive loss of HaoChen et
-    al. 2021 (arXiv:2106.04156), up to a constant. The paper does not divide by V N.
+    al. 2021 (arXiv:2106.04156), up to a constant. The paper divides by neither: here embeddings whose
+    dimensions are of size 1, as a projector's are, begin near the right length, and the batch may be of any.
 
     Args:
         z: (V, N, D) embeddings of V views of this process's samples.
@@ -32,10 +33,11 @@ def spectral_contrastive(z: Tensor, positives: Tensor | None = None) -> Tensor:
     Raises:
         ValueError: a tensor that is not (V, N, D), not floating or not finite, a relation of another shape.
 
-    >>> spectral_contrastive(torch.eye(4).expand(1, 4, 4)).item()
+    >>> spectral_contrastive(2 * torch.eye(4).expand(1, 4, 4)).item()
     0.0
     """
-    products, related = _products(z, positives)
+    check_floating(z=z)
+    products, related = _products(z / z.shape[-1] ** 0.5, positives)
     apart = (products - related.to(z.dtype)).square().sum()
     return all_reduce_sum(apart) / (len(products) * world_size())
 
@@ -91,7 +93,6 @@ def triplet(z: Tensor, positives: Tensor | None = None, margin: float = 0.5, neg
 
 def _products(z: Tensor, positives: Tensor | None) -> tuple[Tensor, Tensor]:
     """Inner products of this process's rows with all, (V N, V W N), and whether they belong together."""
-    check_floating(z=z)
     check_dimensions("V N D", z=z)
     views, samples, _ = z.shape
     everyone = samples * world_size()

@@ -73,8 +73,8 @@ def sup_con(
 ) -> Tensor:
     """Supervised contrastive loss of SupCon (Khosla et al. 2020, arXiv:2004.11362, eq. 2, "out").
 
-    With u_1 ... u_M the M = V N rows of all views and processes divided by their length, and G_ip how much the
-    sample of row p is a positive of row i's:
+    With u_1 ... u_M the rows of all V views and of all processes divided by their length, and G_ip how much
+    the sample of row p is a positive of row i's:
 
         L = -temperature / base_temperature
             mean_i [ sum_{p != i} G_ip log softmax_{k != i}(u_i . u_k / temperature)_p / sum_{p != i} G_ip ]

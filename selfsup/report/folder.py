@@ -10,6 +10,7 @@ from selfsup.callbacks.checkpoint_files import newest_intact
 from selfsup.data.decisions import decisions_of
 from selfsup.errors import UsageError
 from selfsup.files import read_json
+from selfsup.from_labels import labels_used_by
 from selfsup.runs import read_config, require_own
 from selfsup.shapes import LARGEST, NUMBER, SIDES, TEXT, TRUTH, WHOLE, Each, Needed, fault, without_null
 from selfsup.tables import read_rows
@@ -50,6 +51,7 @@ _FORGETTING = {
 _CARD = {
     "fingerprint": TEXT,
     "minutes": NUMBER,
+    "from_labels": [TEXT],
     "recipe": {"name": TEXT, "image_size": SIDES, "channels": WHOLE},
 }
 
@@ -87,6 +89,12 @@ class Run:
     missing: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
     forgetting: dict[str, Any] | None = None
+
+    @property
+    def mark(self) -> str:
+        """What stands behind its name or its method's: whether it learned from labels."""
+        used = self.card.get("from_labels") or (labels_used_by(self.config) if self.config else [])
+        return " (labels)" if used else ""
 
 
 def read_run(folder: str | Path) -> Run:

@@ -1,4 +1,4 @@
-"""Pages about a choice of images: what was kept and dropped, and a contact sheet of those to label."""
+"""Pages about a choice of images: what was kept and dropped, and sheets of those to label and of pairs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from selfsup.report.templates import rendered
 from selfsup.text import printable, shown
 
 GROUPS, EXAMPLES = 24, 8  # shown, and pictures of each side of a group
-SIDE, LARGE = 96, 224  # pixels of the longer side of a picture, and of one to label
+SIDE, PAIRED, LARGE = 96, 160, 224  # pixels of a picture's longer side, of one in a pair, of one to label
 
 TITLES = {
     "copies": "Without copies",
@@ -78,6 +78,31 @@ def sheet_page(
                 "lines": list(lines),
                 "pictures": _pictures(source, rows, LARGE),
                 "wanting": clusters,
+                "false_colours": false_colours(source.channels),
+            }
+        ),
+    )
+
+
+def pairs_page(table: str, lines: Sequence[str], ends: torch.Tensor, source: Source) -> str:
+    """The sheet of pairs to answer, numbered as the rows of the table are.
+
+    Args:
+        table: the name of the table to fill in.
+        lines: what was decided.
+        ends: int64 ``(P, 2)``, positions in ``source``, in the table's order.
+        source: the images.
+    """
+    images = ends.unique()
+    pictures = dict(zip(images.tolist(), _pictures(source, images, PAIRED), strict=True))
+    return rendered(
+        "pairs.html",
+        **printable(
+            {
+                "title": f"{len(ends)} pairs to answer",
+                "table": table,
+                "lines": list(lines),
+                "pairs": [[pictures[a], pictures[b]] for a, b in ends.tolist()],
                 "false_colours": false_colours(source.channels),
             }
         ),

@@ -108,7 +108,7 @@ def _about(run: Run) -> str:
         if {"n_train", "n_test"} <= judged.keys()
         else ""
     )
-    return f"{method} on {data}, backbone {backbone}{images}"
+    return f"{method}{run.mark} on {data}, backbone {backbone}{images}"
 
 
 def _map_says(found: Mapping[str, Any] | None) -> str:

@@ -75,6 +75,6 @@ def cell(score: Mapping[str, Any]) -> dict[str, Any]:
 def _name(run: Run, row: Mapping[str, Any], several: bool) -> str:
     role = row_role(row)
     if role == "encoder":
-        return run.name if several else "this encoder"
+        return (run.name if several else "this encoder") + run.mark
     name = _ROLES.get(role, str(row.get("name", role)))
     return f"{name} ({run.name})" if role in ("untrained", "start") and several else name

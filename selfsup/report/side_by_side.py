@@ -28,6 +28,8 @@ def side_by_side(runs: Sequence[Run]) -> list[str]:
     lines = [_sentence(name, own, _paired(runs, own)) for name, own in compared.items() if len(own) > 1]
     if not lines:
         return []
+    if marked := [run.name for run in runs if run.mark]:
+        lines.append(f"{_list(marked)} learned from labels.")
     if all(_paired(runs, own) for own in compared.values() if len(own) > 1):
         return [*lines, "Points of accuracy with 95 % intervals, paired over the same test images."]
     return [

@@ -25,6 +25,7 @@ from selfsup.errors import UsageError
 from selfsup.evaluation import SETTINGS, evaluate, print_table, write_results
 from selfsup.evaluation.results.verdict import Verdict, judged
 from selfsup.files import read_json, remove_parts, sync_folder
+from selfsup.from_labels import labels_used_by
 from selfsup.methods.base import Method
 from selfsup.run.environment import revision
 from selfsup.run.forgetting import forgetting, tell_forgetting, write_forgetting
@@ -108,8 +109,14 @@ def hand_over(
     remove_parts(folder)
     target = folder / "encoder"
     facts = {"method": config["method"]["name"], "minutes": round(seconds / 60, 2), "steps": steps}
+    used = {"from_labels": labels_used_by(config)}
     if _saved(target) != identity:
-        card = {**facts, "data": public_name(config["data"]), "revision": revision()["revision"]}
+        card = {
+            **facts,
+            **used,
+            "data": public_name(config["data"]),
+            "revision": revision()["revision"],
+        }
         # The folder may be published, and config.yaml has the rest.
         card["config"] = without_machine(config)
         fresh = save_encoder(encoder, folder / ".encoder.new.part", card)
@@ -127,6 +134,7 @@ def hand_over(
             judges = labelled(config["data"], source, test)
             results = evaluate(encoder, *judges, config["data"], starts=starts, **settings)
             results |= {**facts, "images_per_second": speed}
+            results["rows"][0] |= used
             require_there(folder)
             write_results(results, None, str(target))
         add_to_card(target, {"scores": results["rows"][0]["scores"]})

@@ -31,6 +31,7 @@ from selfsup.data.order import EpochOrder
 from selfsup.data.stage_order import StageOrder
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
+from selfsup.from_labels import labels_used_by
 from selfsup.precision import multiplies_bf16, tell_imitation
 from selfsup.processes import in_trainer
 from selfsup.run.launch import Environment, Launcher
@@ -100,14 +101,14 @@ def make_share(config: Mapping[str, Any], source: Source) -> list[Share]:
     logger = config["logger"]
     if logger["name"] == "none":
         return []
-    card = {"method": config["method"]["name"], "data": public_name(config["data"])}
+    card = {key: value for key, value in run_card(config).items() if key != "config"}
     return [Share(source, card, private=logger.get("private", True))]
 
 
 def run_card(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the card of an encoder says of the run that is under way."""
-    method, data = config["method"]["name"], public_name(config["data"])
-    return {"method": method, "data": data, "config": without_machine(config)}
+    about = {"method": config["method"]["name"], "from_labels": labels_used_by(config)}
+    return {**about, "data": public_name(config["data"]), "config": without_machine(config)}
 
 
 def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Console) -> list[CollapseGuard]:

@@ -1,6 +1,11 @@
 """``selfsup curate``: what is kept can be learned from, and what does not fit is a sentence."""
 
 import csv
+import os
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +21,7 @@ from selfsup.commands.curate import check
 from selfsup.config import load_config
 from selfsup.curation.scores import chosen_by
 from selfsup.data import load_data
+from selfsup.data.pairs import read_pairs
 from selfsup.errors import UsageError
 
 
@@ -165,6 +171,43 @@ def test_copies_are_dropped_also_those_of_test_images_and_none_is_a_sentence(her
     assert "1 copies of a test image" in (here / "kept.html").read_text()
 
 
+def test_processes_of_a_launcher_choose_together_what_one_does(photos, encoder, here, capsys):
+    data = ("data=folder", f"data.root={photos}", "data.workers=0")
+    assert main(["embed", f"encoder={encoder}", *data, "out=features"]) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for mode in (("mode=similar", "threshold=0.9"), ("mode=balanced", "count=20")):
+        given = [*mode, "features=features", *data]
+        assert main(["curate", *given, "out=one.npy"]) == 0
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+        typed = [sys.executable, "-m", "selfsup.commands", "curate", *given, "out=two.npy"]
+        ranks = [os.environ | where | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+        running = [
+            subprocess.Popen(typed, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for env in ranks
+        ]
+        said = [each.communicate(timeout=300) for each in running]
+        assert [each.returncode for each in running] == [0, 0], said
+        assert [len(out) > 0 for out, _ in said] == [True, False]
+        assert Path("two.npy").read_bytes() == Path("one.npy").read_bytes()
+        for name in ("one.npy", "two.npy", "one.html", "two.html"):
+            Path(name).unlink()
+
+
+def test_processes_that_could_not_share_the_work_are_refused(photos, monkeypatch, capsys):
+    where = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29511",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "RANK": "0",
+    }
+    for key, value in where.items():
+        monkeypatch.setenv(key, value)
+    assert curate(photos, "mode=copies") == 2
+    assert "torchrun started 2 processes, which share mode=similar and balanced" in capsys.readouterr().err
+
+
 def test_one_of_each_group_of_similar_images_is_kept(here, capsys):
     draw = np.random.default_rng(0)
     scenes = draw.integers(0, 255, (5, 16, 16, 3))
@@ -237,6 +280,10 @@ def test_rounds_of_labelling_ask_no_image_twice_and_end_in_a_table_to_judge_by(p
         ("mode=scores scores=nowhere.csv column=a top=0.5", "scores: there is no file 'nowhere.csv'"),
         ("mode=copies labels=x", "mode=copies does not take labels; it is for mode=label"),
         ("mode=label count=5 strategy=random", "strategy is typical"),
+        ("mode=pairs", "mode=pairs needs count= or answers="),
+        ("mode=pairs count=5 labels=x", "mode=pairs does not take labels; it is for mode=label"),
+        ("mode=pairs count=5 follow=false", "follow=false is about answers=FILE"),
+        ("mode=pairs answers=nowhere.csv", "answers: there is no file 'nowhere.csv'"),
         ("mode=towards count=5", "mode=towards needs target="),
         ("mode=towards count=5 target=folders", "target: no data 'folders'; did you mean 'folder'"),
         ("mode=balanced count=5 encoder=runs/none", "no encoder 'runs/none'"),
@@ -245,3 +292,91 @@ def test_rounds_of_labelling_ask_no_image_twice_and_end_in_a_table_to_judge_by(p
 def test_mistakes_are_sentences_before_torch_is_imported(given, sentence):
     with pytest.raises(UsageError, match=sentence):
         check(load_config("curate", given.split()))
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(Path(name).read_text().splitlines()))
+
+
+def answered(name: str, out: str, *wrong: int) -> None:
+    """Fill in a table of pairs as somebody would who tells dark from light; rows ``wrong`` the other way."""
+    rows = rows_of(name)
+    for number, row in enumerate(rows):
+        alike = (row["a"][-6:] < "40.png") == (row["b"][-6:] < "40.png")
+        row["same"] = "yes" if alike != (number in wrong) else "no"
+    with Path(out).open("w", newline="") as file:
+        csv.writer(file).writerows([rows[0].keys(), *(row.values() for row in rows)])
+
+
+def test_rounds_of_pairs_end_in_a_table_to_learn_from(photos, here, capsys):
+    assert curate(photos, "mode=pairs", "count=9") == 0
+    first = rows_of("pairs.csv")
+    assert [set(row) for row in first] == [{"a", "b", "similarity", "same"}] * 9
+    assert {row["same"] for row in first} == {""}
+    page = (here / "pairs.html").read_text()
+    assert page.count("<figure>") == page.count("data:image/png") == 18
+    assert "9 pairs to answer" in page
+    assert "answers=pairs.csv" in capsys.readouterr().out
+    answered("pairs.csv", "one.csv")
+    assert curate(photos, "mode=pairs", "answers=one.csv", "count=5") == 0
+    again, edges = rows_of("edges-next.csv"), rows_of("edges.csv")
+    asked = [{row["a"], row["b"]} for row in again]
+    assert len(again) == 14
+    assert all(asked.count(pair) == 1 for pair in asked)
+    assert [row["same"] for row in again[5:]] == [row["same"] for row in rows_of("one.csv")]
+    assert (here / "edges-next.html").read_text().count("<figure>") == 10
+    told = capsys.readouterr().out
+    yes = sum(row["same"] == "yes" for row in again)
+    assert f"answers: {yes} yes, {9 - yes} no, 0 left empty" in told
+    assert f"{len(edges)} pairs that belong together, {len(edges) / yes:.1f} for each yes" in told
+    assert "data.pairs=edges.csv positives=edges" in told
+    # What follows is right where the answers are, and is what training takes.
+    assert all((row["a"][-6:] < "40.png") == (row["b"][-6:] < "40.png") for row in edges)
+    data = load_config("evaluate", ["encoder=x", "data=folder", f"data.root={photos}"])["data"]
+    taken = read_pairs("edges.csv", *load_data(data))
+    assert len(taken.edges()) == len(edges)
+    answered("edges-next.csv", "two.csv")
+    assert curate(photos, "mode=pairs", "answers=two.csv", "follow=false", "out=only.csv") == 0
+    assert not Path("only-next.csv").exists()
+    said = {row["a"] + row["b"]: row["same"] for row in rows_of("two.csv")}
+    assert len(rows_of("only.csv")) == list(said.values()).count("yes")
+
+
+def test_answers_that_contradict_each_other_are_named_and_nothing_follows_from_them(photos, here, capsys):
+    table(
+        here, "a.csv", "a,b,same\n20.png,21.png,yes\n21.png,22.png,yes\n22.png,20.png,no\n25.png,26.png,yes\n"
+    )
+    assert curate(photos, "mode=pairs", "answers=a.csv") == 0
+    told = capsys.readouterr().out
+    assert re.search(r"no, although answers of yes connect them: '\S+/22.png' and '\S+/20.png';", told)
+    found = {(row["a"][-6:], row["b"][-6:]) for row in rows_of("edges.csv")}
+    assert found == {("20.png", "21.png"), ("21.png", "22.png"), ("25.png", "26.png")}
+    assert "AUROC" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "sentence"),
+    [
+        ("a,b,same\n20.png,21.png,\n", "", "has no answer yet; fill in its column 'same'"),
+        ("a,b,same\n20.png,nowhere.png,yes\n", "", "'nowhere.png' in 'a.csv' (answers) means no image"),
+        ("a,b,same\n20.png,21.png,no\n", "", "no pair belongs together by these answers"),
+        ("a,b,same\n20.png,21.png,yes\n", "count=47", "count=47 is more than the 46 pairs left to ask about"),
+        ("a,b,kind\n20.png,21.png,intra\n", "", "has kinds of pairs"),
+        ("a,b,same\n20.png,21.png,yes\n21.png,20.png,no\n", "", "says both yes and no of"),
+        ("a,b,same\n20.png,21.png,yes\n", "data.indices=i.npy", "which is not among the 2 images"),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused(photos, here, capsys, text, given, sentence):
+    table(here, "a.csv", text)
+    np.save("i.npy", np.array([1, 7]))
+    assert curate(photos, "mode=pairs", "answers=a.csv", *given.split()) == 2
+    assert sentence in capsys.readouterr().err
+    assert sorted(path.name for path in here.iterdir()) == ["a.csv", "i.npy"]
+
+
+def test_no_more_pairs_are_asked_than_can_say_something_new(photos, here, capsys):
+    assert curate(photos, "mode=pairs", "count=47") == 0
+    assert curate(photos, "mode=pairs", "count=48", "out=more.csv") == 2
+    assert "count=48 is more than the 47 pairs left" in capsys.readouterr().err
+    assert curate(photos, "mode=pairs", "count=5") == 2
+    assert "'pairs.csv' exists and is not overwritten" in capsys.readouterr().err

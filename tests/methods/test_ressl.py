@@ -9,6 +9,7 @@ from selfsup.build import make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.errors import UsageError
 from selfsup.objectives import ressl
+from selfsup.views import view_kinds
 from tests.methods.building import SMALL, batch_of, build
 
 
@@ -28,7 +29,7 @@ def test_the_first_view_is_the_teachers_and_is_queued_after_the_step() -> None:
 
 
 def test_the_weak_view_keeps_its_colours() -> None:
-    views = load_config("train", ["method=ressl", "data=cifar10"])["views"]
+    views = view_kinds(load_config("train", ["method=ressl", "data=cifar10"])["views"])
     assert list(views) == ["weak", "strong"]
     assert (views["weak"]["jitter"], views["weak"]["grey"], views["strong"]["jitter"]) == (0.0, 0.0, 0.8)
 

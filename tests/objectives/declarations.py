@@ -1239,11 +1239,17 @@ OBJECTIVES = {
                 {"z": torch.zeros(1, 12, 6).double(), "labels": torch.arange(12) % 3},
                 floors.spectral_contrastive(1, 4),
             ),
+            "equal rows, another base temperature": Trivial(
+                {"z": torch.full((1, 12, 6), 0.3).double(), "labels": torch.arange(12) % 3},
+                floors.sup_con(12, 0.1, 0.07),
+                settings={"base_temperature": 0.07},
+            ),
             "classes at right angles": Trivial(
-                {"z": torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3}, 0.0
+                {"z": 3**0.5 * torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3}, 0.0
             ),
             "one class of three left out": Trivial(  # by what is lost of the spectrum, 4^2 of 12 rows
-                {"z": torch.eye(3).double()[:, :2].repeat(1, 4, 1), "labels": torch.arange(12) % 3}, 16 / 12
+                {"z": 2**0.5 * torch.eye(3).double()[:, :2].repeat(1, 4, 1), "labels": torch.arange(12) % 3},
+                16 / 12,
             ),
         },
         symmetries={
@@ -1252,10 +1258,10 @@ OBJECTIVES = {
         },
         golden=(
             Golden(
-                {"z": Z1[None], "labels": torch.arange(12) % 3},
+                {"z": 6**0.5 * Z1[None], "labels": torch.arange(12) % 3},
                 285.147227253 / 12,
-                193.254824094 / 12,
-                -11.839720441 / 12,
+                193.254824094 / 12 / 6**0.5,
+                -11.839720441 / 12 / 6**0.5,
             ),
         ),
     ),

@@ -502,7 +502,7 @@ def vicreg_related_reference(
 def spectral_contrastive_reference(z: Tensor, positives: Tensor) -> Tensor:
     """Entry by entry."""
     rows = [(n, row) for view in z for n, row in enumerate(view)]
-    apart = [(one @ other - float(positives[n, m])) ** 2 for n, one in rows for m, other in rows]
+    apart = [((one * other).mean() - float(positives[n, m])) ** 2 for n, one in rows for m, other in rows]
     return torch.stack(apart).sum() / len(rows)
 
 

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 import torch
 
-from selfsup.objectives import diet, floors, relation_pairs, relational
+from selfsup.objectives import cross_entropy, diet, floors, look, relation_pairs, relational, view_batch
 
-from .declarations import Z1, Z2, wave
+from .declarations import CLASSES, THREE, Z1, Z2, wave
 
 
 def test_diet_of_a_view_that_is_known_falls_and_of_one_that_is_sure_rises_again() -> None:
@@ -92,3 +92,69 @@ def test_pairs_need_two_views_of_two_samples(shape: tuple[int, ...]) -> None:
 def test_relational_refuses(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         relational(**{"alike": torch.ones(4), "unlike": torch.ones(4), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logits": torch.ones(4)}, r"logits must have the shape \(N, C\)"),
+        ({"labels": torch.arange(3)}, r"labels must be int64 of the shape \(4,\), got torch.int64 \(3,\)"),
+        ({"labels": torch.tensor([0, 1, 2, 5])}, "labels must be from 0 to 4, got 5"),
+        ({"labels": torch.tensor([0, 1, -1, 4])}, "labels must be from 0 to 4, got -1"),
+        ({"smoothing": 1.0}, "smoothing must be below 1, got 1.0"),
+    ],
+)
+def test_cross_entropy_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cross_entropy(**{"logits": torch.ones(4, 5), "labels": torch.arange(4), **change})
+
+
+def test_a_smoothed_label_that_is_predicted_has_the_least_loss() -> None:
+    label = torch.full((10, 10), 0.01).double() + 0.9 * torch.eye(10)
+    loss = cross_entropy(label.log(), torch.arange(10), smoothing=0.1)
+    assert float(loss) == pytest.approx(floors.cross_entropy_least(10, 0.1), abs=1e-12)
+
+
+def test_two_views_diverge_as_published() -> None:
+    assert float(view_batch(CLASSES[:2])) == pytest.approx(0.049050102, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 3), (3, 0, 3), (4, 3)])
+def test_view_batch_refuses_fewer_than_two_views_of_a_sample(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"logits must (hold at least two views|have the shape)"):
+        view_batch(torch.ones(shape))
+
+
+@pytest.mark.parametrize("k", [11, 12, 500])
+def test_all_neighbours_are_those_there_are(k: int) -> None:
+    """The loss of neighbourhood components analysis: the probability of one's own class, without a limit."""
+    labels = torch.arange(12) % 3
+    unit = Z1 / Z1.norm(dim=1, keepdim=True)
+    near = (unit @ unit.T / 0.1).exp() * (1 - torch.eye(12))
+    own = (near * (labels[:, None] == labels)).sum(1) / near.sum(1)
+    assert float(look(Z1, labels, k)) == pytest.approx(float(-own.log().mean()), abs=1e-12)
+
+
+def test_the_nearest_of_ones_class_counts_where_none_is_among_the_neighbours() -> None:
+    z = torch.tensor([[1.0, 0], [1, 0.1], [0, 1]]).double().requires_grad_()
+    loss = look(z, torch.tensor([0, 1, 0]), k=1, temperature=1.0)
+    near = torch.cosine_similarity(z[[0, 0]], z[[1, 2]]).detach()
+    back = torch.cosine_similarity(z[[2, 2]], z[[0, 1]]).detach()
+    expected = (near.logsumexp(0) - near[1] + back.logsumexp(0) - back[0]) / 2
+    assert loss.item() == pytest.approx(float(expected), abs=1e-9)
+    assert torch.autograd.grad(loss, z)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"z": THREE}, r"z must have the shape \(N, D\)"),
+        ({"labels": torch.arange(3)}, r"labels must have the shape \(12,\), got \(3,\)"),
+        ({"labels": torch.arange(12).int()}, "labels must be int64"),
+        ({"k": 0}, "k must be above 0"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+    ],
+)
+def test_look_refuses(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        look(**{"z": Z1, "labels": torch.arange(12), **change})

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 from selfsup.config import load_config
 from selfsup.data.settings import colours_of
 from selfsup.errors import UsageError
-from selfsup.views import View, ViewPlan
+from selfsup.views import View, ViewPlan, view_kinds
 from selfsup.views.draws import keys, normal
 
 from .plain import PLAIN
@@ -220,6 +220,6 @@ def test_shares_out_of_range(name: str) -> None:
 
 def test_the_datas_settings_reach_the_views_that_change_colours() -> None:
     config = load_config("train", ["method=dino", "data.noise=0.1", "data.drop=0.3"])
-    assert {(kind["noise"], kind["drop"]) for kind in config["views"].values()} == {(0.1, 0.3)}
+    assert {(kind["noise"], kind["drop"]) for kind in view_kinds(config["views"]).values()} == {(0.1, 0.3)}
     config = load_config("train", ["views=ressl", "data.noise=0.1", "data.drop=0.3"])
     assert [config["views"][kind]["noise"] for kind in ("weak", "strong")] == [0.0, 0.1]

@@ -24,7 +24,7 @@ from selfsup.errors import UsageError
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.frozen import FrozenEncoder, Pixels
 from selfsup.sides import in_words, sides
-from selfsup.views import ViewPlan
+from selfsup.views import ViewPlan, view_kinds
 
 
 def blocks(frozen: FrozenEncoder, images: Tensor, index: Tensor, count: int = 4) -> Tensor:
@@ -115,7 +115,12 @@ def whole_views(
         UsageError: no kind has that size.
     """
     whole = (1, min(sides(size)))
-    kinds = {name: dict(kind) for name, kind in plan.items() if kind["count"] and kind["size"] in whole}
+    # Of each image itself, also where training had a view of a partner.
+    kinds = {
+        name: {**kind, "of": "self"}
+        for name, kind in view_kinds(plan).items()
+        if kind["count"] and kind["size"] in whole
+    }
     if not kinds:
         raise UsageError(f"no kind of view has the encoder's size of {in_words(size)}; give one size=1.0")
     for number, kind in enumerate(kinds.values()):

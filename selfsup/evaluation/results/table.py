@@ -39,6 +39,9 @@ def print_table(
     print_columns(_title(results), [row["name"] for row in rows], cells, console)
     notes: dict[str, list[str]] = {}
     for row in rows:
+        if used := row.get("from_labels"):
+            notes.setdefault(f"learned from labels ({', '.join(used)})", []).append(shown(row["name"]))
+    for row in rows:
         for name in filter(row["scores"].__contains__, titles):
             score = row["scores"][name]
             for note in filter(None, [score["reason"], *score["flags"]]):
