@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from selfsup.auxiliary.requirements import require_turns
 from selfsup.data import Source
 from selfsup.data.settings import colours_of, labels_file, range_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
@@ -115,14 +116,16 @@ def make_method(
     for size in sorted(set(views.sizes)):
         encoder.require_size(size, without if size != whole and whole in views.sizes else "")
     kind = load_target(config["method"]["_target_"], "method", "method._target_")
+    losses = [config["method"], *config["auxiliary"].values()]
     method: Method = kind(
         encoder=encoder,
         views=views,
         batch_size=effective_batch(config, devices),
         seed=config["seed"],
-        labelled="labels" in config["method"]["requires"],
+        labelled=any("labels" in each["requires"] for each in losses),
         frozen=config["backbone"]["frozen"],
-        auxiliary=make_auxiliary(config, encoder),
+        auxiliary=make_auxiliary(config, encoder, views, devices),
+        combine=config.get("combine", "fixed"),
         relation=deepcopy(relation) if _tells(config) else None,
         **settings,
     )
@@ -209,13 +212,27 @@ def _bound(value: Any, setting: str) -> Any:
     return partial(function, **{key: each for key, each in value.items() if key != "_target_"})
 
 
-def make_auxiliary(config: Mapping[str, Any], encoder: Encoder) -> dict[str, tuple[float, nn.Module]]:
-    """The losses beside the method's, each with its weight, for the features of an encoder."""
+def make_auxiliary(
+    config: Mapping[str, Any], encoder: Encoder, views: ViewPlan, devices: int
+) -> dict[str, tuple[float, nn.Module]]:
+    """The losses beside the method's, each with its weight, for the features of an encoder.
+
+    Raises:
+        UsageError: the views are not turned as one of them requires.
+    """
     found = {}
     for name, settings in config["auxiliary"].items():
         arguments = {
             key: value for key, value in settings.items() if key not in ("_target_", "requires", "weight")
         }
+        for need in settings["requires"]:
+            if need == "views":
+                arguments["views"] = views
+            elif need == "classes":
+                arguments.setdefault("classes", max(2, effective_batch(config, devices)))
+            elif need.startswith("turn="):
+                arguments["turn"] = need.removeprefix("turn=")
+                require_turns(name, arguments["turn"], config)
         kind = load_target(settings["_target_"], "auxiliary", f"auxiliary.{name}._target_")
         found[name] = settings["weight"], kind(encoder=encoder, **arguments)
     return found

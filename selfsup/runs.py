@@ -35,9 +35,9 @@ _PLAIN = (str, int, float, bool, type(None))
 # Settings that every run has and older ones do not name, by their group.
 _SINCE = {
     "backbone": ("weights", "frozen", "lora"),
-    "data": ("channels", "colours", "bands", "pages", "decode", "noise", "drop", "pairs"),
+    "data": ("channels", "colours", "bands", "pages", "decode", "turns", "noise", "drop", "pairs"),
 }
-_SINCE_OF_VIEWS = {"noise": 0.0, "drop": 0.0, "of": "self"}
+_SINCE_OF_VIEWS = {"noise": 0.0, "drop": 0.0, "turn": "none", "of": "self"}
 _BACKBONE = ("name", "small", "tokens", "positions", "pretrained", "model_args")
 _FETCHES = "download"  # a setting by which a data set is fetched into a folder
 _OF_LOGGERS = "wandb"  # a folder with links of its own program, which selfsup does not follow

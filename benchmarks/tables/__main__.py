@@ -16,6 +16,7 @@ from benchmarks.robustness.mutation_cases import MUTATIONS
 from benchmarks.rows import METHODS, ROOT, Row, read
 from benchmarks.speed.index import AIMS
 from benchmarks.tables import (
+    auxiliary,
     backbones,
     channels,
     copies,
@@ -250,6 +251,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/results/trials.md": {
         f"tuning-{suite}": functools.partial(learned.tuned, suite) for suite in ("cifar10-cpu", "digits")
     },
+    "docs/auxiliary.md": {"auxiliary": auxiliary.table},
     "docs/pictures.md": {"channels": channels.table},
     "docs/backbones.md": {"families": backbones.taken, "refusals": backbones.refused},
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},

@@ -83,6 +83,7 @@ def check(config: dict[str, Any]) -> None:
             )
         if "whole_batch" in settings["requires"] and config["batch_size"] < 2:
             raise UsageError(f"the loss of {name} compares the images of a batch; take batch_size=2 or more")
+    _check_combining(config)
     if method.get("teacher", "") is None:
         raise UsageError(
             f"method={method['name']} learns from a teacher; add method.teacher=, such as a run, a file or "
@@ -92,3 +93,34 @@ def check(config: dict[str, Any]) -> None:
     named = config["resume"] is None and config["name"] is not None
     if launched().rank == 0 and named and (why := taken(Path(str(config["out"])) / str(config["name"]))):
         raise UsageError(why)
+
+
+def _check_combining(config: dict[str, Any]) -> None:
+    """Refuse to combine losses by their gradients where there is one loss, or where gradients are others."""
+    trainer, how = config["trainer"], config.get("combine", "fixed")
+    if how not in ("fixed", "mgda"):
+        raise UsageError(f"combine is fixed or mgda, not '{how}'")
+    if how == "fixed":
+        return
+    if not config["auxiliary"]:
+        raise UsageError("combine=mgda weighs losses against each other; add one, such as auxiliary=[lorot]")
+    typed = [each.partition("=")[0] for each in config["overrides"]]
+    if given := [
+        f"auxiliary.{name}.weight" for name in config["auxiliary"] if f"auxiliary.{name}.weight" in typed
+    ]:
+        raise UsageError(f"combine=mgda finds the weights itself and would not use {given[0]}; leave one out")
+    if trainer["accumulate_grad_batches"] > 1:
+        raise UsageError(
+            "combine=mgda weighs losses by the gradients of a whole step; raise batch_size instead of "
+            "trainer.accumulate_grad_batches"
+        )
+    if str(trainer["precision"]).startswith("16"):
+        raise UsageError(
+            f"combine=mgda compares gradients that trainer.precision={trainer['precision']} would round to "
+            "0; take bf16-mixed or 32-true"
+        )
+    if "ddp" not in (strategy := str(trainer["strategy"])) and strategy != "auto":
+        raise UsageError(
+            f"combine=mgda needs whole gradients, of which a process of trainer.strategy={strategy} may have "
+            "a part; take trainer.strategy=ddp"
+        )

@@ -22,6 +22,7 @@ _OF_MIXTURES = (
     "max_unreadable",
     "in_memory",
     "mirror",
+    "turns",
     "colour",
     "colours",
     "noise",

@@ -17,7 +17,7 @@ def choose_views(
     """Fill in, in place, the plan of views of protocols whose configuration leaves it open.
 
     It is the plan of the encoders' training, from their cards, if they share one, else SimCLR's for this
-    data: all rows of a table see the same views.
+    data: all rows of a table see the same views. So is filled in whether turned images mean the ``same``.
 
     Args:
         colours: whether three channels are red, green and blue.
@@ -31,6 +31,8 @@ def choose_views(
                 spec["plan"] = trained_with(encoders.values()) or fallback(data)
             if "plan" in spec and not colours:
                 spec["colours"] = False
+            if "same" in spec and spec["same"] is None:
+                spec["same"] = bool(data.get("turns", False))
 
 
 def trained_with(encoders: Iterable[Any]) -> Kinds | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.methods.batch import Batch, Output, make_batch, step_generator
+from selfsup.methods.combining import balanced
 from selfsup.methods.failures import Failure
 from selfsup.methods.parts import HeadsFirst, Part, Teacher
 from selfsup.methods.step import StepMeans
@@ -36,6 +37,8 @@ class Method(pl.LightningModule):
         labelled: whether batches have labels.
         auxiliary: further losses by name, each with its weight (:mod:`selfsup.auxiliary`).
         frozen: share of the run in which only the heads learn, or less (:class:`HeadsFirst`).
+        combine: how the losses become one: with fixed weights, 1 of the method's own, or by their gradients
+            for the encoder (mgda: :func:`selfsup.methods.combining.balanced`).
         relation: of the positions of two sets of samples, which of them belong together.
 
     Attributes:
@@ -58,6 +61,7 @@ class Method(pl.LightningModule):
         labelled: bool = False,
         auxiliary: Mapping[str, tuple[float, nn.Module]] | None = None,
         frozen: float = 0.0,
+        combine: str = "fixed",
         relation: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +71,7 @@ class Method(pl.LightningModule):
         self.peak_lr = optimizer["lr"] * batch_size / optimizer["lr_batch"]
         self.batch_size, self.seed, self.labelled = batch_size, seed, labelled
         self.weights = {name: weight for name, (weight, _) in (auxiliary or {}).items()}
+        self.combine = combine
         self.auxiliary = nn.ModuleDict({name: module for name, (_, module) in (auxiliary or {}).items()})
         self.heads_first = HeadsFirst(encoder, frozen) if frozen else None
         self.relation = relation
@@ -162,10 +167,15 @@ class Method(pl.LightningModule):
                 "dino, simclr or vicreg"
             )
         seen = batch.only(output.of or range(len(output.features)))
-        values = {name: module(seen, output.features) for name, module in self.auxiliary.items()}
-        total = output.loss + sum(self.weights[name] * value for name, value in values.items())
-        values = {name: value.detach() for name, value in values.items()}
-        return Output(total, output.features, {"objective": output.loss.detach(), **values, **output.scalars})
+        losses = {"objective": output.loss}
+        losses |= {name: module(seen, output.features) for name, module in self.auxiliary.items()}
+        weights: Mapping[str, Any] = {"objective": 1.0, **self.weights}
+        scalars: dict[str, Tensor | float] = {name: value.detach() for name, value in losses.items()}
+        if self.combine == "mgda" and torch.is_grad_enabled():
+            weights = balanced(losses, self.encoder.parameters())
+            scalars |= {f"{name}_weight": weight for name, weight in weights.items()}
+        total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+        return Output(total, output.features, scalars | dict(output.scalars))
 
     @property
     def parts(self) -> list[Part]:

@@ -34,6 +34,7 @@ from selfsup.objectives.spectral import frossl, mmcr
 from selfsup.objectives.spread import koleo, lejepa, sigreg
 from selfsup.objectives.tokens import capi, data2vec, data2vec_targets, ibot, semantic_order
 from selfsup.objectives.transfer import distill_layer, distill_relations, distill_tokens
+from selfsup.objectives.transforms import sla_aggregate, sla_distill, sla_joint
 
 __all__ = [
     "MASKS",
@@ -83,6 +84,9 @@ __all__ = [
     "sigreg",
     "simsiam",
     "sinkhorn",
+    "sla_aggregate",
+    "sla_distill",
+    "sla_joint",
     "spectral_contrastive",
     "sup_con",
     "swav",

@@ -1,8 +1,8 @@
 """A view plan: which views of an image a method sees, as data.
 
 Views are made in two stages. *Where* (crop, resize, mirror) works on the decoded image, in
-:meth:`ViewPlan.crop`; *how* (colour, blur, solarisation, normalisation) works on the batch and
-device the crops are on, in :meth:`ViewPlan.finish`.
+:meth:`ViewPlan.crop`; *how* (colour, blur, solarisation, normalisation, and a turn if there is one) works on
+the batch and device the crops are on, in :meth:`ViewPlan.finish`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +16,8 @@ from selfsup.errors import UsageError
 from selfsup.sides import sides
 from selfsup.views.draws import keys, uniform
 from selfsup.views.image import colour, geometry, native
-from selfsup.views.image.colour_params import ColourParams, draw_colour_params
-from selfsup.views.image.view import View
+from selfsup.views.image.colour_params import OF_TURN, ColourParams, draw_colour_params
+from selfsup.views.image.view import TURNS, View
 
 
 class ViewPlan:
@@ -68,6 +68,8 @@ class ViewPlan:
         self.of_pair = [view.of == "pair" for view in self.views]
         if not self.views:
             raise UsageError("the view plan has no views; give one of its kinds a count")
+        for view, size in zip(self.views, self.sizes, strict=True):
+            view.require_turnable(size)
         if all(self.of_pair):
             raise UsageError(
                 "of=pair draws every view from the partner's image, and none from the image itself; take a "
@@ -139,7 +141,8 @@ class ViewPlan:
             ``(N,)`` bool; ``jitter`` ``(N, 4)``, factors of brightness, contrast and saturation and the hue's
             shift in turns; ``grey`` and ``solarized`` ``(N,)`` bool; ``sigma`` ``(N,)``, the blur's width in
             pixels; ``channels`` ``(N, 2, C)``, the factors of brightness and contrast of each channel, where
-            they are not colours; ``dropped`` ``(N, C)`` bool.
+            they are not colours; ``dropped`` ``(N, C)`` bool; ``turn`` ``(N,)`` int64, as
+            :func:`selfsup.views.image.geometry.turned` takes it, 0 where nothing is turned.
         """
         box, mirror = self.where(number, index, epoch, height, width)
         sides = torch.stack(
@@ -160,6 +163,7 @@ class ViewPlan:
             if colours.channels is None
             else colours.channels,
             "dropped": of_channels if colours.dropped is None else colours.dropped,
+            "turn": self.turns(number, index, epoch),
         }
 
     def places(self, index: Tensor, epoch: int) -> Callable[[int, int, int], list[tuple[list[int], bool]]]:
@@ -216,6 +220,11 @@ class ViewPlan:
             self.views[number], self.sizes[number], of_views, self.channels, self.coloured
         )
 
+    def turns(self, number: int, index: Tensor, epoch: int) -> Tensor:
+        """How view ``number`` of each sample is turned, ``(N,)`` int64; see :meth:`drawn`."""
+        draws = uniform(self.seed, epoch, index, number, 1, OF_TURN)[:, 0]
+        return (TURNS[self.views[number].turn] * draws).long()
+
     def _ratio(self, number: int) -> tuple[float, float]:
         """The range of a box's width to its height in pixels."""
         (low, high), (height, width) = self.views[number].ratio, self.sizes[number]
@@ -232,8 +241,12 @@ class ViewPlan:
         drawn = self.colours(number, index, epoch)
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
         if self.natively(images.device.type):
-            return native.render(images, drawn, mean, std, self.sizes[number], self.coloured, place)
-        return colour.render(images, drawn, mean, std)
+            made = native.render(images, drawn, mean, std, self.sizes[number], self.coloured, place)
+        else:
+            made = colour.render(images, drawn, mean, std)
+        if (turn := self.views[number].turn) == "none":
+            return made
+        return geometry.turned(made, self.turns(number, index, epoch), turn == "quadrant")
 
     def natively(self, device: str = "cpu") -> bool:
         """Whether compiled code makes the views on ``device``."""

@@ -39,8 +39,10 @@ def test_its_gradient_reaches_the_encoder() -> None:
 @pytest.mark.parametrize("name", options("auxiliary"))
 @pytest.mark.parametrize("method", ["mae", "jepa"])
 def test_a_method_without_features_of_whole_views_refuses_it(name: str, method: str) -> None:
+    needed = load_config("train", [f"auxiliary=[{name}]"])["auxiliary"][name]["requires"]
+    views = [f"views.each.{need}" for need in needed if need.startswith("turn=")]
     with pytest.raises(UsageError, match=rf"auxiliary={name} needs the features of whole views"):
-        build(f"method={method}", f"auxiliary=[{name}]")
+        build(f"method={method}", f"auxiliary=[{name}]", *views)
 
 
 def test_what_compares_samples_is_not_accumulated() -> None:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from selfsup.evaluation import NoScore, rotation
+from selfsup.config import load_config
+from selfsup.evaluation import NoScore, evaluate, rotation
 
-from .toys import gaussian
+from .toys import ToyEncoder, coloured, gaussian
 
 
 def turned(images, width, strength, seed=0):
@@ -66,3 +67,12 @@ def test_what_has_no_score(features, words):
 def test_features_of_another_shape(shape):
     with pytest.raises(ValueError, match=r"\(4, N, D\)"):
         rotation(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_images_without_an_upright_have_no_turn_to_tell(same):
+    config = load_config("evaluate", ["encoder=run", "protocols=[rotation]", f"data.turns={same}"])
+    encoder, settings = ToyEncoder(), config["protocols"]
+    found = evaluate(encoder, coloured(60), coloured(20), config["data"], protocols=settings, controls=False)
+    reason = found["rows"][0]["scores"]["rotation"].get("reason") or ""
+    assert ("data.turns=true" in reason) == same

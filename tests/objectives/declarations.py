@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ from selfsup.objectives import (
     ressl,
     sigreg,
     simsiam,
+    sla_aggregate,
+    sla_distill,
+    sla_joint,
     spectral_contrastive,
     sup_con,
     swav,
@@ -211,6 +215,18 @@ def related(n: int, generator: torch.Generator) -> Inputs:
 def named(n: int, generator: torch.Generator) -> Inputs:
     logits = 2 * torch.randn(n, 10, generator=generator, dtype=torch.float64)
     return {"logits": logits, "index": torch.arange(n) * 3 % 10}
+
+
+def transformed(n: int, generator: torch.Generator) -> Inputs:
+    """Of five classes, each in three transforms."""
+    logits = 2 * torch.randn(n, 15, generator=generator, dtype=torch.float64)
+    return {"logits": logits, "labels": torch.arange(n) * 3 % 5, "transform": torch.arange(n) * 2 % 3}
+
+
+def aggregated(n: int, generator: torch.Generator) -> Inputs:
+    single, several = torch.randn(2, n, 6, generator=generator, dtype=torch.float64)
+    weight = torch.arange(n) % 4 < 3
+    return {"single": single, "aggregated": several, "weight": weight / weight.sum().double()}
 
 
 def classified(n: int, generator: torch.Generator) -> Inputs:
@@ -394,6 +410,19 @@ def _ibot() -> Golden:
         "center": torch.zeros(10, dtype=torch.float64),
     }
     return Golden(inputs, 8.868178375, 3.765810475, -1.129289091)
+
+
+def _sla() -> Inputs:
+    """Five images of three classes in four turns each, which are behind one another: logits (20, 12)."""
+    logits = 2 * torch.stack([wave(0.3 * b, 4, 12) for b in range(5)]).flatten(0, 1)
+    labels = torch.tensor([0, 1, 2, 0, 1]).repeat_interleave(4)
+    return {"logits": logits, "labels": labels, "transform": torch.arange(4).repeat(5)}
+
+
+def sla_together() -> Tensor:
+    """What the four turns of each of the five images say together, (5, 3)."""
+    inputs = {name: x.unflatten(0, (5, 4)).transpose(0, 1) for name, x in _sla().items()}
+    return sla_aggregate(inputs["logits"], inputs["transform"], 4)
 
 
 def assigned(n: int, generator: torch.Generator) -> Inputs:
@@ -1071,6 +1100,58 @@ OBJECTIVES = {
             },
             "pairs permuted": _each(lambda scores: scores.flip(0)),
         },
+    ),
+    "sla_joint": Declaration(
+        partial(sla_joint, transforms=3),
+        partial(references.sla_joint_reference, transforms=3),
+        transformed,
+        learned=("logits",),
+        sample_axis={"logits": 0, "labels": 0, "transform": 0},
+        settings=({},),
+        trivial={
+            "equal logits": Trivial(
+                {**transformed(12, torch.Generator()), "logits": torch.full((12, 15), 0.7).double()},
+                math.log(15),
+            )
+        },
+        symmetries={
+            "an image's logits moved": lambda inputs: {**inputs, "logits": inputs["logits"] + wave(1, 12, 1)},
+            "classes exchanged": lambda inputs: {
+                **inputs,
+                "logits": inputs["logits"].unflatten(1, (5, 3)).flip(1).flatten(1),
+                "labels": 4 - inputs["labels"],
+            },
+            "transforms exchanged": lambda inputs: {
+                **inputs,
+                "logits": inputs["logits"].unflatten(1, (5, 3)).flip(2).flatten(1),
+                "transform": 2 - inputs["transform"],
+            },
+        },
+        golden=(Golden(_sla(), 3.152303412, 0.223577641, -0.048066522, {"transforms": 4}),),
+    ),
+    "sla_distill": Declaration(
+        sla_distill,
+        references.sla_distill_reference,
+        aggregated,
+        learned=("single",),
+        sample_axis={"single": 0, "aggregated": 0, "weight": 0},
+        settings=({}, {"temperature": 0.4}, {"temperature": 3.0}),
+        trivial={"the same": Trivial({"single": Z1, "aggregated": Z1}, 0.0)},
+        symmetries={
+            "an image's logits moved": lambda inputs: {**inputs, "single": inputs["single"] + wave(1, 12, 1)},
+            "classes exchanged": lambda inputs: {
+                **inputs,
+                **{name: inputs[name].flip(1) for name in ("single", "aggregated")},
+            },
+        },
+        golden=(
+            Golden(
+                {"single": wave(1.1, 5, 3), "aggregated": sla_together()},
+                0.525548326,
+                0.264639617,
+                0.073407544,
+            ),
+        ),
     ),
     "cross_entropy": Declaration(
         cross_entropy,

@@ -430,6 +430,25 @@ def diet_reference(logits: Tensor, index: Tensor, smoothing: float = 0.8) -> Ten
     return torch.stack(terms).sum() / len(logits)
 
 
+def sla_joint_reference(logits: Tensor, labels: Tensor, transform: Tensor, transforms: int) -> Tensor:
+    terms = []
+    for row, y, i in zip(logits, labels.tolist(), transform.tolist(), strict=True):
+        probabilities = (row - row.max()).exp() / (row - row.max()).exp().sum()
+        terms.append(-probabilities[y * transforms + i].log())
+    return torch.stack(terms).mean()
+
+
+def sla_distill_reference(
+    single: Tensor, aggregated: Tensor, temperature: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    total = torch.zeros((), dtype=single.dtype)
+    for n in range(len(single)):
+        share = 1 / len(single) if weight is None else weight[n]
+        told, seen = aggregated[n].detach() / temperature, single[n] / temperature
+        total = total + share * temperature**2 * _divergence(told, seen)
+    return total
+
+
 def cross_entropy_reference(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """As a mixture of the label's loss and the divergence from all classes alike."""
     terms = []

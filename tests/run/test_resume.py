@@ -17,6 +17,7 @@ from selfsup.commands import main
 from selfsup.config import load_config, options
 from selfsup.report.folder import read_run
 from selfsup.runs import require_complete
+from selfsup.views import view_kinds
 
 STEPS = 6
 
@@ -398,10 +399,11 @@ def test_a_length_in_another_measure_is_what_is_meant(
 def test_a_run_from_before_some_settings_goes_on_as_it_was(straight: Path, tmp_path: Path) -> None:
     folder = cut(straight, tmp_path / "cut", 4)
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    for key in ("colours", "noise", "drop"):
+    for key in ("colours", "noise", "drop", "turns"):
         del config["data"][key]
-    for kind in config["views"].values():
-        del kind["noise"], kind["drop"]
+    for kind in view_kinds(config["views"]).values():
+        del kind["noise"], kind["drop"], kind["turn"]
+    del config["combine"]
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert resume(folder) == 0
     assert kills.differences(straight, folder) == []

@@ -128,12 +128,17 @@ def whole_views(
     return {name: kind for name, kind in kinds.items() if kind["count"]}
 
 
-def turns(frozen: FrozenEncoder, images: Tensor, index: Tensor) -> Tensor:
+def turns(frozen: FrozenEncoder, images: Tensor, index: Tensor, same: bool | None = False) -> Tensor:
     """Pooled features of each image turned by 0, 90, 180 and 270 degrees, ``(B, 4, D)``.
 
+    Args:
+        same: whether the images have no upright, so that a turned one means the same (``data.turns``).
+
     Raises:
-        NoScore: images that are not square.
+        NoScore: images that are not square, or have no upright.
     """
+    if same:
+        raise NoScore("quarter turns of these images mean the same (data.turns=true): there is none to tell")
     height, width = images.shape[2:]
     if height != width:
         raise NoScore(

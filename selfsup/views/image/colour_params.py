@@ -11,9 +11,9 @@ from selfsup.views.draws import numbers
 from selfsup.views.image import geometry
 from selfsup.views.image.view import View
 
-# The numbers of the draws: of a view, of each of its channels, of its values.
+# The numbers of the draws: of a view, of each of its channels, of its turn, of its values.
 FIRST, DRAWS = geometry.DRAWS, 13
-OF_CHANNELS, OF_VALUES = FIRST + DRAWS, 2**16
+OF_CHANNELS, OF_TURN, OF_VALUES = FIRST + DRAWS, 2**15, 2**16
 
 
 @dataclass(frozen=True)

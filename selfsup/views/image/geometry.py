@@ -1,4 +1,4 @@
-"""Geometry of a view: random resized crops and mirroring, with each sample's own box.
+"""Geometry of a view: random resized crops, mirroring and turns, with each sample's own box.
 
 A crop, its antialiased resize and its mirroring are one linear map of the rows and one of the
 columns, so a batch of differently cropped samples is two batched matrix products.
@@ -107,3 +107,35 @@ def crop_resize(images: Tensor, boxes: Tensor, mirror: Tensor, size: tuple[int, 
     columns = resampling(boxes[:, 1], boxes[:, 3], images.shape[3], size[1])
     columns = torch.where(mirror.view(-1, 1, 1), columns.flip(1), columns)
     return rows.unsqueeze(1) @ (images.float() @ columns.mT.unsqueeze(1))
+
+
+def turned(views: Tensor, turn: Tensor, quadrant: bool = False) -> Tensor:
+    """Views ``(N, C, side, side)`` turned by quarters, counter-clockwise.
+
+    Args:
+        turn: ``(N,)`` int64, r quarters from 0 to 3; or 4 q + r for the quadrant q: 0 at the top left, 1 at
+            the top right, 2 at the bottom left, 3 at the bottom right, which is turned inside itself
+            (LoRot-E, Moon et al. 2022, arXiv:2207.10023).
+        quadrant: whether a quadrant is turned; then the side is even.
+
+    Example:
+        >>> turned(torch.arange(4.0).view(1, 1, 2, 2), torch.tensor([1])).flatten().tolist()
+        [1.0, 3.0, 0.0, 2.0]
+    """
+    if not quadrant:
+        return _whole_turned(views, turn)
+    views, half = views.clone(), views.shape[2] // 2
+    for number in range(4):
+        top, left = number // 2 * half, number % 2 * half
+        part = views[:, :, top : top + half, left : left + half]
+        part.copy_(_whole_turned(part, torch.where(turn // 4 == number, turn % 4, 0)))
+    return views
+
+
+def _whole_turned(views: Tensor, quarters: Tensor) -> Tensor:
+    # No rows are picked by a mask, for whose count a GPU would have to wait.
+    made = views
+    for number in (1, 2, 3):
+        chosen = (quarters == number).view(-1, 1, 1, 1)
+        made = torch.where(chosen, torch.rot90(views, number, (2, 3)), made)
+    return made.contiguous(memory_format=torch.channels_last)

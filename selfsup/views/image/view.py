@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfsup.errors import UsageError
+from selfsup.sides import in_words
+
+TURNS = {"none": 1, "whole": 4, "quadrant": 16}  # ways to turn a view
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class View:
             clipped afterwards.
         drop: probability that a channel is replaced by its mean over the data, each by itself; one is
             always kept.
+        turn: whether the finished view is turned by 0 to 3 quarters at random, counter-clockwise: none,
+            whole, or one quadrant of it, chosen at random, inside itself.
         of: whose image it is drawn from: the sample's own (self), or that of another sample that belongs with
             it (pair).
     """
@@ -57,6 +62,7 @@ class View:
     solarize: float
     noise: float = 0.0
     drop: float = 0.0
+    turn: str = "none"
     of: str = "self"
 
     def __post_init__(self) -> None:
@@ -74,5 +80,20 @@ class View:
                 raise UsageError(f"views: {name}={ends} must be [low, high] with 0 < low <= high{at_most}")
         if not self.recipe_size > 0:
             raise UsageError(f"views: recipe_size={self.recipe_size} must be a number of pixels, such as 224")
+        if self.turn not in TURNS:
+            raise UsageError(f"views: turn={self.turn} must be none, whole or quadrant")
         if self.size <= 0:
             raise UsageError(f"views: size={self.size} must be positive: pixels, or a share up to 1.0")
+
+    def require_turnable(self, size: tuple[int, int]) -> None:
+        """Raise a UsageError unless views of this height and width can be turned as they shall be."""
+        if self.turn != "none" and size[0] != size[1]:
+            raise UsageError(
+                f"views: turn={self.turn} is for square views, and these are of {in_words(size)}; take "
+                "turn=none or a square data.image_size"
+            )
+        if self.turn == "quadrant" and size[0] % 2:
+            raise UsageError(
+                f"views: turn=quadrant is for views of an even side, and these are of {in_words(size)}; take "
+                f"size={size[0] + 1}, or another data.image_size"
+            )
