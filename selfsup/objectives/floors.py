@@ -47,6 +47,15 @@ def nt_xent(samples: int) -> float:
     return math.log(2 * samples - 1)
 
 
+def matched_cells(samples: int, cells: int) -> float:
+    """All `cells` of all `samples` images of the global batch are equal: log(1 + (N - 1) K).
+
+    >>> round(matched_cells(64, 16), 4)
+    6.9167
+    """
+    return math.log(1 + (samples - 1) * cells)
+
+
 def dcl(samples: int) -> float:
     """All 2 * `samples` embeddings of the global batch are equal: log(2N - 2).
 
