@@ -67,7 +67,7 @@ class RepeatedOrder(GroupOrder):
 
     >>> order = RepeatedOrder(samples=6, batch_size=4, seed=0, size=2)
     >>> [[ticket % REPEAT for ticket in tickets] for _, tickets in order]
-    [[3, 3, 5, 5]]
+    [[4, 4, 1, 1]]
     """
 
     def _member(self, first: Tensor, member: Tensor, passed: Tensor, position: Tensor) -> Tensor:

@@ -1245,11 +1245,6 @@ OBJECTIVES = {
                 {"z": torch.zeros(1, 12, 6).double(), "labels": torch.arange(12) % 3},
                 floors.spectral_contrastive(1, 4),
             ),
-            "equal rows, another base temperature": Trivial(
-                {"z": torch.full((1, 12, 6), 0.3).double(), "labels": torch.arange(12) % 3},
-                floors.sup_con(12, 0.1, 0.07),
-                settings={"base_temperature": 0.07},
-            ),
             "classes at right angles": Trivial(
                 {"z": 3**0.5 * torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3}, 0.0
             ),
@@ -1308,6 +1303,11 @@ OBJECTIVES = {
         trivial={
             "equal rows": Trivial(
                 {"z": torch.full((2, 12, 6), 0.3).double(), "labels": torch.arange(12)}, floors.sup_con(24)
+            ),
+            "equal rows, another base temperature": Trivial(
+                {"z": torch.full((1, 12, 6), 0.3).double(), "labels": torch.arange(12) % 3},
+                floors.sup_con(12, 0.1, 0.07),
+                settings={"base_temperature": 0.07},
             ),
             "classes at right angles": Trivial(
                 {"z": torch.eye(3).double().repeat(2, 4, 1), "labels": torch.arange(12) % 3},
