@@ -7,6 +7,7 @@ OF_ONE = "        if b is None:\n            return 2 * twice * "
 # file -> what the names of the tests contain that are to be tried first
 LIKELIEST = {
     "contrastive": "nt_xent or dcl or moco or nnclr",
+    "matching": "matched or matching",
     "relations": "ressl or sup_con or positive or same or rows or weights",
     "transfer": "distill or teacher or tokens",
     "spectral": "frossl or mmcr or spectral",
@@ -30,6 +31,22 @@ LIKELIEST = {
 }
 # file -> (text that occurs once, what it becomes)
 MUTATIONS: dict[str, list[tuple[str, str]]] = {
+    "matching": [
+        ("maximize=True", "maximize=False"),
+        ("similarity.shape[1] > similarity.shape[2]", "similarity.shape[1] > similarity.shape[2] + 1"),
+        ("similarity.double().nan_to_num()", "similarity.double()"),
+        ("temperature: float = 0.1)", "temperature: float = 0.2)"),
+        ("len(cells1) * world_size()) < 2", "len(cells1) * world_size()) < 1"),
+        ("F.normalize(cells1, dim=2)", "cells1"),
+        ("F.normalize(cells2, dim=2)", "F.normalize(cells2, dim=1)"),
+        ("_found(v, u, temperature)", "_found(u, v, temperature)"),
+        ("return all_reduce_mean((_found", "return ((_found"),
+        ("(anchors.flatten(0, 1) / temperature)", "anchors.flatten(0, 1)"),
+        ("gather_with_gradient(others)", "gather_with_gradient(others.detach())"),
+        ("+ rank() * n * k", "+ rank() * n"),
+        (" & (own.unsqueeze(1) != column)", " & (own.unsqueeze(1) < column)"),
+        ("logits.masked_fill(rest, -torch.inf)", "logits"),
+    ],
     "contrastive": [
         ("z2: Tensor, temperature: float = 0.1)", "z2: Tensor, temperature: float = 0.2)"),
         ("(local / temperature)", "local"),

@@ -1,4 +1,4 @@
-"""Tables of curation, labelling and pairs, from ``benchmarks/results/{curation,labelling,pairs}.jsonl``."""
+"""The tables of curation, of labelling and of pairs, from ``benchmarks/results/``."""
 
 from statistics import fmean
 

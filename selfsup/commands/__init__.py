@@ -33,20 +33,17 @@ COMMANDS = {
     "train": "learn an encoder from images without labels",
     "views": "show the images as a training command would see them, in one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
+    "runs": "list runs: method, data, steps, minutes, scores",
     "report": "report on a run, or on several side by side, in one HTML file",
     "curate": "choose the images to learn from, or to label next",
     "embed": "write the features of all images to a Parquet file",
     "search": "find the images most similar to one",
     "export": "write an encoder for other programs: timm and the Hub, ONNX, TorchScript, torch.export",
 }
-_SHARED = (
-    "train",
-    "evaluate",
-    "embed",
-    "curate",
-)  # commands that several processes of a launcher do together
+# Commands that several processes of a launcher do together.
+_SHARED = ("train", "evaluate", "embed", "curate")
 # The setting that takes a command's bare arguments, those without "=".
-_BARE = {"report": "runs"}
+_BARE = {"report": "runs", "runs": "folders"}
 # Packages whose versions decide what a run does.
 _DEPENDENCIES = ("torch", "torchvision", "pytorch-lightning", "timm", "lightly", "hydra-core", "numpy")
 _ENDING = (

@@ -19,9 +19,12 @@ from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.failures import FLOOR
 from selfsup.methods.parts import Centre, Frozen, Queue
+from selfsup.methods.places import in_rows, places_of, require_places
 from selfsup.methods.requirements import require_queue
 from selfsup.objectives import distill_layer, distill_relations, distill_tokens, floors
 from selfsup.objectives.distributed import gather
+
+WITHOUT = "add method.places=0 and leave out method.layers"
 
 
 class Distill(Method):
@@ -80,7 +83,7 @@ class Distill(Method):
         self.centre = Centre(taught.dim, momentum=0.9)
         if places or self.layers:
             for encoder in (self.encoder, taught):
-                _require_places(encoder)
+                require_places(encoder, WITHOUT)
         if self.layers:
             taught.require_tokens()
             depth = len(taught.model.blocks)
@@ -97,9 +100,9 @@ class Distill(Method):
 
     def loss(self, batch: Batch) -> Output:
         images = self._mixed(batch)
-        features, mine = _seen(self.encoder, images)
+        features, mine = places_of(self.encoder, images)
         with torch.no_grad():
-            told, theirs = _seen(self.taught, seen := self._as_teacher_sees(images))
+            told, theirs = places_of(self.taught, seen := self._as_teacher_sees(images))
         batched = gather(told)
         rows = torch.cat([batched, self.queue.rows.to(told)])
         self.queue.gather(told)
@@ -142,30 +145,9 @@ class Distill(Method):
         with torch.no_grad():
             patches, said = math.prod(teacher.grid), teacher.layers(seen)
             targets = [said[layer - 1][:, -patches:] for layer in self.layers]
-        tokens = _tokens(_resized(mine, teacher.grid))
+        tokens = in_rows(_resized(mine, teacher.grid))
         each = [distill_layer(head(tokens), target) for head, target in zip(self.heads, targets, strict=True)]
         return torch.stack(each).mean()
-
-
-def _require_places(encoder: Encoder) -> None:
-    """Raise a UsageError unless an encoder has features of places: tokens, or a map ``(N, D, h, w)``."""
-    with torch.no_grad():
-        shape = encoder.model.forward_features(torch.zeros(1, encoder.channels, *encoder.input_size)).shape
-    if not encoder.has_tokens and not (len(shape) == 4 and shape[1] == encoder.model.num_features):
-        raise UsageError(
-            f"'{encoder.recipe['name']}' has no features of places; add method.places=0 and leave out "
-            "method.layers"
-        )
-
-
-def _seen(encoder: Encoder, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Pooled features ``(N, D)``, and those of places ``(N, D, h, w)`` or what the model has instead."""
-    if not encoder.has_tokens:
-        found = encoder.model.forward_features(images)
-        return encoder.pool(found), found
-    sequence = encoder.sequence(images)
-    rows = images.shape[-2] // encoder.patch_size
-    return encoder.pool(sequence), sequence[:, encoder.prefix :].transpose(1, 2).unflatten(2, (rows, -1))
 
 
 def _resized(grid: Tensor, size: Sequence[int]) -> Tensor:
@@ -175,10 +157,5 @@ def _resized(grid: Tensor, size: Sequence[int]) -> Tensor:
 
 def _places(grid: Tensor) -> Tensor:
     """Tokens ``(N, h w, D)`` of a grid, about the image's mean."""
-    tokens = _tokens(grid)
+    tokens = in_rows(grid)
     return tokens - tokens.mean(dim=1, keepdim=True)
-
-
-def _tokens(grid: Tensor) -> Tensor:
-    """``(N, D, h, w)`` as ``(N, h w, D)``."""
-    return grid.flatten(2).transpose(1, 2)

@@ -26,6 +26,7 @@ from selfsup.objectives.masks import (
     random_mask,
     window_mask,
 )
+from selfsup.objectives.matching import hungarian, matched_cells
 from selfsup.objectives.prediction import byol, simsiam
 from selfsup.objectives.reconstruction import latent_prediction, masked_reconstruction, patchify, unpatchify
 from selfsup.objectives.redundancy import barlow_twins, mixed_barlow, tico, tico_moment, vicreg
@@ -60,6 +61,7 @@ __all__ = [
     "floors",
     "frossl",
     "gather_with_gradient",
+    "hungarian",
     "ibot",
     "inverse_block_mask",
     "koleo",
@@ -67,6 +69,7 @@ __all__ = [
     "lejepa",
     "look",
     "masked_reconstruction",
+    "matched_cells",
     "mixed_barlow",
     "mmcr",
     "moco",

@@ -8,6 +8,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from selfsup.objectives.contrastive_floors import dcl as dcl
+from selfsup.objectives.contrastive_floors import matched_cells as matched_cells
+from selfsup.objectives.contrastive_floors import moco as moco
+from selfsup.objectives.contrastive_floors import moco_v3 as moco_v3
+from selfsup.objectives.contrastive_floors import nnclr as nnclr
+from selfsup.objectives.contrastive_floors import nt_xent as nt_xent
 from selfsup.objectives.label_floors import cross_entropy as cross_entropy
 from selfsup.objectives.label_floors import cross_entropy_least as cross_entropy_least
 from selfsup.objectives.label_floors import sup_con as sup_con
@@ -36,51 +42,6 @@ def marks(objective: str, known: Mapping[str, Any]) -> dict[str, float]:
                 **{key: known[key] for key in inspect.signature(function).parameters if key in known}
             )
     return found
-
-
-def nt_xent(samples: int) -> float:
-    """All 2 * `samples` embeddings of the global batch are equal: log(2N - 1).
-
-    >>> round(nt_xent(256), 4)
-    6.2364
-    """
-    return math.log(2 * samples - 1)
-
-
-def dcl(samples: int) -> float:
-    """All 2 * `samples` embeddings of the global batch are equal: log(2N - 2).
-
-    >>> round(dcl(256), 4)
-    6.2344
-    """
-    return math.log(2 * samples - 2)
-
-
-def moco(queue: int) -> float:
-    """All embeddings are equal, those of the queue too: log(K + 1).
-
-    >>> round(moco(65536), 4)
-    11.0904
-    """
-    return math.log(queue + 1)
-
-
-def moco_v3(samples: int, temperature: float = 0.2) -> float:
-    """All embeddings of the global batch of N samples are equal: 2 temperature log N, of one direction.
-
-    >>> round(2 * moco_v3(4096), 3)
-    6.654
-    """
-    return 2 * temperature * math.log(samples)
-
-
-def nnclr(samples: int) -> float:
-    """All predictions of the global batch are equal: log N.
-
-    >>> round(nnclr(256), 4)
-    5.5452
-    """
-    return diet(samples)
 
 
 def ressl(queue: int) -> float:

@@ -58,7 +58,7 @@ def contact_sheet(
     heads = [("image", "where views lie")]
     for number, (view, name, size) in enumerate(zip(views, names, plan.sizes, strict=True)):
         columns.append([_enlarged(image, factor) for image in view])
-        heads.append((name, in_words(size)))
+        heads.append((name, f"{in_words(size)}{', a partner' if plan.of_pair[number] else ''}"))
         if not plan.of_pair[number]:
             _draw_boxes(columns[0], source, index, plan, number)
         if regions:

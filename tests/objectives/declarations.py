@@ -31,6 +31,7 @@ from selfsup.objectives import (
     lejepa,
     look,
     masked_reconstruction,
+    matched_cells,
     mixed_barlow,
     mmcr,
     moco,
@@ -176,6 +177,11 @@ def mixtures(n: int, generator: torch.Generator) -> Inputs:
     partner = views["z2"].roll(3, 0)
     mixed = share[:, None] * views["z1"] + (1 - share[:, None]) * partner + 0.7 * noise
     return {**views, "partner": partner, "mixed": mixed, "share": share}
+
+
+def cells(n: int, generator: torch.Generator) -> Inputs:
+    first, noise = torch.randn(2, n, 3, 6, generator=generator, dtype=torch.float64)
+    return {"cells1": first + 0.3, "cells2": first + 0.7 * noise}
 
 
 def covarying(n: int, generator: torch.Generator) -> Inputs:
@@ -1449,6 +1455,32 @@ OBJECTIVES = {
             "patches permuted": _each(lambda x: x.flip(1)),
         },
         golden=(_capi(),),
+    ),
+    "matched_cells": Declaration(
+        matched_cells,
+        references.matched_cells_reference,
+        cells,
+        learned=("cells1", "cells2"),
+        sample_axis={"cells1": 0, "cells2": 0},
+        settings=({}, {"temperature": 0.5}),
+        trivial={
+            "equal rows": Trivial(
+                {name: torch.full((12, 4, 6), 0.3).double() for name in ("cells1", "cells2")},
+                floors.matched_cells(12, 4),
+            ),
+            # Of its own image's other cells, which are as near, none repels.
+            "cells of one image alike": Trivial(
+                {name: torch.eye(12).double()[:, None].expand(12, 4, 12) for name in ("cells1", "cells2")},
+                math.log1p(44 * math.exp(-1 / 0.1)),
+            ),
+        },
+        symmetries={
+            "rows rescaled": _each(lambda z: z * torch.linspace(0.1, 9, z.shape[1], dtype=z.dtype)[:, None]),
+            "rotated": _each(lambda z: z @ ROTATION),
+            "views exchanged": lambda inputs: {"cells1": inputs["cells2"], "cells2": inputs["cells1"]},
+            "matches permuted": _each(lambda z: z[:, [2, 0, 1]]),
+        },
+        fewest=2,
     ),
     "distill_relations": Declaration(
         distill_relations,

@@ -220,6 +220,23 @@ def ibot_reference(
     return loss
 
 
+def matched_cells_reference(cells1: Tensor, cells2: Tensor, temperature: float = 0.1) -> Tensor:
+    """A term for each cell of each view, its negatives gathered one by one."""
+    n, k, _ = cells1.shape
+    terms = []
+    for mine, theirs in ((cells1, cells2), (cells2, cells1)):
+        for i in range(n):
+            for c in range(k):
+                pairs = [(i, c), *((m, j) for m in range(n) for j in range(k) if m != i)]
+                scores = []
+                for m, j in pairs:
+                    a, b = mine[i, c], theirs[m, j]
+                    scores.append(a @ b / (a.square().sum() * b.square().sum()).sqrt() / temperature)
+                p = [score.exp() for score in scores]
+                terms.append(-(p[0] / sum(p)).log())
+    return torch.stack(terms).mean()
+
+
 def capi_reference(logits: Tensor, assignments: Tensor, temperature: float = 0.12) -> Tensor:
     terms = []
     for row, q in zip(logits.flatten(0, -2), assignments.flatten(0, -2), strict=True):
