@@ -11,6 +11,7 @@ from selfsup.build import count_classes
 from selfsup.commands import main
 from selfsup.data import ImageArray
 from selfsup.errors import UsageError
+from selfsup.from_labels import labels_used_by
 from tests.methods.building import SMALL, batch_of, build, composed, images
 
 SLA = ("method=simclr", "auxiliary=[sla]", "views.each.turn=whole")
@@ -102,6 +103,10 @@ def test_it_counts_classes_and_refuses_data_without_labels() -> None:
         UsageError, match="auxiliary=sla learns from labels, and the training images have none"
     ):
         count_classes(config, ImageArray(images(5)))
+
+
+def test_the_encoders_card_says_that_it_learned_from_labels() -> None:
+    assert labels_used_by(composed(*SLA)) == ["auxiliary=sla"]
 
 
 def test_others_get_no_labels() -> None:
