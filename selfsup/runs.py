@@ -159,6 +159,16 @@ def require_own(folder: Path) -> None:
                 raise UsageError(f"'{path}' is {kind}; replace it by the file itself, or remove it")
 
 
+def runs_in(folder: Path) -> Iterator[Path]:
+    """The runs in a folder, or the folder itself if it is one; links, such as ``latest``, are left out."""
+    if (folder / "config.yaml").is_file():
+        yield folder
+        return
+    for path in sorted(folder.iterdir()):
+        if not path.is_symlink() and (path / "config.yaml").is_file():
+            yield path
+
+
 def parse(text: str) -> dict[str, Any]:
     """The mapping in a YAML text: nothing but texts, numbers, true, false and null, in lists and mappings.
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "views": "show the images as a training command would see them, in one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
     "runs": "list runs: method, data, steps, minutes, scores",
+    "board": "compare encoders from any results on one page, beside their controls",
     "report": "report on a run, or on several side by side, in one HTML file",
     "curate": "choose the images to learn from, or to label next",
     "embed": "write the features of all images to a Parquet file",
@@ -43,7 +44,7 @@ COMMANDS = {
 # Commands that several processes of a launcher do together.
 _SHARED = ("train", "evaluate", "embed", "curate")
 # The setting that takes a command's bare arguments, those without "=".
-_BARE = {"report": "runs", "runs": "folders"}
+_BARE = {"report": "runs", "runs": "folders", "board": "paths"}
 # Packages whose versions decide what a run does.
 _DEPENDENCIES = ("torch", "torchvision", "pytorch-lightning", "timm", "lightly", "hydra-core", "numpy")
 _ENDING = (

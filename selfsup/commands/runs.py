@@ -1,6 +1,6 @@
 """``selfsup runs [FOLDER ...]``: a row a run, read from its small files, without torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from selfsup.errors import UsageError
 from selfsup.files import read_json, read_text
 from selfsup.from_labels import labels_used_by
 from selfsup.hints import near
-from selfsup.runs import parse
+from selfsup.runs import parse, runs_in
 from selfsup.shapes import NUMBER, TEXT, WHOLE, Each, Needed, fault
 from selfsup.tables import read_rows, step_of
 from selfsup.terminal import make_console
@@ -78,16 +78,6 @@ def run(config: Mapping[str, Any]) -> None:
     if not console.is_terminal:
         console = make_console(width=WIDTH, no_color=True)
     console.print(table(lines))
-
-
-def runs_in(folder: Path) -> Iterator[Path]:
-    """The runs in a folder, or the folder itself if it is one; links, such as ``latest``, are left out."""
-    if (folder / "config.yaml").is_file():
-        yield folder
-        return
-    for path in sorted(folder.iterdir()):
-        if not path.is_symlink() and (path / "config.yaml").is_file():
-            yield path
 
 
 def line_of(folder: Path) -> Line:

@@ -29,7 +29,7 @@ _SCORE = {
     "settings": {"width": NUMBER},
 }
 # Their parts that the report reads.
-_RESULTS = {
+RESULTS = {
     "encoder": TEXT,
     "labels": TRUTH,
     "n_train": WHOLE,
@@ -156,7 +156,7 @@ def _results(folder: Path, run: Run) -> dict[str, Any] | None:
     found = [
         results
         for path in sorted(folder.glob("results*.json"), key=lambda path: path.stat().st_mtime)
-        if (results := _json(path, _RESULTS, run.missing)) and results.get("rows")
+        if (results := _json(path, RESULTS, run.missing)) and results.get("rows")
     ]
     own = [results for results in found if results.get("encoder") == run.card.get("fingerprint")]
     if not found:

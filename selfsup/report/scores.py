@@ -6,7 +6,7 @@ from typing import Any
 from selfsup.evaluation.results.verdict import is_accuracy, row_role
 from selfsup.report.folder import Run
 
-_ROLES = {
+ROLES = {
     "start": "the weights it began with",
     "untrained": "the same architecture, untrained",
     "pixels": "raw pixels",
@@ -76,5 +76,5 @@ def _name(run: Run, row: Mapping[str, Any], several: bool) -> str:
     role = row_role(row)
     if role == "encoder":
         return (run.name if several else "this encoder") + run.mark
-    name = _ROLES.get(role, str(row.get("name", role)))
+    name = ROLES.get(role, str(row.get("name", role)))
     return f"{name} ({run.name})" if role in ("untrained", "start") and several else name
