@@ -65,7 +65,7 @@ def auroc(positive: Sequence[float], negative: Sequence[float]) -> tuple[float, 
     Example:
         >>> value, interval = auroc([0.8, 0.9, 0.4], [0.1, 0.5])
         >>> round(value, 3), [round(end, 3) for end in interval]
-        (0.833, [0.251, 0.988])
+        (0.833, [0.313, 0.981])
     """
     from scipy.stats import rankdata
 

@@ -1,7 +1,7 @@
 """A pretended GPU: tensors without data whose device is cuda, which run wherever there is no GPU.
 
-It tells what mixes devices, an error on a real one, and what makes the CPU wait for the GPU: reading a value
-back (``item``, the boolean of a tensor) and shapes that depend on values (``nonzero``, boolean masks).
+It tells what mixes devices, an error on a real one, and what makes the CPU wait for the GPU: reading values
+back (``item``, the boolean of a tensor, ``cpu``) and shapes that depend on values (``nonzero``, boolean masks).
 """
 
 import collections
@@ -44,6 +44,12 @@ class PretendedGPU(TorchDispatchMode):
         if func is aten._local_scalar_dense.default:
             self.waits[_line()] += 1
             return 1.0 if args[0].dtype.is_floating_point else 1
+        if func is aten._to_copy.default and kwargs.get("device") == torch.device(
+            "cpu"
+        ):  # to be read as it is
+            self.waits[_line()] += 1
+            with unset_fake_temporarily():
+                return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
         return func(*args, **kwargs)
 
     def __enter__(self) -> Any:

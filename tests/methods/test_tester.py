@@ -155,6 +155,9 @@ def test_in_bfloat16_it_gives_nearly_the_same(name: str) -> None:
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
 
 
+WAITS = {"matching": 1}  # for an assignment that the CPU makes
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_it_runs_on_a_gpu_and_its_loss_waits_for_nothing(name: str) -> None:
     method = made(name, *COLOURED)
@@ -174,7 +177,7 @@ def test_it_runs_on_a_gpu_and_its_loss_waits_for_nothing(name: str) -> None:
         with torch.no_grad():
             seen = method.observe(replace(batch, views=batch.views[:2]))
         assert {value.device.type for value in seen.values()} == {"cuda"}
-    assert waited == 0, gpu.waits
+    assert waited == WAITS.get(name, 0), gpu.waits
 
 
 def gradients(name: str, rows: Tensor) -> list[Tensor]:
