@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from selfsup.commands import COMMANDS, config_name, help
+from selfsup.commands import _BARE, COMMANDS, config_name, help
 from selfsup.config import load_config, options
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,7 @@ def test_a_command_on_a_page_can_be_typed(command: str) -> None:
     settings = [each for each in given if re.match(r"(?!resume|from)([\w.]+\.\w+=|\w+=(?![A-Z]+$))", each)]
     if name in ("train", "views"):
         load_config(config_name(name), settings)
-    elif not any(setting.startswith("encoder=") for setting in settings) and name != "report":
+    elif not any(setting.startswith("encoder=") for setting in settings) and name not in _BARE:
         load_config(name, ["encoder=x", *settings])
     else:
         load_config(name, settings)

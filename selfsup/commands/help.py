@@ -31,6 +31,7 @@ _EXAMPLES = {
         "selfsup curate mode=balanced share=0.5 encoder=runs/latest/encoder data=folder data.root=my/images",
         "selfsup curate mode=scores scores=inspection.parquet column=kept above=0.5 data=folder data.root=x",
         "selfsup curate mode=label count=50 encoder=runs/latest/encoder data=folder data.root=my/images",
+        "selfsup curate mode=pairs count=200 encoder=runs/latest/encoder data=folder data.root=my/images",
     ],
     "embed": [
         "selfsup embed encoder=runs/latest/encoder data=folder data.root=my/images out=features.parquet",
@@ -42,6 +43,14 @@ _EXAMPLES = {
     "export": [
         "selfsup export encoder=runs/latest/encoder format=onnx",
         "selfsup export encoder=timm:resnet18.a1_in1k format=pt2 out=resnet18.pt2",
+    ],
+    "runs": [
+        "selfsup runs",
+        "selfsup runs my/runs sort=knn",
+    ],
+    "board": [
+        "selfsup board runs",
+        "selfsup board runs others/results.json out=compared.html",
     ],
     "report": [
         "selfsup report runs/latest",
@@ -62,6 +71,7 @@ _GROUPS = {
         "logger",
         "online",
         "curation",
+        "positives",
         "experiment",
     ],
     "views": ["method", "backbone", "data", "views", "experiment"],
@@ -70,6 +80,8 @@ _GROUPS = {
     "embed": ["data"],
     "search": ["data"],
     "export": [],
+    "runs": [],
+    "board": [],
     "report": [],
 }
 
