@@ -1,7 +1,7 @@
 """A pretended GPU: tensors without data whose device is cuda, which run wherever there is no GPU.
 
-It tells what mixes devices, an error on a real one, and what makes the CPU wait for the GPU: reading values
-back (``item``, the boolean of a tensor, ``cpu``) and shapes that depend on values (``nonzero``, boolean masks).
+It tells what mixes devices, an error on a real one, and what makes the CPU wait for the GPU: values that are
+read back (``item``, the boolean of a tensor, ``cpu``) and shapes that depend on values (``nonzero``, masks).
 """
 
 import collections
