@@ -42,7 +42,7 @@ class AllViews(Method):
     def loss(self, batch: Batch) -> Output:
         # One forward a view: the views are distributed differently, and so are their batch statistics.
         features = [self.encoder(view) for view in batch.views]
-        relation = {} if batch.positives is None else {"positives": batch.positives}
+        relation = {} if (positives := batch.positives) is None else {"positives": positives}
         embeddings = torch.stack([self.projector(each) for each in features])
         return Output(self.objective(embeddings, **relation), features)
 

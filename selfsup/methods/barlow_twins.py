@@ -40,7 +40,8 @@ class BarlowTwins(Method):
         # One forward a view: the views are distributed differently, and so are their batch statistics.
         features = [self.encoder(view) for view in batch.views]
         pairs = list(combinations([self.projector(each) for each in features], 2))
-        losses = [barlow_twins(one, other, self.lambda_, batch.positives) for one, other in pairs]
+        positives = batch.positives
+        losses = [barlow_twins(one, other, self.lambda_, positives) for one, other in pairs]
         return Output(torch.stack(losses).mean(), features)
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ class Method(pl.LightningModule):
         relation: of the positions of two sets of samples, which of them belong together.
 
     Attributes:
-        related: whether ``loss`` uses ``positives`` of a batch, if there are some.
+        related: whether ``loss`` uses the ``positives`` of a batch, if there are some.
         failures: what the collapse guard watches for beside :data:`selfsup.methods.failures.COMMON`.
         untrained: names of parameters that pooled features use and the method leaves as they are.
         step_skipped: set where a step's gradients are not finite, and so not used.

@@ -25,8 +25,8 @@ class Batch:
         steps: optimizer steps of the whole run.
         generator: of this step and process, for masks and noise; on the CPU.
         drawn: how view ``k`` of each sample was made (:meth:`selfsup.views.ViewPlan.drawn`).
-        positives: bool ``(N, W N)``, which samples of all W processes, in the order of their ranks, belong
-            with those of this one, each with itself too; None where only views of one sample do.
+        relation: of samples ``(N,)`` and ``(M,)``, which belong together, bool ``(N, M)``; None where only
+            the views of one sample do.
     """
 
     views: Sequence[Tensor]
@@ -36,7 +36,7 @@ class Batch:
     steps: int
     generator: torch.Generator
     drawn: Callable[[int], Mapping[str, Tensor]]
-    positives: Tensor | None = None
+    relation: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -45,6 +45,15 @@ class Batch:
     def device(self) -> torch.device:
         """Where the views are."""
         return self.views[0].device
+
+    @property
+    def positives(self) -> Tensor | None:
+        """Bool ``(N, W N)``: which samples of all W processes, in the order of their ranks, belong with mine.
+
+        Each belongs with itself; None where only views of one sample do. All processes have to ask, as they
+        do for a loss.
+        """
+        return None if self.relation is None else self.relation(self.index, gather(self.index))
 
     @property
     def images(self) -> Tensor:
@@ -69,9 +78,8 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on a device."""
         labels = None if self.labels is None else self.labels.to(device)
-        positives = None if self.positives is None else self.positives.to(device)
         views = [view.to(device) for view in self.views]
-        return replace(self, views=views, index=self.index.to(device), labels=labels, positives=positives)
+        return replace(self, views=views, index=self.index.to(device), labels=labels)
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def make_batch(
             ``partner_size``.
         plan: makes the views.
         labelled: whether the method may see the labels.
-        relation: of samples ``(N,)`` and ``(M,)``, which belong together, bool ``(N, M)``.
+        relation: of a :class:`Batch`.
     """
     epoch, images, index = raw.get("epoch", 0), raw["image"], raw["index"]
     sizes = raw["size"].unbind(1) if "size" in raw else images.shape[-2:]
@@ -121,8 +129,7 @@ def make_batch(
         return plan.drawn(number, raw.get("draw", index), epoch, height, width)
 
     labels = raw["label"] if labelled else None
-    positives = None if relation is None else relation(index, gather(index))
-    return Batch(plan(raw, epoch), index, labels, step, steps, generator, drawn, positives)
+    return Batch(plan(raw, epoch), index, labels, step, steps, generator, drawn, relation)
 
 
 def step_generator(seed: int, micro_step: int, rank: int = 0) -> torch.Generator:

@@ -36,8 +36,8 @@ class MixedBarlow(BarlowTwins):
     def loss(self, batch: Batch) -> Output:
         features = [self.encoder(view) for view in batch.views]
         embeddings = [self.projector(each) for each in features]
-        pairs = combinations(embeddings, 2)
-        agreement = [barlow_twins(one, other, self.lambda_, batch.positives) for one, other in pairs]
+        pairs, positives = combinations(embeddings, 2), batch.positives
+        agreement = [barlow_twins(one, other, self.lambda_, positives) for one, other in pairs]
         regularizer = []
         for one, other in combinations(range(self.large), 2):
             z1, z2 = embeddings[one], embeddings[other]

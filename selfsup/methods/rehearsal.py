@@ -20,7 +20,6 @@ from selfsup.encoder.creation import create
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, step_generator
-from selfsup.objectives.distributed import rank, world_size
 from selfsup.objectives.precision import finite_or_not
 from selfsup.sides import sides, sizes_in_words
 
@@ -94,8 +93,6 @@ def _require_one_image(method: Method, name: str, batch: Batch) -> None:
     one = replace(batch, views=[view[:1] for view in batch.views], index=batch.index[:1])
     if batch.labels is not None:
         one = replace(one, labels=batch.labels[:1])
-    if batch.positives is not None:
-        one = replace(one, positives=_alone(1))
     with _unchanged(method), finite_or_not(), torch.no_grad():
         try:
             method(one)
@@ -114,15 +111,14 @@ def noise_batch(method: Method) -> Batch:
         return method.views.drawn(number, index, 0, *size)
 
     labels = index if method.labelled else None
-    positives = None if method.relation is None else _alone(IMAGES)
+    relation = None if method.relation is None else _alone
     views = [_noise(method, each) for each in method.views.sizes]
-    return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn, positives)
+    return Batch(views, index, labels, 0, 1, step_generator(method.seed, 0), drawn, relation)
 
 
-def _alone(samples: int) -> Tensor:
-    """Positives of this process's samples, which belong with themselves alone."""
-    own = torch.arange(samples) + rank() * samples
-    return own.unsqueeze(1) == torch.arange(samples * world_size())
+def _alone(rows: Tensor, columns: Tensor) -> Tensor:
+    """A relation of samples that belong with themselves alone."""
+    return rows.unsqueeze(1) == columns
 
 
 def _noise(method: Method, size: int | Sequence[int]) -> Tensor:

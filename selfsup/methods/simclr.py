@@ -44,10 +44,10 @@ class SimCLR(Method):
         features = torch.cat([self.encoder(views) for views in by_size(batch.views)])
         embeddings = self.projector(features).chunk(len(batch.views))
         pairs = list(combinations(embeddings, 2))
-        if batch.positives is None:
+        if (positives := batch.positives) is None:
             loss = torch.stack([nt_xent(one, other, self.temperature) for one, other in pairs]).mean()
         else:
-            loss = sup_con(torch.stack(embeddings), batch.positives, self.temperature)
+            loss = sup_con(torch.stack(embeddings), positives, self.temperature)
         positive = torch.cosine_similarity(*pairs[0]).mean()
         return Output(loss, features.chunk(len(batch.views)), {"positive_similarity": positive.detach()})
 

@@ -46,7 +46,7 @@ class TwoViews(Method):
         # One forward a view: the views are distributed differently, and so are their batch statistics.
         features = [self.encoder(view) for view in batch.views]
         pairs = combinations([self.projector(each) for each in features], 2)
-        relation = {} if batch.positives is None else {"positives": batch.positives}
+        relation = {} if (positives := batch.positives) is None else {"positives": positives}
         losses = [self.objective(one, other, **relation) for one, other in pairs]
         return Output(torch.stack(losses).mean(), features)
 

@@ -60,7 +60,7 @@ def test_a_relation_of_classes_is_sup_con() -> None:
 def test_who_belongs_together_changes_the_loss(name: str) -> None:
     method = related(name)
     batch = batch_of(method)
-    alone = replace(batch, positives=torch.eye(8, dtype=torch.bool))
+    alone = replace(batch, relation=lambda rows, columns: rows[:, None] == columns)
     assert not torch.isclose(method.loss(batch).loss, method.loss(alone).loss)
 
 
@@ -94,6 +94,18 @@ def test_an_image_that_comes_twice_belongs_with_itself() -> None:
     with pytest.raises(UsageError, match=r"method=dcl compares the rows of a batch, and with views.repeat=2"):
         build("method=dcl", "views.repeat=2")
     assert build("method=byol", "views.repeat=2").relation is None
+
+
+def test_a_batch_that_is_only_looked_at_asks_no_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(index: torch.Tensor) -> torch.Tensor:
+        raise TimeoutError("the other processes do not come")
+
+    method = related("simclr")
+    monkeypatch.setattr("selfsup.methods.batch.gather", wait)
+    batch = batch_of(method)
+    assert method.observe(batch).keys() == {"backbone", "embedding"}
+    with pytest.raises(TimeoutError):
+        method.loss(batch)
 
 
 ENDS = torch.tensor([[0, 1], [2, 9], [3, 4], [4, 5], [10, 15], [15, 0]])
