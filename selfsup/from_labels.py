@@ -9,11 +9,13 @@ from selfsup.config import config_root
 
 
 def learns_from_labels(group: str, option: str) -> bool:
-    """Whether a configuration requires labels, which the tables of methods say.
+    """Whether a configuration requires labels, or pairs that somebody named, which lists of choices say.
 
     >>> learns_from_labels("method", "supervised"), learns_from_labels("method", "simclr")
     (True, False)
     """
+    if group == "positives":
+        return option != "none"
     text = (config_root() / group / f"{option}.yaml").read_text(encoding="utf-8")
     return "labels" in (yaml.safe_load(text).get("requires") or ())
 

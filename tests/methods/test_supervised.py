@@ -183,4 +183,5 @@ def test_what_a_run_knows_beside_its_images_is_read_off_its_settings(
 
 def test_help_marks_what_learns_from_labels() -> None:
     lines = [line for line in choices("train").splitlines() if "(labels)" in line]
-    assert [line.split()[0] for line in lines] == LABELLED
+    marked = [*LABELLED, "sla", "edges", "labels", "oracle"]
+    assert [line.split()[0] for line in lines] == marked

@@ -77,6 +77,7 @@ def test_looking_leaves_no_trace_in_the_method_or_the_random_generator(name: str
     method = build(name, "backbone.model_args.drop_path_rate=0.5").train()
     next(method.encoder.model.children()).eval()  # whatever a part's mode is, it is kept
     raw = {"image": torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8), "index": torch.arange(16)}
+    raw["label"] = torch.arange(16) % 3
     before = {key: value.clone() for key, value in method.state_dict().items()}
     modes = [part.training for part in method.modules()]
     random = torch.get_rng_state()
