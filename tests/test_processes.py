@@ -47,8 +47,11 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
-    """With balanced targets, which all processes make together; the methods' tester has other losses."""
-    settings = ("method.centering=sinkhorn",)
+    """With balanced targets, which all processes make together; the methods' tester has other losses.
+
+    A logger gets pictures of features, to which all processes contribute, and the first one sends them.
+    """
+    settings = ("method.centering=sinkhorn", "logger=tensorboard")
     one = run(tmp_path, "one", "trainer.devices=1", "batch_size=64", *settings)
     two = run(tmp_path, "two", "trainer.devices=2", "batch_size=32", *settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "one", "two"]

@@ -47,11 +47,11 @@ class Share(pl.Callback):
         self._tell(trainer, partial(show, name=name, image=sheet_of(torch.stack(shown, 1)), step=0))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if not trainer.is_global_zero:
-            return
         step = trainer.global_step
         encoder = copy.deepcopy(pl_module.learned_encoder()).eval()
-        gallery = make_gallery(encoder, self.source, IMAGES, GFLOPS)
+        gallery = make_gallery(encoder, self.source, IMAGES, GFLOPS)  # which all processes share
+        if not trainer.is_global_zero:
+            return
         if len(gallery) >= FEWEST:
             rows = torch.arange(min(ROWS, len(gallery)))
             near = nearest(gallery.x, min(NEAR, len(gallery) - 1))[rows]
