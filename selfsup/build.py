@@ -11,7 +11,7 @@ from torch import nn
 
 from selfsup.auxiliary.requirements import require_turns
 from selfsup.data import Source
-from selfsup.data.settings import colours_of, labels_file, range_of
+from selfsup.data.settings import colours_of, labels_file, positives_of, range_of, repeat_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
 from selfsup.encoder.trials import require_ability
 from selfsup.errors import UsageError
@@ -117,6 +117,7 @@ def make_method(
         encoder.require_size(size, without if size != whole and whole in views.sizes else "")
     kind = load_target(config["method"]["_target_"], "method", "method._target_")
     losses = [config["method"], *config["auxiliary"].values()]
+    told = positives_of(config) != "none" or repeat_of(config) > 1
     method: Method = kind(
         encoder=encoder,
         views=views,
@@ -126,7 +127,7 @@ def make_method(
         frozen=config["backbone"]["frozen"],
         auxiliary=make_auxiliary(config, encoder, views, devices),
         combine=config.get("combine", "fixed"),
-        relation=deepcopy(relation) if _tells(config) else None,
+        relation=deepcopy(relation) if told else None,
         **settings,
     )
     if not method.related:
@@ -136,29 +137,19 @@ def make_method(
     return method
 
 
-def _tells(config: Mapping[str, Any]) -> bool:
-    """Whether a method's loss is to know which rows of a batch belong together."""
-    return bool((config.get("positives") or {}).get("name", "none") != "none") or _repeat(config) > 1
-
-
-def _repeat(config: Mapping[str, Any]) -> int:
-    return int(config["views"].get("repeat", 1))
-
-
 def _require_no_relation(config: Mapping[str, Any], of_pair: bool) -> None:
     """Raise a UsageError where a method that knows of no relation would have to."""
-    name, needs = config["method"]["name"], config["method"]["requires"]
-    positives = (config.get("positives") or {}).get("name", "none")
+    name, positives, repeat = config["method"]["name"], positives_of(config), repeat_of(config)
     if positives != "none" and not of_pair:
         raise UsageError(
             f"method={name} does not compare images, so positives={positives} would change nothing; take "
             "method=simclr, barlow, vicreg, spectral or triplet, or draw a view from an image's partner "
             "(views=byol views.second.of=pair)"
         )
-    if _repeat(config) > 1 and "whole_batch" in needs and "labels" not in needs:
+    if repeat > 1 and "whole_batch" in config["method"]["requires"]:
         raise UsageError(
-            f"method={name} compares the rows of a batch, and with views.repeat={_repeat(config)} would tell "
-            "an image from itself; raise the count of its views instead, or take method=simclr or barlow"
+            f"method={name} compares the rows of a batch, and with views.repeat={repeat} would not know "
+            "which are of one image; raise the count of its views instead, or take method=simclr or barlow"
         )
 
 

@@ -108,23 +108,23 @@ def measured(name: str, train: Features, test: Features) -> list[dict[str, Any]]
     return rows
 
 
-def main() -> None:
-    """Measure the sets for which there are encoders."""
+def over_sets(description: str | None, measure: Any, name: str, *keys: str) -> None:
+    """Keep the rows that ``measure(set, training features, test features)`` gives for each set."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--encoders", nargs="+", type=Path, required=True, help="runs, one for each set")
     parser.add_argument("--features", type=Path, required=True, help="folder in which features stay")
     parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
     arguments = parser.parse_args()
     quiet()
-    for (name, settings), run in zip(SETS.items(), arguments.encoders, strict=False):
+    for (title, settings), run in zip(SETS.items(), arguments.encoders, strict=False):
         encoder = load_encoder(run / "encoder")
         made = f"{encoder.card['method']}, {encoder.card['steps']} steps"
-        kept = arguments.features / f"{name.partition(',')[0]}.pt"
-        rows = measured(name, *features(settings, run, arguments.data, kept))
-        keep("labelling", [{**row, "trained": made} for row in rows], "data", "strategy", "labels")
+        kept = arguments.features / f"{title.partition(',')[0]}.pt"
+        rows = measure(title, *features(settings, run, arguments.data, kept))
+        keep(name, [{**row, "trained": made} for row in rows], *keys)
 
 
 if __name__ == "__main__":
-    main()
+    over_sets(__doc__, measured, "labelling", "data", "strategy", "labels")

@@ -9,22 +9,18 @@ which the features are least sure), and as ``selfsup curate mode=pairs`` chooses
 rounds. Rows go to ``benchmarks/results/pairs.jsonl``.
 """
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.quality.labelling import SETS, features
-from benchmarks.rows import keep
-from selfsup import load_encoder
+from benchmarks.quality.labelling import over_sets
 from selfsup.curation.asking import known, next_pairs
 from selfsup.curation.draws import Draw, choose, draws
+from selfsup.evaluation import Features
 from selfsup.evaluation.classifiers.neighbours import neighbours
-from selfsup.runtime import quiet
 
 COUNT, SEEDS, NEAREST = 200, 5, 10
 
@@ -66,8 +62,10 @@ STRATEGIES = {
 }
 
 
-def measured(name: str, x: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+def measured(name: str, train: Features, test: Features) -> list[dict[str, Any]]:
     """A row for each strategy: yeses, pairs that follow and images that they connect, by seed."""
+    assert train.labels is not None
+    x, labels = F.normalize(train.x.float()), train.labels
     rows = []
     for strategy, chosen in STRATEGIES.items():
         found: dict[str, list[int]] = {"yes": [], "follow": [], "images": []}
@@ -83,26 +81,5 @@ def measured(name: str, x: Tensor, labels: Tensor) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
-    """Measure the sets for which there are encoders."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--encoders", nargs="+", type=Path, required=True, help="runs, one for each set")
-    parser.add_argument("--features", type=Path, required=True, help="folder in which features stay")
-    parser.add_argument("--data", default="../shared/data", help="folder of the parquet files")
-    arguments = parser.parse_args()
-    quiet()
-    for (name, settings), run in zip(SETS.items(), arguments.encoders, strict=False):
-        encoder = load_encoder(run / "encoder")
-        made = f"{encoder.card['method']}, {encoder.card['steps']} steps"
-        train, _ = features(
-            settings, run, arguments.data, arguments.features / f"{name.partition(',')[0]}.pt"
-        )
-        assert train.labels is not None
-        rows = measured(name, F.normalize(train.x.float()), train.labels)
-        keep("pairs", [{**row, "trained": made} for row in rows], "data", "strategy")
-
-
 if __name__ == "__main__":
-    main()
+    over_sets(__doc__, measured, "pairs", "data", "strategy")

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfsup.data.compose import shuffled
 from selfsup.data.pairs import read_pairs
+from selfsup.data.select import first_of_each
+from selfsup.data.settings import positives_of, repeat_of
 from selfsup.data.source import Source
 from selfsup.errors import UsageError
 from selfsup.views import view_kinds
@@ -193,8 +194,7 @@ def make_relation(
         UsageError: labels or pairs are asked for that are not there, or would not be used, or a batch would
             have fewer than one pair.
     """
-    settings, file = config.get("positives") or {"name": "none"}, config["data"].get("pairs")
-    kind = settings["name"]
+    kind, file = positives_of(config), config["data"].get("pairs")
     kinds = view_kinds(config["views"]).items()
     of_pair = [name for name, view in kinds if view.get("of") == "pair" and view["count"]]
     if kind == "edges" or (kind == "none" and file is not None):
@@ -219,29 +219,27 @@ def make_relation(
                 "data.pairs=FILE, or positives=labels"
             )
         # An image that comes several times in a batch belongs with itself.
-        repeated = config["views"].get("repeat", 1) > 1
-        return Edges(torch.empty(0, 2, dtype=torch.int64), len(train)) if repeated else None
+        alone = torch.empty(0, 2, dtype=torch.int64)
+        return Edges(alone, len(train)) if repeat_of(config) > 1 else None
     if train.labels is None:
         raise UsageError(
             f"positives={kind} needs labels, which the images to learn from do not have; take "
             "positives=edges with data.pairs=FILE"
         )
+    share, seed = config["positives"]["share"], config["seed"]
     if kind == "oracle":
-        oracle = Oracle(train.labels, settings["share"], config["seed"])
-        said = f"labels say of {settings['share']:.3g} of all pairs whether two images belong together"
+        oracle = Oracle(train.labels, share, seed)
+        said = f"labels say of {share:.3g} of all pairs whether two images belong together"
         return _told(train, oracle, said, batch)
-    labels = some_labels(train.labels, settings["share"], config["seed"])
+    labels = some_labels(train.labels, share, seed)
     said = f"images of one class belong together, by the labels of {int((labels >= 0).sum()):,} images"
     return _told(train, SameLabel(labels), f"{said} of {len(train):,}", batch)
 
 
 def some_labels(labels: Tensor, share: float, seed: int) -> Tensor:
     """Labels ``(S,)`` of a random share of each class, at least one; -1 for the others."""
-    order = shuffled(len(labels), seed)
-    order = order[labels[order].argsort(stable=True)]
     sizes = labels.bincount()
-    rank = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[labels[order]]
-    kept = order[rank < (share * sizes).round().clamp(min=1)[labels[order]]]
+    kept = first_of_each(labels, (share * sizes).round().clamp(min=1), seed)
     known = torch.full_like(labels, -1)
     known[kept] = labels[kept]
     return known

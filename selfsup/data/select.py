@@ -90,7 +90,7 @@ def balanced(labels: Tensor, count: int, classes: list[str] | None = None, seed:
             f"data.per_class={count} is more than the {int(sizes[least])} images of class {name}; "
             f"take data.per_class={int(sizes[least])} or less"
         )
-    return _first_of_each(labels, sizes.clamp(max=count), seed)
+    return first_of_each(labels, sizes.clamp(max=count), seed)
 
 
 def long_tailed(labels: Tensor, imbalance: float, seed: int = 0) -> Tensor:
@@ -124,7 +124,7 @@ def long_tailed(labels: Tensor, imbalance: float, seed: int = 0) -> Tensor:
             if n >= 1
             else "data.imbalance needs images of every class"
         )
-    return _first_of_each(labels, wanted, seed)
+    return first_of_each(labels, wanted, seed)
 
 
 def listed(source: Source, file: str) -> Tensor:
@@ -202,7 +202,7 @@ def _check_apart(
                 )
 
 
-def _first_of_each(labels: Tensor, counts: Tensor, seed: int) -> Tensor:
+def first_of_each(labels: Tensor, counts: Tensor, seed: int) -> Tensor:
     """The first ``counts[c]`` images of each class c in shuffled order, as ascending positions."""
     order = shuffled(len(labels), seed)
     order = order[labels[order].argsort(stable=True)]

@@ -177,6 +177,24 @@ def require_reading(data: Mapping[str, Any], typed: Iterable[str] = ()) -> None:
             raise UsageError(f"data.{key} is a list of numbers, one a channel, auto or null, not '{given}'")
 
 
+def positives_of(config: Mapping[str, Any]) -> str:
+    """Which relation of images a training configuration asks for; those of older runs ask for none.
+
+    >>> positives_of({}), positives_of({"positives": {"name": "labels"}})
+    ('none', 'labels')
+    """
+    return str((config.get("positives") or {}).get("name", "none"))
+
+
+def repeat_of(config: Mapping[str, Any]) -> int:
+    """How often each image comes in a batch of a training configuration; once in older runs.
+
+    >>> repeat_of({"views": {"each": {"count": 2}}})
+    1
+    """
+    return int(config["views"].get("repeat", 1))
+
+
 def colours_of(data: Mapping[str, Any]) -> bool:
     """Whether the channels of a data configuration are red, green and blue.
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
@@ -75,6 +76,9 @@ class Method(pl.LightningModule):
         self.auxiliary = nn.ModuleDict({name: module for name, (_, module) in (auxiliary or {}).items()})
         self.heads_first = HeadsFirst(encoder, frozen) if frozen else None
         self.relation = relation
+        if relation is not None:  # each process has it from the data, and DDP would send it at every step
+            names = [f"relation.{name}" for name, _ in relation.named_buffers()]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
         self.step_skipped = False
         self.of_step = StepMeans()  # of what is logged
         self.untrained: list[str] = []

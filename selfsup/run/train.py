@@ -36,6 +36,7 @@ from selfsup.data.decisions import DECIDED
 from selfsup.data.kept_order import KeptOrder
 from selfsup.data.order import EpochOrder
 from selfsup.data.relations import make_relation
+from selfsup.data.settings import positives_of, repeat_of
 from selfsup.data.stage_order import require_all
 from selfsup.data.statistics import keep_measured
 from selfsup.data.workers import explain_dead_worker, worker_count
@@ -140,8 +141,8 @@ def ordering(config: Mapping[str, Any]) -> dict[str, Any]:
     curation = config["curation"]
     return {
         "share": curation["share"] if curation["every_epochs"] else None,
-        "repeat": config["views"].get("repeat", 1),
-        "paired": (config.get("positives") or {"name": "none"})["name"] == "edges",
+        "repeat": repeat_of(config),
+        "paired": positives_of(config) == "edges",
     }
 
 
