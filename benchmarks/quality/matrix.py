@@ -141,11 +141,11 @@ def judged(name: str, folder: Path, data: str) -> list[dict[str, Any]]:
         losses[step_of(checkpoint)] = losses_of(method, config, held_out, learned)
         encoders[step_of(checkpoint)] = method.learned_encoder().eval()
     by_step: dict[int, dict[str, Any]] = {step: {"step": step, **losses[step]} for step in encoders}
-    slow = {step: encoders[step] for step in (STEPS // 2, STEPS)}
+    last = {STEPS: encoders[STEPS]}  # the slow protocol judges it alone
     for which, protocols, more, train, test, ending in (
         (encoders, SCORES, SPARING, images.bank, None, ""),
         (encoders, "knn", [], images.bank, images.queries, "-on-training"),
-        (slow, "finetune", ["protocols.finetune.epochs=5"], FEW, None, ""),
+        (last, "finetune", ["protocols.finetune.epochs=15"], FEW, None, ""),
     ):
         given = [f"protocols=[{protocols}]", *more, *images.settings(train, test, data)]
         found = load_config("evaluate", ["encoder=none", *given])
