@@ -16,6 +16,7 @@ from selfsup.curation.survey import Survey, survey
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.source import subset
+from selfsup.data.statistics import keep_measured
 from selfsup.errors import UsageError
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.extract import evenly
@@ -171,6 +172,7 @@ def _length(
         advice.add(f"there are {len(source)} images", f"batch_size={batch}")
         config = {**config, "batch_size": batch}
     source, _ = load_data(config["data"], measure=True)  # with the channels that are advised
+    keep_measured(config["data"], source)
     an_epoch, seconds = len(source) // batch, seconds_a_step(config, source)
     usual, seen = max(STEPS, math.ceil(IMAGES / batch)), best.images * best.epochs
     steps, why = max(seen // batch, usual), f"as many images as that run saw, {seen:,}"
