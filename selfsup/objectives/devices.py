@@ -51,7 +51,7 @@ class Later:
             self._event = torch.Event(value.device.type)
             self._event.record()
         else:
-            self._host = value.cpu()
+            self._host = value.cpu().clone()
 
     def read(self) -> Tensor:
         """The value, on the CPU, as soon as the device has come to it."""

@@ -28,9 +28,20 @@ def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.opt
         case "lars":
             return LARS(groups, lr=settings["lr"], momentum=settings["momentum"])
         case "sgd":
-            return torch.optim.SGD(groups, lr=settings["lr"], momentum=settings["momentum"])
+            return _sgd(groups, settings["lr"], settings["momentum"])
         case name:
             raise UsageError(f"no optimizer '{name}'; choose adamw, lars or sgd")
+
+
+def _sgd(groups: list[dict[str, Any]], lr: float, momentum: float) -> torch.optim.Optimizer:
+    """On a device in the form that leaves everything as it is where it is told so there (``found_inf``)."""
+    parameters = [p for group in groups for p in group["params"]]
+    if all(p.device.type == "cpu" for p in parameters):
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
+    for p in parameters:  # torch would leave them as they come out of memory in a first step that is skipped
+        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
 
 
 def learning_rate(settings: Mapping[str, Any], step: int, steps: int, peak: float) -> float:

@@ -1,4 +1,4 @@
-"""A training step of every method makes the CPU wait for a GPU not once, or as often as it has to and says."""
+"""In a training step of every method the CPU never waits for a GPU, or as often as the method says."""
 
 import collections
 from collections.abc import Iterator

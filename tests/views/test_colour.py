@@ -110,9 +110,9 @@ def test_solarize_is_torchvisions() -> None:
 @pytest.mark.parametrize("channels", [3, 5])
 def test_all_images_by_masks_are_those_of_the_chosen_alone(channels: int) -> None:
     """What a GPU computes, whose shapes depend on no draw."""
-    kind = dict(count=1, size=1.0, scale=[0.2, 1], ratio=[0.75, 1.33], mirror=0.5, jitter=0.8, grey=0.3)
-    kind |= dict(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, blur=0.5, sigma=[0.1, 2.0])
-    kind |= dict(recipe_size=32, solarize=0.4, noise=0.05, drop=0.1)
+    kind = {"count": 1, "size": 1.0, "scale": [0.2, 1], "ratio": [0.75, 1.33], "mirror": 0.5, "jitter": 0.8}
+    kind |= {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.3, "blur": 0.5}
+    kind |= {"sigma": [0.1, 2.0], "recipe_size": 32, "solarize": 0.4, "noise": 0.05, "drop": 0.1}
     plan = ViewPlan({"each": kind}, 32, [0.5] * channels, [0.2] * channels)
     index = torch.arange(40)
     params = plan.colours(0, index, epoch=0)

@@ -52,7 +52,7 @@ def _chunks(n: int, together: int | None) -> list[slice]:
 
 
 def coloured(images: Tensor, params: ColourParams, masked: bool) -> Tensor:
-    """The images ``(N, C, H, W)`` with their colours, blur and noise; changed in place where that is possible.
+    """The images ``(N, C, H, W)`` in their colours, blurred and with noise; changed in place where possible.
 
     Args:
         images: float in [0, 1].
