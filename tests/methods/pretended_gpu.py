@@ -71,7 +71,8 @@ class PretendedGPU(TorchDispatchMode):
             host = args[0] if args[1].device == DEVICE else args[1]
             self._copied(host, kwargs.get("non_blocking", False) or args[2:3] == (True,))
             if host is args[0]:
-                return host
+                with unset_fake_temporarily():
+                    return host.zero_()
         elif name in _INDEXED:
             places = [place for place in args[1] if place is not None]
             if any(place.dtype == torch.bool or place.device != DEVICE for place in places):
