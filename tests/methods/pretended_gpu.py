@@ -4,7 +4,8 @@ It tells what mixes devices, an error on a real one, and what makes the CPU wait
 read back (``item``, the boolean of a tensor, ``cpu``), shapes that depend on values (``nonzero``, masks) and
 copies of memory that is not pinned, for which CUDA empties its queue first.
 
-Its device is torch's "meta", under torch's fake tensors: the backward pass of those on "cuda" needs a driver.
+Its device is torch's "meta". Torch's fake tensors, whose device can be "cuda", need a driver in the backward
+pass, and take ten times as long.
 """
 
 import collections
@@ -15,7 +16,6 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -39,7 +39,6 @@ class PretendedGPU(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.waits: collections.Counter[str] = collections.Counter()
         self.pinned: list[Tensor] = []
         self.patches = contextlib.ExitStack()
@@ -47,13 +46,13 @@ class PretendedGPU(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         leaves = tree_leaves((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        there = [tensor for tensor in tensors if tensor.is_meta]
         named = any(isinstance(leaf, torch.device) and leaf == DEVICE for leaf in leaves)
-        there = any(isinstance(leaf, Tensor) and leaf.device == DEVICE for leaf in leaves)
-        if not named and not there:
-            with unset_fake_temporarily():
-                return func(*args, **kwargs)
+        if not there and not named:
+            return func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
-        if name == "lift_fresh" and not isinstance(args[0], FakeTensor):  # of values given to torch.tensor
+        if name == "lift_fresh":  # of values given to torch.tensor
             self._wait()
         elif name == "nonzero":
             self._wait()
@@ -63,23 +62,23 @@ class PretendedGPU(TorchDispatchMode):
             return 1.0 if args[0].dtype.is_floating_point else 1
         elif name == "_to_copy" and kwargs.get("device") == torch.device("cpu"):  # to be read as it is
             self._wait()
-            with unset_fake_temporarily():
-                return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+            return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
         elif name == "_to_copy" and args[0].device != DEVICE:
             self._copied(args[0], kwargs.get("non_blocking", False))
         elif name == "copy_" and args[0].device != args[1].device:
             host = args[0] if args[1].device == DEVICE else args[1]
             self._copied(host, kwargs.get("non_blocking", False) or args[2:3] == (True,))
             if host is args[0]:
-                with unset_fake_temporarily():
-                    return host.zero_()
+                return host.zero_()
         elif name in _INDEXED:
             places = [place for place in args[1] if place is not None]
             if any(place.dtype == torch.bool or place.device != DEVICE for place in places):
                 self._wait()
             args = (args[0], [each for place in args[1] for each in _guessed_of(place)], *args[2:])
-        elif name in _COUNTED or (name == "where" and not all(leaf.device == DEVICE for leaf in leaves)):
+        elif name in _COUNTED or (name == "where" and len(there) < len(tensors)):
             self._wait()
+        elif any(tensor.ndim and not tensor.is_meta for tensor in tensors):
+            raise RuntimeError(f"{func} of tensors on the CPU and on the device ({_line()})")
         elif name.startswith("_fused_"):  # an optimizer's step, in place
             return None
         return func(*args, **kwargs)
@@ -93,27 +92,25 @@ class PretendedGPU(TorchDispatchMode):
         self.waits[_line()] += 1
 
     def _pin(self, tensor: Tensor) -> Tensor:
-        with unset_fake_temporarily():
-            self.pinned.append(tensor.clone())
+        self.pinned.append(tensor.clone())
         return self.pinned[-1]
 
     def __enter__(self) -> Any:
+        module = torch.get_device_module
         fused = [*_get_fused_kernels_supported_devices(), DEVICE.type]
         for what, how in {
             "torch.Tensor.pin_memory": lambda tensor: self._pin(tensor),
             "torch.autocast": lambda *_, **__: contextlib.nullcontext(),
             "torch.Event": mock.MagicMock(),
-            "torch.get_device_module": mock.MagicMock(),
+            "torch.get_device_module": lambda of=None: mock.MagicMock() if of == DEVICE else module(of),
             "torch.optim.optimizer._get_fused_kernels_supported_devices": lambda: fused,
         }.items():
             self.patches.enter_context(mock.patch(what, how))
         self.patches.enter_context(mock.patch.object(devices, "PINNED", ("cuda", DEVICE.type)))
-        self.fake.__enter__()
         return super().__enter__()
 
     def __exit__(self, *raised: Any) -> None:
         super().__exit__(*raised)
-        self.fake.__exit__(*raised)
         self.patches.close()
 
     def move(self, module: nn.Module) -> None:
