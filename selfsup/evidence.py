@@ -1,0 +1,131 @@
+"""What was measured and is advised by: how methods did, and what choices without labels lost in their runs.
+
+``evidence.json`` beside this file is made by ``python -m benchmarks.tables`` from the results of
+``benchmarks/quality/golden.py`` and ``matrix.py`` (docs/results, docs/label-free.md).
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MOST_LOST = 1.0  # points of linear accuracy in the median run: with more, nobody is advised to choose so
+BEST, STOP = "best", "stop"  # which checkpoint to keep; when to end a run
+
+
+class Evidence(NamedTuple):
+    """What choosing by a score lost in a method's runs.
+
+    Attributes:
+        method: the runs'.
+        use: what is chosen, :data:`BEST` or :data:`STOP`.
+        labels: whether the score needs labels.
+        score: its name in ``online.csv``.
+        runs: how many.
+        sets: the images they learned from.
+        lost: points of linear accuracy in the median run, judged on sets that did not choose the score:
+            against a choice by labels, or of a run that was stopped against its end.
+        worst: the same of the worst run.
+        steps: share of their steps that runs made, 1 unless they were stopped.
+    """
+
+    method: str
+    use: str
+    labels: bool
+    score: str
+    runs: int
+    sets: tuple[str, ...]
+    lost: float
+    worst: float
+    steps: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether choices may be made by it."""
+        return self.lost <= MOST_LOST
+
+    def __str__(self) -> str:
+        against = "the end of the run" if self.use == STOP else "choosing by labels"
+        after = f" after {100 * self.steps:.0f} % of the steps" if self.use == STOP else ""
+        return (
+            f"{self.score}, which in {self.runs} runs of {self.method} on {_and(self.sets)} lost "
+            f"{self.lost:.1f} points of linear accuracy{after} against {against} in the median, and "
+            f"{self.worst:.1f} in the worst"
+        )
+
+
+class Measured(NamedTuple):
+    """How a method did with its shipped settings on one set of images: accuracies are means over seeds.
+
+    Attributes:
+        suite, method, experiment: names.
+        images, epochs: that it learned from, and how often.
+        seeds: how many.
+        minutes: of its fastest seed, on two cores.
+        linear, knn: accuracy, from 0 to 1; ``…_interval`` of one seed's test images, ``…_untrained`` of the
+            same network before.
+    """
+
+    suite: str
+    method: str
+    experiment: str
+    images: int
+    epochs: int
+    seeds: int
+    minutes: float
+    linear: float
+    linear_interval: tuple[float, float]
+    linear_untrained: float
+    knn: float
+    knn_interval: tuple[float, float]
+    knn_untrained: float
+
+    def value(self, by: str) -> float:
+        """The accuracy by that name."""
+        return float(getattr(self, by))
+
+    def interval(self, by: str) -> tuple[float, float]:
+        """Its 95 % interval over test images."""
+        low, high = getattr(self, f"{by}_interval")
+        return float(low), float(high)
+
+    def untrained(self, by: str) -> float:
+        """The untrained network's."""
+        return float(getattr(self, f"{by}_untrained"))
+
+
+def measured(suite: str) -> list[Measured]:
+    """Methods without labels that were measured on ``digits`` or ``cifar10-cpu``."""
+    return [each for row in _read()["methods"] if (each := Measured(**row)).suite == suite]
+
+
+def evidence(method: str, use: str, labels: bool = False) -> Evidence | None:
+    """What is known of a method's runs, or None."""
+    wanted = method, use, labels
+    return next((each for each in _all() if (each.method, each.use, each.labels) == wanted), None)
+
+
+def goodness(score: str, value: float) -> float:
+    """A score such that more is better: alpha-ReQ is best near 1.
+
+    >>> goodness("alpha-req", 1.5), goodness("rankme", 30.0)
+    (-0.5, 30.0)
+    """
+    return -abs(value - 1) if score == "alpha-req" else value
+
+
+def _all() -> list[Evidence]:
+    return [Evidence(**{**row, "sets": tuple(row["sets"])}) for row in _read()["choices"]]
+
+
+@cache
+def _read() -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = json.loads(
+        Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
+    )
+    return found
+
+
+def _and(words: tuple[str, ...]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
