@@ -1,7 +1,6 @@
 """Steps whose gradients are not finite: reported, saved and skipped; too many of them end the run."""
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +12,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from selfsup.callbacks.checkpoint_files import last_good
+from selfsup.callbacks.culprit import Culprit, MicroBatch, culprit, finite, lengths_finite, nonfinite, norms
 from selfsup.errors import RunStopped
 from selfsup.files import write_text, written_whole
-from selfsup.objectives.precision import finite_or_not
+from selfsup.methods.snapshot import Snapshot
+from selfsup.objectives.devices import Later
+from selfsup.optim import LARS
 from selfsup.terminal import say
 from selfsup.text import shown
 
@@ -23,25 +25,41 @@ LARGEST = 32 * 2**20  # bytes of a batch that is saved
 _NAMED = 5  # samples named in a sentence; the file has all
 
 
-class Culprit(NamedTuple):
-    """What was not finite first, and the indices of the samples it was not finite for (none: unknown)."""
+class Step(NamedTuple):
+    """An optimizer step, of which the host may be told later.
 
-    what: str
-    samples: list[int]
-    forward: bool  # already in the forward pass, which only the process with the samples sees
+    Attributes:
+        number: from 1.
+        seen: its micro-batches.
+        losses: of each of them.
+        norms: of its gradients.
+        names: of the parameters whose gradients these are.
+        skipped: whether it was, in any process.
+    """
+
+    number: int
+    seen: list[MicroBatch]
+    losses: Later
+    norms: Later
+    names: list[str]
+    skipped: Later
 
 
 class FiniteSteps(pl.Callback):
     """Looks at the gradients between the backward pass and the optimizer's step.
 
-    It computes the gradients' norms and one bit that the host reads, for which it waits until a GPU has
-    finished the backward pass; everything else is done only if they are not finite. Then the step is undone:
-    gradients and what the forward pass wrote into buffers are dropped, and no teacher is averaged. The step
-    still counts, so that schedules and the order of the data stay those of any other run. Processes that
-    share gradients do the same.
+    It computes the gradients' norms; everything else is done only if they are not finite. Then the step is
+    undone: gradients and what the forward pass wrote into buffers are dropped, and no teacher is averaged.
+    The step still counts, so that schedules and the order of the data stay those of any other run. Processes
+    that share gradients do the same.
+
+    On a GPU the norms stay where they are, and all this is done there: the optimizer leaves weights and
+    momenta alone, buffers and parts are put back. The host reads the norms and reports the step when it has
+    asked for the next one, so that the GPU is busy meanwhile; before a checkpoint and at the end it waits.
 
     A gradient scaler (``precision=16-mixed``) makes infinite gradients on purpose while it searches
-    its scale; these it skips itself, and they are not counted as long as the loss is finite.
+    its scale; these it skips itself, and they are not counted as long as the loss is finite. With it the host
+    waits at every step.
 
     Args:
         folder: the run's; ``nonfinite/`` in it gets each batch (at most 32 MiB) and a JSON file about it.
@@ -55,6 +73,7 @@ class FiniteSteps(pl.Callback):
     def __init__(self, folder: Path, allowed: int, name: Callable[[int], str], console: Console) -> None:
         self.folder, self.allowed, self.name, self.console = folder, allowed, name, console
         self.skipped: list[int] = []
+        self.unseen: list[Step] = []  # what was left to a GPU and not looked at yet
         self._forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -64,21 +83,25 @@ class FiniteSteps(pl.Callback):
         self.skipped = list(state_dict["skipped"])
 
     def _forget(self) -> None:
-        self.batches: list[Any] = []
+        self.seen: list[MicroBatch] = []
         self.losses: list[Tensor] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Searching all modules for them takes longer than using them.
-        self.parameters, self.buffers = list(pl_module.parameters()), list(pl_module.buffers())
-        self.before = [buffer.clone() for buffer in self.buffers]
+        self.parameters, self.buffers = dict(pl_module.named_parameters()), list(pl_module.buffers())
+        self.later = pl_module.device.type != "cpu" and _skips(trainer.optimizers[0]) and not _scaler(trainer)
+        self.before = [] if self.later else [buffer.clone() for buffer in self.buffers]
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if not self.batches:
-            _copy(self.before, self.buffers)
+        if not self.seen:
+            if self.later:
+                self.snapshot = Snapshot(self.buffers)
+            else:
+                _copy(self.before, self.buffers)
             pl_module.step_skipped = False  # type: ignore[assignment]
-        self.batches.append(batch)
+        self.seen.append(MicroBatch(batch, trainer.fit_loop.total_batch_idx))
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         self.losses.append(loss.detach())
@@ -86,31 +109,74 @@ class FiniteSteps(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
     ) -> None:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if not _agreed(trainer, finite(gradients)):
-            scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if self.later:
+            self._leave(trainer, pl_module, optimizer)
+        elif not _agreed(trainer, finite(list(self._gradients().values()))):
+            scaler = _scaler(trainer)
             if scaler is None or scaler.get_scale() < 1 or not _agreed(trainer, finite(self.losses)):
-                self._report(trainer, pl_module)
+                lengths = norms(self._gradients().values())
+                self._report(trainer, pl_module, self._step(trainer, lengths, torch.tensor(True)))
             _copy(self.buffers, self.before)
             if scaler is None:  # which wants to see them, and does not step then
-                for parameter in self.parameters:
+                for parameter in self.parameters.values():
                     parameter.grad = None
             pl_module.step_skipped = True  # type: ignore[assignment]
         self._forget()
 
-    def _report(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        step = trainer.global_step + 1
-        weight = nonfinite(dict(pl_module.named_parameters()))
-        bad = [number for number, loss in enumerate(self.losses) if not finite([loss])]
-        batch = self.batches[bad[0] if bad else -1]
-        ours = culprit(pl_module, batch, trainer.precision_plugin.forward_context)
+    def _leave(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        """Have the device skip the step if need be."""
+        lengths = norms(self._gradients().values())
+        skipped = trainer.strategy.reduce((~lengths_finite(lengths)).float(), reduce_op="max") > 0
+        self.snapshot.put_back(skipped)
+        optimizer.found_inf = skipped.float()
+        pl_module.step_skipped = skipped
+        self.unseen.append(self._step(trainer, lengths, skipped))
+
+    def _look(self, trainer: pl.Trainer, pl_module: Any, newest: int) -> None:
+        """Report the steps that were left to the device and skipped, but for some of the newest."""
+        looked, self.unseen = self.unseen[: -newest or None], self.unseen[-newest:] if newest else []
+        for made in looked:
+            if made.skipped.read():
+                buffers = Snapshot(self.buffers)
+                self._report(trainer, pl_module, made)
+                buffers.put_back(torch.ones((), dtype=torch.bool, device=pl_module.device))
+                pl_module.forget()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._look(trainer, pl_module, newest=1)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._look(trainer, pl_module, newest=0)
+        checkpoint["callbacks"][self.state_key] = self.state_dict()  # which was asked for before
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._look(trainer, pl_module, newest=0)
+
+    def _gradients(self) -> dict[str, Tensor]:
+        return {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+
+    def _step(self, trainer: pl.Trainer, lengths: Tensor, skipped: Tensor) -> Step:
+        losses, names = Later(torch.stack(self.losses)), list(self._gradients())
+        return Step(trainer.global_step + 1, self.seen, losses, Later(lengths), names, Later(skipped))
+
+    def _report(self, trainer: pl.Trainer, pl_module: pl.LightningModule, made: Step) -> None:
+        weight = nonfinite(self.parameters)
+        losses, lengths = made.losses.read(), made.norms.read()
+        wrong = (~losses.isfinite()).nonzero().flatten().tolist()
+        seen = made.seen[wrong[0] if wrong else -1]
+        bad = [name for name, fine in zip(made.names, lengths.isfinite().tolist(), strict=True) if not fine]
+        ours = culprit(pl_module, seen, made.number - 1, bad, trainer.precision_plugin.forward_context)
         all_found = _gathered(trainer, ours)
         found = next((one for one in all_found if one.forward), all_found[0])
         if weight:
             found = Culprit(f"the parameter {weight}, before the step,", [], False)
-        sentence = f"step {step}: {found.what} is not finite{self._named(found.samples)}"
+        sentence = f"step {made.number}: {found.what} is not finite{self._named(found.samples)}"
         if ours.forward or trainer.is_global_zero:
-            where = self._write(trainer, step, batch, ours, sentence)
+            where = self._write(trainer, made, seen.batch, ours, sentence)
             say(self.console, f"{sentence}; {where} has the batch")
         if weight or len(self.skipped) >= self.allowed:
             trainer.strategy.checkpoint_io.teardown()  # the newest checkpoint may be on its way to the disk
@@ -119,7 +185,7 @@ class FiniteSteps(pl.Callback):
                 f"{sentence}{reason}; {last_good(self.folder)}; if it happens again, start a new run "
                 "with a lower method.optimizer.lr or trainer.precision=32-true"
             )
-        self.skipped.append(step)
+        self.skipped.append(made.number)
 
     def _named(self, samples: list[int]) -> str:
         if not samples:
@@ -128,65 +194,17 @@ class FiniteSteps(pl.Callback):
         more = f" and {len(samples) - _NAMED} more" if len(samples) > _NAMED else ""
         return f" for {names}{more}"
 
-    def _write(self, trainer: pl.Trainer, step: int, batch: Any, found: Culprit, sentence: str) -> Path:
+    def _write(self, trainer: pl.Trainer, made: Step, batch: Any, found: Culprit, sentence: str) -> Path:
         folder = self.folder / "nonfinite"
         folder.mkdir(exist_ok=True)
         rank = f"-{trainer.global_rank}" if trainer.global_rank else ""
-        path = folder / f"step-{step:09d}{rank}.safetensors"
+        path = folder / f"step-{made.number:09d}{rank}.safetensors"
         with written_whole(path) as file:
             file.write(save(bounded(batch, found.samples)))
-        about = {"step": step, "sentence": sentence, "what": found.what, "samples": found.samples}
-        about |= {"losses": [str(float(loss)) for loss in self.losses], "epoch": batch["epoch"]}
+        about = {"step": made.number, "sentence": sentence, "what": found.what, "samples": found.samples}
+        about |= {"losses": [str(loss) for loss in made.losses.read().tolist()], "epoch": batch["epoch"]}
         write_text(path.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
         return path
-
-
-@torch.no_grad()
-def culprit(method: Any, batch: Mapping[str, Any], context: Callable[[], Any]) -> Culprit:
-    """What is not finite first in another forward pass of ``batch``, or in the gradients there are.
-
-    Args:
-        method: in training, a :class:`selfsup.methods.base.Method`.
-        batch: as it was trained on.
-        context: gives the context manager of the forward pass, such as autocast.
-    """
-    index = batch["index"].tolist()
-    found: list[Culprit] = []
-
-    def look(what: str, output: Any) -> None:
-        for tensor in output if isinstance(output, (list, tuple)) else [output]:
-            if found or not isinstance(tensor, Tensor) or not tensor.is_floating_point() or finite([tensor]):
-                continue
-            # Views lie behind one another, each with a row a sample.
-            rows = None
-            if tensor.ndim and len(tensor) and len(tensor) % len(index) == 0:
-                rows = tensor.reshape(-1, len(index), tensor[0].numel()).transpose(0, 1).flatten(1)
-            bad = [] if rows is None else (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist()
-            found.append(Culprit(what, [index[row] for row in bad], True))
-
-    again = method.batch(batch, method.global_step, method.total_steps, method.generator())
-    for number, view in enumerate(again.views):
-        look(f"view {number}", view)
-    modules = [(name, module) for name, module in method.named_modules() if name]
-    handles = [
-        module.register_forward_hook(lambda _, __, output, name=name: look(f"the output of {name}", output))
-        for name, module in modules
-    ]
-    try:
-        with context(), finite_or_not():
-            loss = method(again).loss
-    finally:
-        for handle in handles:
-            handle.remove()
-    look("the loss", loss)
-    if found:
-        return found[0]
-    bad = [name for name, p in method.named_parameters() if p.grad is not None and not finite([p.grad])]
-    if not bad:
-        return Culprit("the norm of the gradients", [], False)
-    more = f" (with {len(bad) - 1} other parameters)" if len(bad) > 1 else ""
-    # The backward pass came to the last of them first.
-    return Culprit(f"the gradient of {bad[-1]}{more}", [], False)
 
 
 def bounded(batch: Mapping[str, Any], samples: Iterable[int]) -> dict[str, Tensor]:
@@ -201,30 +219,9 @@ def bounded(batch: Mapping[str, Any], samples: Iterable[int]) -> dict[str, Tenso
     return {key: value.cpu()[rows].contiguous() for key, value in tensors.items()}
 
 
-def finite(tensors: list[Tensor]) -> Tensor:
-    """Whether all elements are finite, and so is the sum of the tensors' norms: a bool where they are.
-
-    Example:
-        >>> finite([torch.ones(2), torch.tensor([1.0, float("nan")])]).item()
-        False
-    """
-    if not tensors:
-        return torch.tensor(True)
-    # Norms are not negative, so that no two of them cancel; each operation more is felt in a small step.
-    return torch.stack(torch._foreach_norm(tensors)).sum() < math.inf
-
-
 def _copy(into: list[Tensor], of: list[Tensor]) -> None:
     if of:  # torch refuses to copy no tensors
         torch._foreach_copy_(into, of)
-
-
-def nonfinite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor with an element that is not finite, or None."""
-    floating = {name: value for name, value in tensors.items() if value.is_floating_point()}
-    if finite(list(floating.values())):
-        return None
-    return next((name for name, value in floating.items() if not value.isfinite().all()), None)
 
 
 def _agreed(trainer: pl.Trainer, fine: Tensor) -> bool:
@@ -233,6 +230,15 @@ def _agreed(trainer: pl.Trainer, fine: Tensor) -> bool:
         return bool(fine)
     device = trainer.strategy.root_device
     return not int(trainer.strategy.reduce((~fine).int().to(device), reduce_op="max"))
+
+
+def _scaler(trainer: pl.Trainer) -> Any:
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def _skips(optimizer: Any) -> bool:
+    """Whether an optimizer leaves everything as it is where its ``found_inf`` is 1 on the device."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False) or isinstance(optimizer, LARS)
 
 
 def _gathered(trainer: pl.Trainer, found: Culprit) -> list[Culprit]:

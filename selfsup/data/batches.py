@@ -17,6 +17,7 @@ from selfsup.data.relations import PARTNER
 from selfsup.data.stage_order import StageOrder
 from selfsup.data.workers import begin_worker
 from selfsup.errors import UsageError
+from selfsup.objectives.devices import sent
 from selfsup.views import ViewPlan
 from selfsup.views.draws import REPEAT, uniform
 
@@ -35,22 +36,22 @@ class Batches(Dataset[dict[str, Any] | UsageError]):
     """
 
     def __init__(self, source: Any, plan: ViewPlan, device: torch.device | None = None) -> None:
-        self.source, self.plan, self.device = source, plan, device
+        self.source, self.plan, self.device = source, plan, device or torch.device("cpu")
         self.images, self.labels = source.images, source.labels
         if self.images is not None:
             # Moved once; from then on a batch is gathered where it is used.
-            self.images = self.images.to(device)
-            self.labels = None if self.labels is None else self.labels.to(device)
+            self.images = self.images.to(self.device)
+            self.labels = None if self.labels is None else self.labels.to(self.device)
 
     def __getitem__(self, key: Key) -> dict[str, Any] | UsageError:
         """The batch, or the error that prevents it: an exception raised in a worker would arrive as a
         traceback."""
         epoch, draws = key
         if self.images is not None:
-            draw = torch.tensor(draws, device=self.device)
+            draw = sent(torch.tensor(draws), self.device)
             batch: dict[str, Any] = {"image": self.images[draw % REPEAT], "skipped": []}
             if (partners := self._partners(draws, epoch)) is not None:
-                batch["partner"] = self.images[partners.to(self.device)]
+                batch["partner"] = self.images[sent(partners, self.device)]
         else:
             try:
                 batch, draw = self._read(epoch, draws)

@@ -13,7 +13,8 @@ from selfsup.errors import UsageError
 from selfsup.methods.batch import Batch, Output, make_batch, step_generator
 from selfsup.methods.combining import balanced
 from selfsup.methods.failures import Failure
-from selfsup.methods.parts import HeadsFirst, Part, Teacher
+from selfsup.methods.heads_first import HeadsFirst
+from selfsup.methods.parts import Part, Teacher
 from selfsup.methods.step import StepMeans
 from selfsup.objectives.precision import finite_or_not
 from selfsup.optim import build_optimizer, cosine, horizon, learning_rate
@@ -46,7 +47,8 @@ class Method(pl.LightningModule):
         related: whether ``loss`` uses the ``positives`` of a batch, if there are some.
         failures: what the collapse guard watches for beside :data:`selfsup.methods.failures.COMMON`.
         untrained: names of parameters that pooled features use and the method leaves as they are.
-        step_skipped: set where a step's gradients are not finite, and so not used.
+        step_skipped: set where a step's gradients are not finite, and so not used; a bool on the device where
+            the host does not know yet.
     """
 
     failures: tuple[Failure, ...] = ()
@@ -79,7 +81,7 @@ class Method(pl.LightningModule):
         if relation is not None:  # each process has it from the data, and DDP would send it at every step
             names = [f"relation.{name}" for name, _ in relation.named_buffers()]
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
-        self.step_skipped = False
+        self.step_skipped: bool | Tensor = False
         self.of_step = StepMeans()  # of what is logged
         self.untrained: list[str] = []
 
@@ -208,10 +210,13 @@ class Method(pl.LightningModule):
         for clipped in parameters if self.optimizer["clip_each"] else [parameters]:
             nn.utils.clip_grad_norm_(clipped, limit)
 
-    def after_step(self, step: int, steps: int) -> None:
-        """Call it after the optimizer's step, unless that was skipped."""
+    def after_step(self, step: int, steps: int, skipped: bool | Tensor = False) -> None:
+        """Call it after the optimizer's step, with whether that was skipped."""
         for part in self.parts:
-            part.after_step(step, steps)
+            if isinstance(skipped, Tensor):
+                part.after_step_unless(skipped, step, steps)
+            elif not skipped:
+                part.after_step(step, steps)
 
     def forget(self) -> None:
         """Call it at the end of a step, also of one that was skipped."""
@@ -245,20 +250,23 @@ class Method(pl.LightningModule):
         )
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # Lightning leaves it to a fused step, which comes after the clipping
         self.before_update(self.global_step, self.total_steps)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        if not self.step_skipped:
-            self.after_step(self.global_step, self.total_steps)
+        self.after_step(self.global_step, self.total_steps, self.step_skipped)
         self.forget()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self, self.optimizer)
 
-    def generator(self) -> torch.Generator:
-        """Random numbers of this micro-batch and process."""
-        return step_generator(self.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)
+    def generator(self, place: int | None = None) -> torch.Generator:
+        """Random numbers of this process and this micro-batch, or that of another place in the run."""
+        place = self.trainer.fit_loop.total_batch_idx if place is None else place
+        return step_generator(self.seed, place, self.global_rank)
 
     def _share(self, batch_idx: int) -> float:
         """What a micro-batch's loss is multiplied by, so that a step's gradient is the mean of its own.

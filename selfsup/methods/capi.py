@@ -21,6 +21,7 @@ from selfsup.methods.parts import Prototypes, Teacher
 from selfsup.methods.queries import QueryBlock
 from selfsup.methods.requirements import require_full_size, require_heads
 from selfsup.objectives import capi, floors, sinkhorn
+from selfsup.objectives.devices import sent
 from selfsup.optim import linear
 
 
@@ -100,7 +101,7 @@ class CAPI(Method):
         """Patches that n images keep ``(n, K)``, and of the hidden ones those to predict ``(n, M)``."""
         keep, hidden = self.mask(n, batch)
         number = max(1, round(self.predicted * (hidden.shape[1] - keep.shape[1])))
-        order = torch.rand(hidden.shape, generator=batch.generator).to(hidden.device)
+        order = sent(torch.rand(hidden.shape, generator=batch.generator), hidden.device)
         return keep, (order + hidden).topk(number, dim=1).indices
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from selfsup.objectives.devices import sent
 from selfsup.objectives.distributed import sum_over_processes, world_size
 from selfsup.optim import minimum_norm
 
@@ -34,7 +35,7 @@ def balanced(losses: Mapping[str, Tensor], shared: Iterable[Tensor]) -> dict[str
         moving = gram.diagonal() != 0
         weights = torch.zeros(len(gram), dtype=torch.float64)
         weights[moving] = minimum_norm(gram[moving][:, moving]) if moving.any() else 0.0
-        made = weights.to(rows)
+        made = sent(weights, rows)
     return dict(zip(losses, made.unbind(), strict=True))
 
 

@@ -22,6 +22,7 @@ from selfsup.methods.parts import Centre, Frozen, Queue
 from selfsup.methods.places import in_rows, places_of, require_places
 from selfsup.methods.requirements import require_queue
 from selfsup.objectives import distill_layer, distill_relations, distill_tokens, floors
+from selfsup.objectives.devices import sent
 from selfsup.objectives.distributed import gather
 
 WITHOUT = "add method.places=0 and leave out method.layers"
@@ -125,7 +126,7 @@ class Distill(Method):
         images = batch.views[0]
         if not self.mixup:
             return images
-        share = torch.rand(len(images), 1, 1, 1, generator=batch.generator).to(images)
+        share = sent(torch.rand(len(images), 1, 1, 1, generator=batch.generator), images)
         return share * images + (1 - share) * images.flip(0)
 
     def _as_teacher_sees(self, images: Tensor) -> Tensor:
@@ -136,7 +137,8 @@ class Distill(Method):
         if mine == theirs:
             return images
         (mean, std), (own_mean, own_std) = (
-            [images.new_tensor(value).view(-1, 1, 1) for value in pair] for pair in (mine, theirs)
+            [sent(torch.tensor(value, dtype=images.dtype), images).view(-1, 1, 1) for value in pair]
+            for pair in (mine, theirs)
         )
         return (images * std + mean - own_mean) / own_std
 

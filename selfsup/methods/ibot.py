@@ -15,6 +15,7 @@ from selfsup.methods.dino import DINO
 from selfsup.methods.masking import Masking
 from selfsup.methods.parts import Centre, FrozenAtFirst, Teacher
 from selfsup.objectives import MASKS, dino, dino_center, floors, ibot, swav
+from selfsup.objectives.devices import sent
 from selfsup.objectives.distributed import world_size
 
 STRATA = 4  # of the ratios of hidden patches in one batch
@@ -115,7 +116,8 @@ class IBOT(DINO):
             hidden[views] = self.sampler(len(views), self.grid, ratio, batch.generator)[1]
         weight = hidden / (hidden.sum(1, keepdim=True).clamp(min=1) * n * world_size())
         index = hidden.flatten().nonzero().squeeze(1)
-        return hidden.to(batch.device), index.to(batch.device), weight.flatten()[index].to(batch.device)
+        weight = weight.flatten()[index]
+        return sent(hidden, batch.device), sent(index, batch.device), sent(weight, batch.device)
 
     def patches(self, sequence: Tensor, index: Tensor) -> Tensor:
         """Tokens ``(M, D)`` of the patches ``index`` of all images of a sequence."""

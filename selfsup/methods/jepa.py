@@ -21,6 +21,7 @@ from selfsup.methods.failures import TEACHER, Bound, Failure
 from selfsup.methods.parts import Teacher
 from selfsup.methods.requirements import require_full_size, require_heads
 from selfsup.objectives import block_masks, floors, latent_prediction
+from selfsup.objectives.devices import sent
 from selfsup.optim import linear
 
 
@@ -98,7 +99,7 @@ class JEPA(Method):
     def blocks(self, n: int, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
         """Patches of the context ``(n, K)`` and of the targets ``(T, n, K')``."""
         context, targets = block_masks(n, self.encoder.grid, generator, **self.masks)
-        return context.to(device), targets.to(device)
+        return sent(context, device), sent(targets, device)
 
     def regions(self, batch: Batch) -> dict[str, Tensor]:
         n = len(batch.views) * len(batch)

@@ -6,6 +6,7 @@ from torch import Tensor
 from selfsup.errors import UsageError
 from selfsup.methods.batch import Batch
 from selfsup.objectives import MASKS, masked_reconstruction, patchify, unpatchify
+from selfsup.objectives.devices import sent
 
 
 class Masking:
@@ -72,7 +73,7 @@ class Masking:
             cells = hidden.view(n, *self.grid)
             hidden = cells.repeat_interleave(self.cell, 1).repeat_interleave(self.cell, 2).flatten(1)
             keep = (~hidden).nonzero()[:, 1].view(n, -1)
-        return keep.to(batch.device), hidden.to(batch.device)
+        return sent(keep, batch.device), sent(hidden, batch.device)
 
 
 def painting(

@@ -14,6 +14,7 @@ from selfsup.methods.barlow_twins import BarlowTwins
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.requirements import large_views
 from selfsup.objectives import barlow_twins, mixed_barlow
+from selfsup.objectives.devices import sent
 
 
 class MixedBarlow(BarlowTwins):
@@ -50,8 +51,8 @@ class MixedBarlow(BarlowTwins):
 
     def mixture(self, batch: Batch, one: int, other: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mixed images, the order of those of the ``other`` view, and the share (1) of the first."""
-        share = torch.rand(1, generator=batch.generator).to(batch.device)
-        order = torch.randperm(len(batch), generator=batch.generator).to(batch.device)
+        share = sent(torch.rand(1, generator=batch.generator), batch.device)
+        order = sent(torch.randperm(len(batch), generator=batch.generator), batch.device)
         first, second = batch.views[one], batch.views[other][order]
         return torch.lerp(second, first, share.to(first.dtype)), order, share
 

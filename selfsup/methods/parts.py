@@ -4,7 +4,6 @@ A loss changes no state: it would change it once a micro-batch, in steps that ar
 somebody only looks at the loss. It leaves what it saw with a part, and the part moves after the step.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
@@ -13,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup.methods.snapshot import Snapshot
 from selfsup.methods.step import StepMeans
-from selfsup.objectives.distributed import gather, sum_over_processes, world_size
+from selfsup.objectives.distributed import gather
 from selfsup.optim import cosine, update_average
 
 SHORTEST_LAG = 4.0  # steps in which half of a teacher is renewed: one that follows at once teaches nothing
@@ -31,6 +31,15 @@ class Part(nn.Module):
 
     def after_step(self, step: int, steps: int) -> None:
         """Called after every optimizer step that was not skipped, accumulated batches counting as one."""
+
+    def after_step_unless(self, skipped: Tensor, step: int, steps: int) -> None:
+        """Called in place of ``after_step`` where a device alone knows whether the step was skipped.
+
+        It undoes on the device what ``after_step`` changed in the part's own parameters and buffers.
+        """
+        before = Snapshot([*self.parameters(), *self.buffers()])
+        self.after_step(step, steps)
+        before.put_back(skipped)
 
     def forget(self) -> None:
         """Drop what was gathered in this step: it is over, or somebody only looked at the loss."""
@@ -81,10 +90,20 @@ class Teacher(Part):
         return self.module(*inputs, **settings)
 
     def after_step(self, step: int, steps: int) -> None:
+        momentum = self.momentum_of(step, steps)
+        update_average(self.module, self._student[0], momentum, buffers=self.buffers_too)
+
+    def after_step_unless(self, skipped: Tensor, step: int, steps: int) -> None:
+        # By a momentum of 1, without a copy of the teacher.
+        momentum = torch.where(skipped, 1.0, self.momentum_of(step, steps))
+        update_average(self.module, self._student[0], momentum, buffers=self.buffers_too)
+
+    def momentum_of(self, step: int, steps: int) -> float:
+        """The share of the teacher that a step leaves."""
         momentum = self.schedule(step, steps, self.momentum["start"], self.momentum["end"])
         if lag := self.momentum.get("lag"):
             momentum = min(momentum, 0.5 ** (1 / max(SHORTEST_LAG, lag * steps)))
-        update_average(self.module, self._student[0], momentum, buffers=self.buffers_too)
+        return momentum
 
     def copy_of(self, module: nn.Module) -> nn.Module | None:
         """The teacher's copy of a part of the student, None of what is not in it."""
@@ -110,6 +129,9 @@ class Frozen(Part):
     @torch.no_grad()
     def forward(self, *inputs: Any, **settings: Any) -> Any:
         return self.module(*inputs, **settings)
+
+    def after_step_unless(self, skipped: Tensor, step: int, steps: int) -> None:
+        """Nothing moves, and nothing need be undone."""
 
     def train(self, mode: bool = True) -> "Frozen":
         return super().train(False)
@@ -162,50 +184,6 @@ class FrozenAtFirst(Part):
             # None, not zero: an optimizer still decays and carries on a parameter whose gradient is zero.
             for parameter in self._module[0].parameters():
                 parameter.grad = None
-
-
-class HeadsFirst(FrozenAtFirst):
-    """Keeps a trained encoder as it is while heads that begin at random would only disturb it.
-
-    It is released where the loss has left its trivial value, by a tenth of the way to its floor (to 0 where
-    none is known), as a running mean over about ten steps; at the latest after ``share`` of the run. A loss
-    without a trivial value keeps it that long.
-
-    Attributes:
-        mean: the running mean; not-a-number before the first step.
-        released: whether the encoder learns.
-    """
-
-    mean: Tensor
-    released: Tensor
-    marks: Mapping[str, float] | None
-
-    def __init__(self, module: nn.Module, share: float) -> None:
-        super().__init__(module, share)
-        self.means, self.marks = StepMeans(), None
-        self.register_buffer("mean", torch.tensor(math.nan))
-        self.register_buffer("released", torch.tensor(False))
-
-    def gather(self, loss: Tensor, marks: Callable[[], Mapping[str, float]]) -> None:
-        """Take note of a micro-batch's loss and, once, of what it is measured by."""
-        self.means.add(loss=loss)
-        self.marks = marks() if self.marks is None else self.marks
-
-    def frozen(self, step: int, steps: int) -> bool:
-        return super().frozen(step, steps) and not self.released
-
-    def after_step(self, step: int, steps: int) -> None:
-        if "loss" not in self.means or not self.marks or "trivial" not in self.marks:
-            return
-        if not self.frozen(step, steps):
-            return
-        trivial, floor = self.marks["trivial"], self.marks.get("floor", 0.0)
-        loss = sum_over_processes(self.means["loss"].float()) / world_size()
-        self.mean.copy_(torch.where(self.mean.isnan(), trivial, self.mean).lerp(loss, 0.1))
-        self.released.copy_(self.mean < trivial - 0.1 * (trivial - floor))
-
-    def forget(self) -> None:
-        self.means.clear()
 
 
 class Prototypes(FrozenAtFirst):

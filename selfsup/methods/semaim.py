@@ -24,6 +24,7 @@ from selfsup.methods.parts import Teacher
 from selfsup.methods.queries import QueryBlock
 from selfsup.methods.requirements import require_full_size, require_heads
 from selfsup.objectives import byol, floors, masked_reconstruction, patchify, semantic_order
+from selfsup.objectives.devices import sent
 from selfsup.optim import linear
 
 BLUR, SIGMA = 9, 1.0  # pixels: size and width of the kernel by which the target is blurred
@@ -102,7 +103,7 @@ class SemAIM(Method):
     def order(self, target: Tensor, generator: torch.Generator) -> Tensor:
         """When each patch has its turn, ``(N, L)``."""
         patches = target[:, self.encoder.prefix :]
-        ties = torch.rand(patches.shape[:2], generator=generator).to(target.device)
+        ties = sent(torch.rand(patches.shape[:2], generator=generator), target.device)
         return semantic_order(target[:, 0], patches, self.encoder.grid, ties)
 
     def predict(self, images: Tensor, order: Tensor) -> Tensor:

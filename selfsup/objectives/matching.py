@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup.objectives.devices import sent
 from selfsup.objectives.distributed import all_reduce_mean, gather_with_gradient, rank, world_size
 from selfsup.objectives.precision import (
     check_dimensions,
@@ -49,7 +50,7 @@ def hungarian(similarity: Tensor) -> Tensor:
     match = torch.zeros(similarity.shape[:2], dtype=torch.int64)
     for n, one in enumerate(each):
         match[n] = torch.from_numpy(linear_sum_assignment(one, maximize=True)[1])
-    return match.to(similarity.device)
+    return sent(match, similarity.device)
 
 
 @full_precision

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup.objectives.devices import sent
 from selfsup.objectives.distributed import all_reduce_mean, gather_with_gradient, rank, world_size
 from selfsup.objectives.precision import (
     check_dimensions,
@@ -151,7 +152,7 @@ def _from_gaussian(z: Tensor, slices: int, knots: int, t_max: float, seed: int) 
     gaussian = (-t.square() / 2).exp()
     weights = 2 * (t_max / (knots - 1)) * gaussian
     weights = torch.cat([weights[:1] / 2, weights[1:-1], weights[-1:] / 2])
-    projected = z @ F.normalize(_normal(z.shape[-1], slices, seed).to(z), dim=0)
+    projected = z @ F.normalize(sent(_normal(z.shape[-1], slices, seed), z), dim=0)
     real, imaginary = all_reduce_mean(_MeanWaves.apply(projected, t)).unbind(-2)
     distance = (real - gaussian).square() + imaginary.square()
     return z.shape[-2] * world_size() * (distance @ weights).mean()

@@ -28,9 +28,21 @@ def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.opt
         case "lars":
             return LARS(groups, lr=settings["lr"], momentum=settings["momentum"])
         case "sgd":
-            return torch.optim.SGD(groups, lr=settings["lr"], momentum=settings["momentum"])
+            there = any(p.device.type != "cpu" for p in module.parameters())
+            return _sgd(groups, settings["lr"], settings["momentum"], fused=there)
         case name:
             raise UsageError(f"no optimizer '{name}'; choose adamw, lars or sgd")
+
+
+def _sgd(groups: list[dict[str, Any]], lr: float, momentum: float, fused: bool) -> torch.optim.Optimizer:
+    """``fused``, it leaves everything as it is where it is told so on the device (``found_inf``)."""
+    if not fused:
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
+    for group in optimizer.param_groups:
+        for p in group["params"]:  # which would be what memory holds after a first step that is skipped
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
 
 
 def learning_rate(settings: Mapping[str, Any], step: int, steps: int, peak: float) -> float:

@@ -15,6 +15,9 @@ class LARS(Optimizer):
     Vectors (biases, norms) have neither. Then ``m = momentum * m + g`` and ``p -= lr * m``. The
     trust ratio also holds at weight decay 0. A step overwrites the gradients of matrices.
 
+    Where an attribute ``found_inf`` is a 1 on the device, a step changes neither weights nor momenta, as with
+    torch's fused optimizers.
+
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2, 2))
         >>> weight.grad = torch.ones(2, 2)
@@ -67,6 +70,7 @@ class LARS(Optimizer):
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
+                found_inf=getattr(self, "found_inf", None),
             )
         return loss
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from selfsup.errors import UsageError
+from selfsup.objectives.devices import sent
 from selfsup.sides import sides
 from selfsup.views.draws import keys, uniform
 from selfsup.views.image import colour, geometry, native
-from selfsup.views.image.colour_params import OF_TURN, ColourParams, draw_colour_params
+from selfsup.views.image.colour_params import NEUTRAL, OF_TURN, ColourParams, draw_colour_params
 from selfsup.views.image.view import TURNS, View
 
 
@@ -151,7 +152,7 @@ class ViewPlan:
         colours = self.colours(number, index, epoch)
         none = torch.zeros_like(mirror)
         of_channels = none.unsqueeze(1).expand(-1, self.channels)
-        neutral = torch.tensor([1.0, 1.0, 1.0, 0.0], device=index.device).expand(len(index), -1)
+        neutral = sent(torch.tensor(NEUTRAL), index.device).expand(len(index), -1)
         return {
             "box": box / sides,
             "mirror": mirror,
@@ -239,7 +240,7 @@ class ViewPlan:
         place: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         drawn = self.colours(number, index, epoch)
-        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+        mean, std = (sent(torch.tensor(values), images.device) for values in (self.mean, self.std))
         if self.natively(images.device.type):
             made = native.render(images, drawn, mean, std, self.sizes[number], self.coloured, place)
         else:

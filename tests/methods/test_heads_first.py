@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfsup.methods.parts import HeadsFirst
+from selfsup.methods.heads_first import HeadsFirst
 from selfsup.optim import build_optimizer
 from tests.methods.building import batch_of, build
 

@@ -21,9 +21,6 @@ from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch, Output
 from selfsup.methods.parts import Teacher
 from tests.methods.building import batch_of, build, composed, failures, images
-from tests.methods.pretended_gpu import PretendedGPU
-
-COLOURED = ("data.colour=0.8", "data.blur=0.5", "data.solarize=0.2", "data.mirror=0.5")
 
 
 @dataclass(frozen=True)
@@ -153,31 +150,6 @@ def test_in_bfloat16_it_gives_nearly_the_same(name: str) -> None:
         rounded = method(batch).loss
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
-
-
-WAITS = {"matching": 1}  # for an assignment that the CPU makes
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_it_runs_on_a_gpu_and_its_loss_waits_for_nothing(name: str) -> None:
-    method = made(name, *COLOURED)
-    with PretendedGPU() as gpu:
-        gpu.move(method)
-        raw = {"image": images(16).to("cuda"), "index": torch.arange(16).to("cuda"), "epoch": 0}
-        if method.labelled:
-            raw["label"] = (torch.arange(16) % 3).to("cuda")
-        batch = method.batch(raw, 3, 100)
-        assert batch.device.type == "cuda"
-        before = sum(gpu.waits.values())
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            output = method(batch)
-        assert output.loss.device.type == "cuda"
-        waited = sum(gpu.waits.values()) - before
-        method.forget()
-        with torch.no_grad():
-            seen = method.observe(replace(batch, views=batch.views[:2]))
-        assert {value.device.type for value in seen.values()} == {"cuda"}
-    assert waited == WAITS.get(name, 0), gpu.waits
 
 
 def gradients(name: str, rows: Tensor) -> list[Tensor]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
+from selfsup.views import ViewPlan
 from selfsup.views.image import colour
 
 OPERATIONS = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
@@ -104,3 +105,30 @@ def test_solarize_is_torchvisions() -> None:
     images[0, 0, 0, :3] = torch.tensor([0.0, 0.5, 1.0])
     assert torch.equal(colour.solarize(images), F.solarize(images, 0.5))
     assert torch.equal(colour.solarize(images, 0.2), F.solarize(images, 0.2))
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_all_images_by_masks_are_those_of_the_chosen_alone(channels: int) -> None:
+    """What a GPU computes, whose shapes depend on no draw."""
+    kind = {"count": 1, "size": 1.0, "scale": [0.2, 1], "ratio": [0.75, 1.33], "mirror": 0.5, "jitter": 0.8}
+    kind |= {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.3, "blur": 0.5}
+    kind |= {"sigma": [0.1, 2.0], "recipe_size": 32, "solarize": 0.4, "noise": 0.05, "drop": 0.1}
+    plan = ViewPlan({"each": kind}, 32, [0.5] * channels, [0.2] * channels)
+    index = torch.arange(40)
+    params = plan.colours(0, index, epoch=0)
+    images = torch.rand(40, channels, 32, 32, generator=torch.Generator().manual_seed(0))
+    chosen = colour.coloured(images.clone(), params, masked=False)
+    masked = colour.coloured(images.clone(), params, masked=True)
+    assert not torch.equal(chosen, images)
+    torch.testing.assert_close(masked, chosen, atol=1e-6, rtol=0)
+
+
+def test_what_a_gpu_computes_is_one_graph() -> None:
+    """Nothing in it depends on a draw, so that torch could compile it whole."""
+    kind = {"count": 1, "size": 1.0, "scale": [0.2, 1], "ratio": [0.75, 1.33], "mirror": 0.5, "jitter": 0.8}
+    kind |= {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.3, "blur": 0.5}
+    kind |= {"sigma": [0.1, 2.0], "recipe_size": 32, "solarize": 0.4}
+    params = ViewPlan({"each": kind}, 16, [0.5] * 3, [0.2] * 3).colours(0, torch.arange(4), epoch=0)
+    whole = torch.compile(colour.coloured, backend="eager", fullgraph=True, dynamic=False)
+    images = images_of(4, 16, 16)
+    assert torch.equal(whole(images.clone(), params, True), colour.coloured(images.clone(), params, True))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfsup.objectives.devices import sent
 from selfsup.views.draws import numbers
 from selfsup.views.image import geometry
 from selfsup.views.image.view import View
@@ -14,6 +15,8 @@ from selfsup.views.image.view import View
 # The numbers of the draws: of a view, of each of its channels, of its turn, of its values.
 FIRST, DRAWS = geometry.DRAWS, 13
 OF_CHANNELS, OF_TURN, OF_VALUES = FIRST + DRAWS, 2**15, 2**16
+
+NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # the jitter that changes nothing
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class ColourParams:
         dropped: ``(N, C)`` bool.
         noise: ``(N,)`` int64, the keys of the noise (:func:`selfsup.views.draws.normal`).
         deviation: of the noise.
+        radius: of the widest blur that could be drawn, in pixels, three times its sigma.
     """
 
     jitter: Tensor | None
@@ -43,6 +47,7 @@ class ColourParams:
     dropped: Tensor | None = None
     noise: Tensor | None = None
     deviation: float = 0.0
+    radius: int = 0
 
     def __getitem__(self, rows: slice) -> "ColourParams":
         parts: dict[str, Any] = {
@@ -63,9 +68,10 @@ def draw_colour_params(
     """
     draws = numbers(keys, DRAWS, FIRST)
     jitter = sigma = factors = dropped = None
+    high = 0.0
     if view.jitter and colours:
-        strength = draws.new_tensor([view.brightness, view.contrast, view.saturation, view.hue])
-        neutral = draws.new_tensor([1.0, 1.0, 1.0, 0.0])
+        strength = sent(torch.tensor([view.brightness, view.contrast, view.saturation, view.hue]), draws)
+        neutral = sent(torch.tensor(NEUTRAL), draws)
         jitter = neutral + (2 * draws[:, 0:4] - 1) * strength
         jitter = torch.cat([jitter[:, :3].clamp(min=0), jitter[:, 3:]], dim=1)
         jitter = torch.where(draws[:, 8:9] < view.jitter, jitter, neutral)
@@ -76,7 +82,7 @@ def draw_colour_params(
     if (view.jitter and not colours) or view.drop:
         *both, fate = numbers(keys, 3 * channels, OF_CHANNELS).unflatten(1, (3, channels)).unbind(1)
         if not colours:
-            strength = draws.new_tensor([[view.brightness], [view.contrast]])
+            strength = sent(torch.tensor([[view.brightness], [view.contrast]]), draws)
             factors = (1 + (2 * torch.stack(both, dim=1) - 1) * strength).clamp(min=0)
             factors = torch.where(draws[:, 8, None, None] < view.jitter, factors, 1.0)
         if view.drop:
@@ -92,4 +98,5 @@ def draw_colour_params(
         dropped=dropped,
         noise=keys if view.noise else None,
         deviation=view.noise,
+        radius=math.ceil(3 * high * (1 + 1e-6)),  # draws are rounded to float32
     )
