@@ -290,6 +290,8 @@ def _groups_of(config: Mapping[str, Any]) -> list[str]:
         settings = config.get(group)
         if isinstance(settings, Mapping) and "name" in settings:
             chosen[group] = str(settings["name"])
+    if "backbone" in chosen and chosen["backbone"] not in options("backbone"):
+        chosen["backbone"] = "timm"  # a name of timm's
     if isinstance(auxiliary := config.get("auxiliary"), Mapping):
         known = [name for name in auxiliary if name in options("auxiliary")]
         chosen["auxiliary"] = f"[{','.join(known)}]"

@@ -1,4 +1,4 @@
-"""The ``key=value`` of a command as Hydra reads them: text in quotes, and several data as settings of each."""
+"""The ``key=value`` of a command as Hydra reads them: text in quotes, several data as settings of each."""
 
 import os
 import re
@@ -31,8 +31,8 @@ def spread(overrides: Iterable[str], path_setting: Callable[[str], str | None]) 
     """Overrides in which a list of data is settings of each; others are left alone.
 
     An element is a name of ``configs/data``, or ``KIND:PATH`` for data whose path has to be given. It is
-    called by that name, or by the last part of its path. ``data.KEY`` then is of all sets, and ``sets.NAME.KEY``
-    of one.
+    called by that name, or by the last part of its path. ``data.KEY`` is of all sets then, and
+    ``sets.NAME.KEY`` of one.
 
     Args:
         path_setting: of a name of ``configs/data`` the setting that its path goes to, None without one;
@@ -71,7 +71,7 @@ def spread(overrides: Iterable[str], path_setting: Callable[[str], str | None]) 
 
 
 def quoted(value: str) -> str:
-    """A text in the quotes of Hydra's grammar: backslashes stand for themselves, but for those before a quote.
+    """A text in Hydra's quotes: backslashes stand for themselves, but for those before a quote.
 
     >>> print(quoted("it's"))
     'it\\'s'

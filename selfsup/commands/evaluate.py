@@ -52,7 +52,8 @@ def run(config: Mapping[str, Any]) -> None:
     """
     named = encoder_names(config["encoder"])
     if config["sets"]:
-        return run_sets(config, named)
+        run_sets(config, named)
+        return
     data, banks, query = data_configs(config)
     alone = len(named) == 1
     name = next(iter(named.values())) if alone else "comparison"
@@ -70,7 +71,7 @@ def run(config: Mapping[str, Any]) -> None:
     ):
         print(note)
     judged = next(iter(ready.encoders.values())) if alone else ready.encoders
-    starts = {"encoder": each for each in ready.starts.values()} if alone else ready.starts
+    starts = dict(zip(["encoder"], ready.starts.values(), strict=False)) if alone else ready.starts
     for train, _ in pairs.values():
         tell(train)
     with together(ready.place), _kept_once(ready.cache, len(pairs)) as cache:

@@ -128,7 +128,7 @@ def _of_line(text: str, bare: Entry) -> list[Entry]:
 
 
 def _of_results(results: Mapping[str, Any], bare: Entry) -> list[Entry]:
-    """The rows of some results, on one set of images or on several; ``bare`` with a note if they are not such."""
+    """The rows of some results, on one set of images or several; ``bare`` with a note if they are none."""
     if isinstance(results, Mapping) and isinstance(sets := results.get("sets"), Mapping):
         minutes = results.get("minutes")
         return [entry for name, found in sets.items() for entry in _of_set(found, minutes, bare, str(name))]

@@ -113,7 +113,10 @@ def test_a_damaged_file_of_several_sets_is_a_note_on_the_board(tmp_path: Path, s
         (["data=[digits]", "bank=digits"], "bank= is about one set"),
         (["data=[digits]", "banks.a.train=train"], "banks= is about one set"),
         (["data=[digits]", "query=digits"], "query= is about one set"),
-        (["data=[digits,folder:bare]", "sets.bare.channels=5"], "no encoder takes images of so many channels"),
+        (
+            ["data=[digits,folder:bare]", "sets.bare.channels=5"],
+            "no encoder takes images of so many channels",
+        ),
         (["data=[digits,folder:one]"], "sets.one: "),
         (["data=[digits]", "out=one/encoder/card.json"], "is not overwritten"),
     ],
@@ -132,7 +135,12 @@ def test_other_commands_take_one_data() -> None:
 
 
 def test_a_short_name_that_two_share_is_the_whole_path() -> None:
-    given = ["encoder=x", "data=[folder:a/x y,folder:b/x y,folder:2024]", "data.workers=3", "sets.2024.workers=0"]
+    given = [
+        "encoder=x",
+        "data=[folder:a/x y,folder:b/x y,folder:2024]",
+        "data.workers=3",
+        "sets.2024.workers=0",
+    ]
     found = load_config("evaluate", given)["sets"]
     assert found == {
         "folder_a_x_y": {"data": "folder", "root": "a/x y", "workers": 3},

@@ -17,8 +17,8 @@ def print_across(results: Mapping[str, Any], console: Console | None = None) -> 
     """Print a table for each score, and below them why some cells are empty.
 
     Args:
-        results: ``sets``, by name those of :func:`selfsup.evaluation.evaluate`, each with the encoders that it
-            ``refused``; ``across``, of :func:`selfsup.evaluation.results.across.across`; ``minutes`` of
+        results: ``sets``, by name those of :func:`selfsup.evaluation.evaluate`, each with the encoders that
+            it ``refused``; ``across``, of :func:`selfsup.evaluation.results.across.across`; ``minutes`` of
             training by encoder.
         console: default standard output; plain text if that is not a terminal.
     """
@@ -37,9 +37,9 @@ def print_across(results: Mapping[str, Any], console: Console | None = None) -> 
     if results["across"]:
         console.print(
             Text(
-                "Accuracy on the test split in %, [95 % interval]; gain: mean of (score - untrained) / (best - "
-                "untrained); rank: mean of 1 + the encoders that are surely better, of which each paired "
-                "interval is for one pair; minutes: of training."
+                "Accuracy on the test split in %, [95 % interval]; gain: mean of "
+                "(score - untrained) / (best - untrained); rank: mean of 1 + the encoders that are surely "
+                "better, of which each paired interval is for one pair; minutes: of training."
             )
         )
     for found in results["across"].values():
