@@ -13,16 +13,16 @@ from rich.console import Console
 
 from selfsup.callbacks.held_out import HeldOutLoss
 from selfsup.callbacks.kept import keep_encoder
-from selfsup.callbacks.online_settings import check_online, selecting
 from selfsup.data import Source
 from selfsup.data.source import subset
 from selfsup.encoder import Encoder
 from selfsup.evaluation import Features, NoScore, extract, knn, leading, panel
 from selfsup.evaluation.features.images import fitting
+from selfsup.evidence import goodness
 from selfsup.tables import rows_until, write_rows
 from selfsup.terminal import say
 
-BEST = "encoder-best"
+KEPT = "encoder-best"
 FEWEST = 3  # images: two to vote, one to judge
 EIGENVALUES = 16  # in spectrum.csv, at most
 
@@ -39,14 +39,12 @@ class OnlineEvaluation(pl.Callback):
         source: the training split, of at least 3 images.
         folder: of the run.
         settings: as in ``configs/online/default.yaml``.
+        by: the score by which the best encoder is kept; None keeps none.
         workers: processes that decode, for a source that decodes on demand.
         seed: of the subset.
         card: what is written into the best encoder's card.
         console: prints one line per evaluation.
         held_out: the loss on images that are not learned from, if there are some.
-
-    Raises:
-        UsageError: invalid settings, or ``best`` needs labels and there are none.
     """
 
     def __init__(
@@ -54,13 +52,13 @@ class OnlineEvaluation(pl.Callback):
         source: Source,
         folder: Path,
         settings: Mapping[str, Any],
+        by: str | None,
         workers: int,
         seed: int,
         card: Mapping[str, Any],
         console: Console,
         held_out: HeldOutLoss | None = None,
     ) -> None:
-        check_online(settings)
         self.held_out = held_out
         self.settings, self.folder, self.card, self.console = settings, folder, card, console
         self.workers = workers
@@ -74,7 +72,7 @@ class OnlineEvaluation(pl.Callback):
             subset(source, torch.tensor(sorted(rows), dtype=torch.int64))
             for rows in (chosen[:queries], chosen[queries:])
         )
-        self.by = selecting(settings["best"], source.labels is not None)
+        self.by = by
         self.best: float | None = None
         self.last = 0
 
@@ -148,14 +146,17 @@ class OnlineEvaluation(pl.Callback):
 
     def _better(self, found: Mapping[str, float | None]) -> bool:
         value = found.get(self.by) if self.by else None
-        if value is None or (self.best is not None and value <= self.best):
+        if self.by is None or value is None:
             return False
-        self.best = value
+        good = goodness(self.by, value)
+        if self.best is not None and good <= self.best:
+            return False
+        self.best = good
         return True
 
     def _keep(self, encoder: Encoder, step: int, found: Mapping[str, float | None]) -> None:
         card = {**self.card, "steps": step, "selected_by": self.by, "online": dict(found)}
-        keep_encoder(encoder, self.folder / BEST, card)
+        keep_encoder(encoder, self.folder / KEPT, card)
 
     def _tell(self, step: int, found: Mapping[str, float | None], better: bool) -> None:
         words = [f"RankMe {found['rankme']:.1f}"] if found["rankme"] is not None else []
@@ -165,7 +166,7 @@ class OnlineEvaluation(pl.Callback):
             words[:0] = [f"{name} {100 * value:.1f} %" for name, value in shares.items() if value is not None]
         if found.get("loss-gap") is not None:
             words.append(f"loss {found['loss-held-out']:.4g} held out, {found['loss-learned']:.4g} learned")
-        note = f", the best so far: {BEST}" if better else ""
+        note = f", the best so far: {KEPT}" if better else ""
         say(self.console, f"step {step}, online: {', '.join(words) or 'no score'}{note}")
 
 

@@ -10,7 +10,7 @@ from selfsup.evaluation.results.table import FILE_WIDTH, print_scores
 from selfsup.terminal import make_console
 from selfsup.text import printable, shown
 
-_NUMBER = {"accuracy": False, "interval": None, "top": None, "flags": []}
+_NUMBER: dict[str, Any] = {"accuracy": False, "interval": None, "top": None, "flags": []}
 
 
 def print_across(results: Mapping[str, Any], console: Console | None = None) -> None:
