@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.backbone_names import require_timm_name
 from selfsup.errors import UsageError
+from selfsup.experiments import expanded, quoted
 from selfsup.hints import candidates, for_setting, near, near_data
 from selfsup.nodes import leaves, literal, node_at, referred, value_at
 from selfsup.ranges import take_ranges
@@ -69,7 +70,7 @@ def load_config(
 ) -> dict[str, Any]:
     """The resolved configuration of a command as plain dictionaries, lists and numbers.
 
-    Its key ``overrides`` holds what was given.
+    Its key ``overrides`` holds what was given, with ``experiment=FILE.yaml`` as what the file says.
 
     Args:
         command: the primary configuration, ``"train"`` or ``"evaluate"``.
@@ -81,7 +82,7 @@ def load_config(
     Raises:
         UsageError: an unknown key or option, a value of the wrong type, a setting that has to be given.
     """
-    values = values or {}
+    values, overrides = values or {}, expanded(overrides)
     groups, settings = _sort_overrides(overrides)
     bare, ranges = _compose(command, tuple(groups))
     settings = _with_kinds(bare, settings)
@@ -107,12 +108,12 @@ def load_config(
         resolved["method"]["requires"] = [each for each in resolved["method"]["requires"] if each]
         resolved.setdefault("auxiliary", {})
     check_numbers(bare, ranges, resolved, config)
-    return {**resolved, "overrides": list(overrides)}
+    return {**resolved, "overrides": overrides}
 
 
 def written(command: str, overrides: Iterable[str]) -> str:
     """The configuration as YAML, as it is written: references unresolved, nothing required."""
-    groups, settings = _sort_overrides(overrides)
+    groups, settings = _sort_overrides(expanded(overrides))
     bare = _compose(command, tuple(groups))[0]
     return OmegaConf.to_yaml(_set(bare, _with_kinds(bare, settings)))
 
@@ -235,16 +236,10 @@ def _quoted(config: DictConfig, key: str, override: str) -> str:
     text = isinstance(value_at(config, key), str) or value_at(config, key) is None
     if key == "encoder" and value.startswith("["):
         names = [name.strip() for name in value.strip("[]").split(",")]
-        return f"{key}=[{','.join(_text(name) for name in names if name)}]"
+        return f"{key}=[{','.join(quoted(name) for name in names if name)}]"
     if text and re.search(r"[^\w.+-]", value) and value[0] not in "[{'\"":
-        override = f"{key}={_text(value)}"
+        override = f"{key}={quoted(value)}"
     return override
-
-
-def _text(value: str) -> str:
-    """A text in quotes: backslashes stand for themselves, but for those before a quote."""
-    escaped = re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + ("\\'" if end[2] else ""), value)
-    return f"'{escaped}'"
 
 
 def _require_key(command: str, config: DictConfig, groups: Sequence[str], key: str, override: str) -> None:
