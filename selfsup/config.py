@@ -39,7 +39,7 @@ OmegaConf.register_new_resolver(
 _OTHER_DATA = ("bank", "query", "target")  # settings that name a data configuration, as data does
 _MANY = ("protocols", "auxiliary")  # groups of which several options are chosen at once
 # Groups that are chosen by the method's own configuration, and so stand inside of it.
-_INSIDE = {"optimizer": "optimizer@method.optimizer", "schedule": "schedule@method.optimizer"}
+INSIDE = {"optimizer": "optimizer@method.optimizer", "schedule": "schedule@method.optimizer"}
 
 
 def config_root() -> Path:
@@ -141,7 +141,7 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
             hint = near_data if key == "data" else near
             raise UsageError(f"no {key} '{value}'{hint(value, options(key))}")
         else:
-            groups[key] = f"{_INSIDE.get(key, key)}={value}"
+            groups[key] = f"{INSIDE.get(key, key)}={value}"
     return list(groups.values()), settings
 
 
@@ -292,4 +292,4 @@ def _groups_of(config: Mapping[str, Any]) -> list[str]:
         chosen["auxiliary"] = f"[{','.join(known)}]"
     folders = (path.name for path in config_root().iterdir() if path.is_dir())
     names = [group for group in folders if group in _MANY or chosen.get(group) in options(group)]
-    return [f"{_INSIDE.get(group, group)}={chosen[group]}" for group in names if group in chosen]
+    return [f"{INSIDE.get(group, group)}={chosen[group]}" for group in names if group in chosen]

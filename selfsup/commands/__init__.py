@@ -31,6 +31,7 @@ _OF_THE_DISK = {
 COMMANDS = {
     "inspect": "show what is in a data set: copies, leakage, outliers, doubtful labels, and what to do",
     "train": "learn an encoder from images without labels",
+    "tune": "search for settings by a score without labels",
     "views": "show the images as a training command would see them, in one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
     "runs": "list runs: method, data, steps, minutes, scores",
