@@ -11,7 +11,7 @@ from typing import Any
 from selfsup.commands.encoders import with_encoders
 from selfsup.commands.train import check
 from selfsup.config import load_config
-from selfsup.errors import RunStopped, UsageError
+from selfsup.errors import REQUEUE, RunStopped, UsageError
 from selfsup.experiments import as_override
 from selfsup.files import fitting, require_writable, write_text
 from selfsup.run.resume import in_one_measure
@@ -54,6 +54,8 @@ def run(config: dict[str, Any]) -> None:
     notes = require_score(config["score"], config, space)
     folder = Path(str(config["out"] or Path("runs") / _name(config))).expanduser()
     require_writable(folder / PAGE)
+    if config["processes"] > 1:  # each with its share of the cores, its trials as well
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config["processes"])))
 
     from selfsup.commands.devices import find_device
     from selfsup.runtime import quiet
@@ -67,20 +69,16 @@ def run(config: dict[str, Any]) -> None:
     with study.lock:
         for path, rows in ((held, cut.held), (learned, cut.learned)):
             write_text(path, "".join(f"{row}\n" for row in rows.tolist()))
-    print(
-        f"search in {shown(folder)}: {len(cut.learned)} images to learn from, {len(cut.held)} held to judge by"
-    )
+    print(f"search in {shown(folder)}: {len(cut.learned)} images to learn from, {len(cut.held)} held")
     for line in [*notes, *(f"searched: {each.name} {each.words()}" for each in space)]:
         print(shown(line))
     device = find_device("cpu" if config["trainer"]["accelerator"] == "cpu" else "auto", 0)
-    threads = max(1, (os.cpu_count() or 1) // config["processes"]) if config["processes"] > 1 else None
     trainer = Trainer(
         folder,
         [*passed_on(config["overrides"]), *_of_trials(config, learned)],
         lambda values: settings(values, config),
         Judge(config["score"], config, held, device),
         config["score"],
-        threads,
     )
 
     def told(trial: Trial, outcome: Mapping[str, Any]) -> None:
@@ -95,9 +93,8 @@ def run(config: dict[str, Any]) -> None:
         for each in others:
             each.wait()
     except Interrupted as error:
-        raise RunStopped(
-            f"a trial was asked to end ({error}); the same command continues the search"
-        ) from error
+        said = f"a trial was asked to end ({error}); the same command continues the search"
+        raise RunStopped(said, REQUEUE) from error
     finally:
         for each in others:
             if each.poll() is None:

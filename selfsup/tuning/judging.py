@@ -112,8 +112,8 @@ class Judge:
 def rotation_of_all(features: Features, seed: int) -> dict[str, Any]:
     """The rotation probe with each fifth of the images judged in turn: value, interval, reason, flags, told.
 
-    ``told`` is a text with a digit an image, how many of its four turns were told, so that two encoders can be
-    compared image by image; of the last few, which no fifth has, it has a dot.
+    ``told`` is a text with a digit an image, how many of its four turns were told, so that two encoders can
+    be compared image by image; of the last few, which no fifth has, it has a dot.
     """
     if "turns" not in features.parts:
         return {
@@ -141,3 +141,7 @@ def rotation_of_all(features: Features, seed: int) -> dict[str, Any]:
         "flags": [],
         "told": "".join(told),
     }
+
+
+def _without(reason: str) -> dict[str, Any]:
+    return {"value": None, "interval": None, "reason": reason, "flags": []}

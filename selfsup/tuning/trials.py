@@ -1,6 +1,5 @@
 """A trial: a run of ``selfsup train`` in a process of its own, and the score of its encoder."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -63,7 +62,6 @@ class Trainer:
         settings: of a trial's values: those that they set.
         judge: gives an encoder's folder a record of the score.
         score: its name.
-        threads: of a trial's process; None leaves them alone.
     """
 
     folder: Path
@@ -71,7 +69,6 @@ class Trainer:
     settings: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     judge: Callable[[Path], Mapping[str, Any]]
     score: str
-    threads: int | None = None
 
     def __call__(self, trial: Trial) -> Outcome:
         name = f"{trial.number:04d}"
@@ -102,16 +99,12 @@ class Trainer:
     def _train(self, command: Sequence[str], log: Path, lock: Lock | None) -> int:
         """The exit status of ``selfsup train``, which holds the trial's lock too, should this process die."""
         held = () if lock is None or lock.file is None else (lock.file.fileno(),)
-        environment = dict(os.environ)
-        if self.threads is not None:
-            environment.setdefault("OMP_NUM_THREADS", str(self.threads))
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "selfsup.commands", "train", *command],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=environment,
                 pass_fds=held,
             )
             try:
