@@ -60,7 +60,7 @@ def test_a_command_on_a_page_can_be_typed(command: str) -> None:
     _, name, *given = shlex.split(command)
     # A choice in capitals stands for any.
     settings = [each for each in given if re.match(r"(?!resume|from)([\w.]+\.\w+=|\w+=(?![A-Z]+$))", each)]
-    if name in ("train", "views"):
+    if name in ("train", "views", "tune"):
         load_config(config_name(name), settings)
     elif not any(setting.startswith("encoder=") for setting in settings) and name not in _BARE:
         load_config(name, ["encoder=x", *settings])
