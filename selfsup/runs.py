@@ -32,6 +32,7 @@ _MOST_FILES = 100_000
 # Settings that every run has and older ones do not name, by their group.
 _SINCE = {
     "backbone": ("weights", "frozen", "lora"),
+    "trainer": ("stop", "stop_patience"),
     "data": ("channels", "colours", "bands", "pages", "decode", "turns", "noise", "drop", "pairs"),
 }
 _SINCE_OF_VIEWS = {"noise": 0.0, "drop": 0.0, "turn": "none", "of": "self"}

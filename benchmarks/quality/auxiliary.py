@@ -53,7 +53,9 @@ def trained(variant: str, seed: int, runs: Path, data: str, epochs: int) -> Path
 def judged(run: Path, data: str) -> dict[str, Any]:
     """The scores of a run's encoder."""
     given = CIFAR.format(data=data).split()
-    config = load_config("evaluate", ["encoder=none", "protocols=[knn,rotation]", *given])
+    # More images than the protocol's own: what losses add is small.
+    given += ["protocols=[knn,rotation]", "protocols.rotation.needs.turns.images=10000"]
+    config = load_config("evaluate", ["encoder=none", *given])
     settings = {"protocols": config["protocols"], "controls": False}
     encoder = load_encoder(run / "encoder")
     results = evaluate(encoder, *load_data(config["data"]), config["data"], **settings)

@@ -23,6 +23,7 @@ from benchmarks.tables import (
     curation,
     forgetting,
     learned,
+    matrix,
     relations,
     scores,
     size,
@@ -259,7 +260,15 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/curate.md": {"curation": curation.halves, "labelling": curation.labels, "pairs": curation.pairs},
     "docs/relations.md": {"relations": relations.worth},
     "docs/weights.md": {"transfer": transfer.table, "forgetting": forgetting.table},
-    "docs/label-free.md": {"spectra": scores.spectra, "pitfalls": scores.pitfalls},
+    "docs/label-free.md": {
+        "spectra": scores.spectra,
+        "pitfalls": scores.pitfalls,
+        "within": matrix.within,
+        "across": matrix.across,
+        "evaluators": matrix.evaluators,
+        "choosing": matrix.choosing,
+        "stopping": matrix.stopping,
+    },
     "docs/objectives.md": {"objectives": objectives, "mutations": mutations},
     "docs/data.md": {"index": starts},
     "docs/views.md": {"views": speeds.views, "input": training_input},
@@ -284,6 +293,9 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     },
 }
 
+# Whole files that are made from the results.
+FILES: dict[str, Callable[[], str]] = {"selfsup/evidence.json": matrix.evidence}
+
 
 def with_tables(page: str, text: str) -> str:
     """The page's text with each ``<!-- table: NAME -->`` section made from the results."""
@@ -299,10 +311,10 @@ def with_tables(page: str, text: str) -> str:
 def main() -> int:
     """Rewrite the pages, or with ``--check`` say whether that would change one."""
     stale = []
-    for page in PAGES:
+    for page in [*PAGES, *FILES]:
         path = ROOT / page
         old = path.read_text(encoding="utf-8")
-        new = with_tables(page, old)
+        new = FILES[page]() if page in FILES else with_tables(page, old)
         if new != old:
             stale.append(page)
         if "--check" not in sys.argv[1:]:

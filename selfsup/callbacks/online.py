@@ -11,16 +11,16 @@ import torch
 from rich.console import Console
 
 from selfsup.callbacks.kept import keep_encoder
-from selfsup.callbacks.online_settings import check_online, selecting
 from selfsup.data import Source
 from selfsup.data.source import subset
 from selfsup.encoder import Encoder
 from selfsup.evaluation import Features, NoScore, extract, knn, panel
 from selfsup.evaluation.features.images import fitting
+from selfsup.evidence import goodness
 from selfsup.tables import rows_until, write_rows
 from selfsup.terminal import say
 
-BEST = "encoder-best"
+KEPT = "encoder-best"
 FEWEST = 3  # images: two to vote, one to judge
 
 
@@ -36,13 +36,11 @@ class OnlineEvaluation(pl.Callback):
         source: the training split, of at least 3 images.
         folder: of the run.
         settings: as in ``configs/online/default.yaml``.
+        by: the score by which the best encoder is kept; None keeps none.
         workers: processes that decode, for a source that decodes on demand.
         seed: of the subset.
         card: what is written into the best encoder's card.
         console: prints one line per evaluation.
-
-    Raises:
-        UsageError: invalid settings, or ``best`` needs labels and there are none.
     """
 
     def __init__(
@@ -50,12 +48,12 @@ class OnlineEvaluation(pl.Callback):
         source: Source,
         folder: Path,
         settings: Mapping[str, Any],
+        by: str | None,
         workers: int,
         seed: int,
         card: Mapping[str, Any],
         console: Console,
     ) -> None:
-        check_online(settings)
         self.settings, self.folder, self.card, self.console = settings, folder, card, console
         self.workers = workers
         chosen = random.Random(seed).sample(
@@ -68,7 +66,7 @@ class OnlineEvaluation(pl.Callback):
             subset(source, torch.tensor(sorted(rows), dtype=torch.int64))
             for rows in (chosen[:queries], chosen[queries:])
         )
-        self.by = selecting(settings["best"], source.labels is not None)
+        self.by = by
         self.best: float | None = None
         self.last = 0
 
@@ -137,14 +135,17 @@ class OnlineEvaluation(pl.Callback):
 
     def _better(self, found: Mapping[str, float | None]) -> bool:
         value = found.get(self.by) if self.by else None
-        if value is None or (self.best is not None and value <= self.best):
+        if self.by is None or value is None:
             return False
-        self.best = value
+        good = goodness(self.by, value)
+        if self.best is not None and good <= self.best:
+            return False
+        self.best = good
         return True
 
     def _keep(self, encoder: Encoder, step: int, found: Mapping[str, float | None]) -> None:
         card = {**self.card, "steps": step, "selected_by": self.by, "online": dict(found)}
-        keep_encoder(encoder, self.folder / BEST, card)
+        keep_encoder(encoder, self.folder / KEPT, card)
 
     def _tell(self, step: int, found: Mapping[str, float | None], better: bool) -> None:
         words = [f"RankMe {found['rankme']:.1f}"] if found["rankme"] is not None else []
@@ -152,7 +153,7 @@ class OnlineEvaluation(pl.Callback):
             rest = {name: found.get(f"{name}-knn") for name in ("student", "teacher")}
             shares = {"kNN": found["knn"], **rest}
             words[:0] = [f"{name} {100 * value:.1f} %" for name, value in shares.items() if value is not None]
-        note = f", the best so far: {BEST}" if better else ""
+        note = f", the best so far: {KEPT}" if better else ""
         say(self.console, f"step {step}, online: {', '.join(words) or 'no score'}{note}")
 
 

@@ -4,30 +4,70 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.errors import UsageError
+from selfsup.evidence import BEST, STOP, Evidence, evidence
 from selfsup.precision import require_precision
 
-# Scores for which more is better, so that they can choose an encoder.
-SELECTING = ("knn", "rankme", "rankme-centred", "nesum", "participation-ratio", "stable-rank")
+# Scores that can choose an encoder, or end a run; of alpha-ReQ, the nearest to 1 is best.
+SELECTING = (
+    "knn",
+    "rankme",
+    "rankme-centred",
+    "alpha-req",
+    "nesum",
+    "participation-ratio",
+    "stable-rank",
+)
+_SETTINGS = {BEST: "online.best", STOP: "trainer.stop"}
 
 
-def check_online(settings: Mapping[str, Any]) -> None:
-    """Raise a UsageError for an unknown precision or score."""
-    require_precision("online.precision", settings["precision"])
-    if settings["best"] not in (None, "auto", *SELECTING):
+def check_online(config: Mapping[str, Any]) -> None:
+    """Raise a UsageError for an unknown precision or score, or a stop that nothing would bring about."""
+    online, stop = config["online"], config["trainer"]["stop"]
+    require_precision("online.precision", online["precision"])
+    for use, given in ((BEST, online["best"]), (STOP, stop)):
+        if given not in (None, "auto", *SELECTING):
+            raise UsageError(
+                f"{_SETTINGS[use]}: no score '{given}' to choose by; take auto, null or one of "
+                f"{', '.join(SELECTING)}"
+            )
+    if stop is not None and online["every_epochs"] is None and online["every_steps"] is None:
         raise UsageError(
-            f"online.best: no score '{settings['best']}' to choose by; take auto, null or one of "
-            f"{', '.join(SELECTING)}"
+            f"trainer.stop={stop} ends a run by what the evaluation while training finds, which online=none "
+            "leaves out; give online.every_epochs or online.every_steps"
         )
 
 
-def selecting(best: str | None, labels: bool) -> str | None:
-    """The name of the score that chooses the encoder that is kept.
+def choice(given: str | None, use: str, method: str, labels: bool) -> tuple[str | None, str | None]:
+    """The score that keeps an encoder or ends a run, and a sentence that says why, if ``auto`` chose it.
+
+    With labels ``auto`` keeps the encoder of the best kNN. Without, it takes the score that lost little in
+    measured runs of the method (:mod:`selfsup.evidence`).
+
+    Args:
+        given: the setting: a score, ``auto`` or None.
+        use: ``BEST`` or ``STOP``.
 
     Raises:
-        UsageError: it needs labels, and there are none.
+        UsageError: the score needs labels, and there are none; or ``auto`` is to end a run, and nothing is
+            known to do that well.
     """
-    if best == "auto":
-        return "knn" if labels else "rankme"
-    if best == "knn" and not labels:
-        raise UsageError("online.best=knn needs labels, and the images have none; take online.best=rankme")
-    return best
+    setting = _SETTINGS[use]
+    if given == "knn" and not labels:
+        raise UsageError(f"{setting}=knn needs labels, and the images have none; take {setting}=rankme")
+    if given != "auto":
+        return given, None
+    if use == BEST and labels:
+        return "knn", None
+    known = evidence(method, use, labels and use == STOP)
+    if known is not None and known.holds:
+        return known.score, f"{setting}=auto goes by {known}"
+    why = _unknown(known, method)
+    if use == STOP:
+        raise UsageError(f"trainer.stop=auto has nothing to go by: {why}; leave it out, or name a score")
+    return None, f"online.best=auto keeps no encoder but the last: {why}; online.best=rankme takes a score"
+
+
+def _unknown(known: Evidence | None, method: str) -> str:
+    if known is None:
+        return f"no score without labels was tried on runs of {method}"
+    return f"the best is {known}"

@@ -57,7 +57,7 @@ def check(config: dict[str, Any]) -> None:
             f"{rate['cooldown_steps']}, the step from which the rate is constant"
         )
     require_precision("evaluate_precision", config["evaluate_precision"])
-    check_online(config["online"])
+    check_online(config)
     require_precision("curation.precision", config["curation"]["precision"])
     backbone = config["backbone"]
     keeping = [key for key, on in (("frozen", backbone["frozen"]), ("lora", backbone["lora"]["rank"])) if on]

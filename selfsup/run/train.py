@@ -27,7 +27,6 @@ from selfsup.callbacks.checkpoint_files import last_good, trouble
 from selfsup.callbacks.curation import described, read_kept
 from selfsup.callbacks.length import length
 from selfsup.callbacks.metrics import MetricsFile
-from selfsup.callbacks.online_settings import selecting
 from selfsup.callbacks.present import require_there
 from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
@@ -42,6 +41,7 @@ from selfsup.data.statistics import keep_measured
 from selfsup.data.workers import explain_dead_worker, worker_count
 from selfsup.encoder import save_encoder
 from selfsup.errors import RunStopped, UsageError
+from selfsup.evidence import BEST, STOP
 from selfsup.files import write_text
 from selfsup.methods.base import Method
 from selfsup.processes import in_trainer, lost_processes, restored_environment
@@ -52,7 +52,7 @@ from selfsup.run.folder import CONFIG, new_folder, point_latest, remove_unused
 from selfsup.run.hand_over import hand_over, kept_encoders, try_hand_over
 from selfsup.run.launch import agreed
 from selfsup.run.resume import changes, find_position
-from selfsup.run.trainer import check_trainer, choose_attention, make_trainer, on_gpu
+from selfsup.run.trainer import check_trainer, choose_attention, chosen, make_trainer, on_gpu
 from selfsup.runs import read_config
 from selfsup.runtime import look_for_gpus_once, quiet
 from selfsup.sides import sizes_in_words
@@ -93,7 +93,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         compile_encoders(method, gpu)
     check_batch_norm(method, config, place.world, gpu)
     checked = check_trainer(config, devices)
-    selecting(config["online"]["best"], source.labels is not None)
+    reasons = [reason for use in (BEST, STOP) if (reason := chosen(config, source, use)[1])]
 
     total = count_steps(config, len(order))
     require_all(order, total * config["trainer"]["accumulate_grad_batches"])
@@ -110,7 +110,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     with _left_as_it_was(folder, place.rank == 0 and not config["resume"], signals), _sentences(folder):
         _announce(tell, config, method, source, devices, folder)
         tell(run_length(config, len(order), len(source), devices))
-        for note in notes:
+        for note in [*reasons, *notes]:
             tell(note)
         begun = partial(_begun, folder, Path(str(config["out"])), tell)
         trainer = make_trainer(config, devices, folder, source, console, signals, begun, order)

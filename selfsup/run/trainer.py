@@ -20,17 +20,20 @@ from selfsup.callbacks.curation import Curation
 from selfsup.callbacks.finite import FiniteSteps
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.metrics import MetricsFile
+from selfsup.callbacks.online_settings import choice
 from selfsup.callbacks.present import Present
 from selfsup.callbacks.progress import ProgressReport
 from selfsup.callbacks.signals import StopSignals
 from selfsup.callbacks.skipped import SkippedImages
 from selfsup.callbacks.stages import StageEncoders
+from selfsup.callbacks.stopping import Stopping
 from selfsup.data import Source
 from selfsup.data.kept_order import KeptOrder
 from selfsup.data.order import EpochOrder
 from selfsup.data.stage_order import StageOrder
 from selfsup.data.workers import worker_count
 from selfsup.errors import UsageError
+from selfsup.evidence import BEST, STOP
 from selfsup.from_labels import labels_used_by
 from selfsup.precision import multiplies_bf16, tell_imitation
 from selfsup.processes import in_trainer
@@ -40,7 +43,14 @@ from selfsup.run.share import Share
 from selfsup.terminal import say
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-_OURS = ("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept", "max_skipped_steps")
+_OURS = (
+    "checkpoint_minutes",
+    "checkpoint_steps",
+    "checkpoints_kept",
+    "stop",
+    "stop_patience",
+    "max_skipped_steps",
+)
 
 
 def make_trainer(
@@ -71,6 +81,7 @@ def make_trainer(
         MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
         *make_online(config, devices, folder, source, console),
+        *make_stopping(config, source, console),
         *make_curation(config, devices, folder, source, order, console),
         *([StageEncoders(order, folder, run_card(config))] if isinstance(order, StageOrder) else []),
         *make_share(config, source),
@@ -136,7 +147,23 @@ def make_online(
         say(console, f"nothing is judged while training: {len(source)} images are too few")
         return []
     workers, card = worker_count(config["data"]["workers"], source, devices), run_card(config)
-    return [online.OnlineEvaluation(source, folder, settings, workers, config["seed"], card, console)]
+    by, _ = chosen(config, source, BEST)
+    return [online.OnlineEvaluation(source, folder, settings, by, workers, config["seed"], card, console)]
+
+
+def make_stopping(config: Mapping[str, Any], source: Source, console: Console) -> list[Stopping]:
+    """What ends a run early, if it is to end so."""
+    by, _ = chosen(config, source, STOP)
+    return [] if by is None else [Stopping(by, config["trainer"]["stop_patience"], console)]
+
+
+def chosen(config: Mapping[str, Any], source: Source, use: str) -> tuple[str | None, str | None]:
+    """The score that keeps an encoder or ends a run (:func:`selfsup.callbacks.online_settings.choice`)."""
+    looks = config["online"]
+    given = looks["best"] if use == BEST else config["trainer"]["stop"]
+    if looks["every_epochs"] is None and looks["every_steps"] is None:
+        return None, None
+    return choice(given, use, config["method"]["name"], source.labels is not None)
 
 
 def make_curation(

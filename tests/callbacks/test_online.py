@@ -14,13 +14,15 @@ from rich.console import Console
 from selfsup import load_encoder
 from selfsup.callbacks.checkpoint_files import checkpoints, read_checkpoint
 from selfsup.callbacks.online import FEWEST, OnlineEvaluation, append
-from selfsup.callbacks.online_settings import check_online, selecting
+from selfsup.callbacks.online_settings import SELECTING, check_online, choice
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.data import ImageArray, load_data
 from selfsup.errors import UsageError
 from selfsup.evaluation import extract, knn, panel, rankme
 from selfsup.evaluation.features.images import fitting
+from selfsup.evidence import BEST, STOP, Evidence
+from selfsup.evidence import _all as known_evidence
 
 VIT = ("depth=1", "embed_dim=32", "num_heads=2")
 SMALL = (
@@ -93,7 +95,7 @@ class Learner(torch.nn.Module):
 
 def callback(folder: Path, source: object, *overrides: str, seed: int = 0) -> OnlineEvaluation:
     settings = load_config("train", overrides)["online"]
-    return OnlineEvaluation(source, folder, settings, 0, seed, {}, Console(quiet=True))
+    return OnlineEvaluation(source, folder, settings, settings["best"], 0, seed, {}, Console(quiet=True))
 
 
 def test_a_look_leaves_modes_buffers_gradients_and_generators_as_they_were(tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_images_on_disk_without_labels(tmp_path: Path, capsys: pytest.CaptureFix
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
     data = ["data=folder", f"data.root={tmp_path / 'photos'}", "data.image_size=32", "batch_size=8"]
     settings = ["method=barlow", *data, "data.workers=1", "trainer.max_steps=2", "online.every_steps=2"]
-    folder = run(tmp_path, "one", *settings)
+    folder = run(tmp_path, "one", *settings, "online.best=rankme")
     (row,) = looks(folder)
     assert "online/knn" not in row
     assert float(row["online/rankme"]) >= 1
@@ -247,15 +249,55 @@ def test_a_resumed_run_writes_its_rows_anew(tmp_path: Path) -> None:
         ("online.bank=0", "online.bank is 0"),
         ("online.temperature=0.0", "online.temperature is 0"),
         ("online.precision=half", "float32, bfloat16 or auto, not 'half'"),
-        ("online.best=lidar", "no score 'lidar'"),
+        ("online.best=lidar", "online.best: no score 'lidar'"),
+        ("trainer.stop=lidar", "trainer.stop: no score 'lidar'"),
+        ("trainer.stop_patience=0", "trainer.stop_patience is 0"),
     ],
 )
 def test_settings_that_cannot_be(override: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        check_online(load_config("train", [override])["online"])
+        check_online(load_config("train", [override]))
 
 
-def test_what_chooses_by_default() -> None:
-    assert selecting("auto", labels=True) == "knn"
-    assert selecting("auto", labels=False) == "rankme"
-    assert selecting(None, labels=True) is None
+def test_what_keeps_an_encoder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choice("auto", BEST, "simclr", labels=True) == ("knn", None)
+    assert choice(None, BEST, "simclr", labels=True) == (None, None)
+    assert choice("nesum", BEST, "simclr", labels=False) == ("nesum", None)
+    known = Evidence("simclr", BEST, False, "nesum", 6, ("digits", "cifar10"), 0.4, 2.5, 1.0)
+    monkeypatch.setattr("selfsup.evidence._all", lambda: [known])
+    by, why = choice("auto", BEST, "simclr", labels=False)
+    assert by == "nesum"
+    assert why is not None
+    assert "nesum, which in 6 runs of simclr on digits and cifar10 lost 0.4 points" in why
+    by, why = choice("auto", BEST, "diet", labels=False)
+    assert by is None
+    assert why is not None
+    assert "no score without labels was tried on runs of diet" in why
+    poor = known._replace(lost=1.2)
+    monkeypatch.setattr("selfsup.evidence._all", lambda: [poor])
+    by, why = choice("auto", BEST, "simclr", labels=False)
+    assert by is None
+    assert why is not None
+    assert "lost 1.2 points" in why
+
+
+def test_auto_ends_no_run_without_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Evidence("simclr", STOP, False, "rankme", 6, ("digits",), 0.5, 3.0, 0.7)
+    monkeypatch.setattr("selfsup.evidence._all", lambda: [known])
+    assert choice("auto", STOP, "simclr", labels=False)[0] == "rankme"
+    for name, labels in (("simclr", True), ("barlow", False)):
+        with pytest.raises(UsageError, match=r"trainer\.stop=auto has nothing to go by"):
+            choice("auto", STOP, name, labels)
+    with pytest.raises(UsageError, match=r"trainer\.stop=knn needs labels"):
+        choice("knn", STOP, "simclr", labels=False)
+
+
+def test_a_stop_needs_looks() -> None:
+    with pytest.raises(UsageError, match="which online=none leaves out"):
+        check_online(load_config("train", ["online=none", "trainer.stop=rankme"]))
+
+
+def test_the_evidence_that_is_shipped_names_scores_that_can_choose() -> None:
+    for each in known_evidence():
+        assert each.score in SELECTING
+        assert each.labels or each.score != "knn"
