@@ -51,7 +51,15 @@ def judged(encoders: list[Path], data: list[str], seed: int, out: Path) -> dict[
         names = f"encoder=[{','.join(map(str, encoders))}]"
         selfsup(
             "evaluate",
-            [names, "protocols=[knn,linear]", "controls=false", *data, f"seed={seed}", f"out={out}", "cache=null"],
+            [
+                names,
+                "protocols=[knn,linear]",
+                "controls=false",
+                *data,
+                f"seed={seed}",
+                f"out={out}",
+                "cache=null",
+            ],
         )
     found: dict[str, Any] = json.loads(out.read_text())
     return found

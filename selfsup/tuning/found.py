@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from selfsup.config import INSIDE, config_root
+from selfsup.evidence import goodness
 from selfsup.experiments import GROUP
 from selfsup.tuning.scores import SCORES
 from selfsup.tuning.study import Trial
@@ -50,8 +51,7 @@ def found(trials: Sequence[Trial], score: str) -> Found | None:
     scored = [each for each in trials if each.state == "complete" and each.value is not None]
     if not scored or scored[0].number != 0:
         return None
-    worth = SCORES[score].worth
-    first, best = scored[0], max(scored, key=lambda each: worth(each.value or 0.0))
+    first, best = scored[0], max(scored, key=lambda each: goodness(score, each.value or 0.0))
     gain = (best.value or 0.0) - (first.value or 0.0)
     interval = None if best is first else _paired(first, best)
     return Found(first, best, gain, interval, interval is not None and interval[0] > 0)

@@ -1,7 +1,7 @@
 """Scores that a search can follow: where each is found, which way is better, and where it cannot judge."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from selfsup.errors import UsageError
 from selfsup.hints import near
@@ -28,53 +28,36 @@ class Kind(NamedTuple):
     Attributes:
         protocol: of ``configs/protocols`` that computes it.
         title: for a person.
-        worth: of a value: larger is better.
         better: which way is better, and why.
     """
 
     protocol: str
     title: str
-    worth: Callable[[float], float]
     better: str
-
-
-def _as_it_is(value: float) -> float:
-    return value
-
-
-def _near_one(value: float) -> float:
-    return -abs(value - 1)
 
 
 SCORES = {
     "rotation": Kind(
         "rotation",
         "rotation accuracy",
-        _as_it_is,
         "higher: it orders policies of views as labels do (Spearman above .94, arXiv:2009.07724)",
     ),
-    "rankme": Kind(
-        "spectra", "RankMe", _as_it_is, "higher: features spread over more directions (arXiv:2210.02885)"
-    ),
+    "rankme": Kind("spectra", "RankMe", "higher: features spread over more directions (arXiv:2210.02885)"),
     "rankme-centred": Kind(
-        "spectra", "RankMe, centred", _as_it_is, "higher: the same about the mean, which a large mean hides"
+        "spectra", "RankMe, centred", "higher: the same about the mean, which a large mean hides"
     ),
     "alpha-req": Kind(
-        "spectra",
-        "alpha-ReQ",
-        _near_one,
-        "nearer to 1: far above is collapse, far below is noise (NeurIPS 2022)",
+        "spectra", "alpha-ReQ", "nearer to 1: far above is collapse, far below is noise (NeurIPS 2022)"
     ),
     "lidar": Kind(
-        "lidar", "LiDAR", _as_it_is, "higher: more directions tell images apart than views (arXiv:2312.04000)"
+        "lidar", "LiDAR", "higher: more directions tell images apart than views (arXiv:2312.04000)"
     ),
     "clid-learnability": Kind(
         "clid",
         "cluster learnability",
-        _as_it_is,
         "higher: neighbours predict clusters; half of CLID, whose other half has no scale (arXiv:2206.01251)",
     ),
-}  # fmt: skip
+}
 _OF_SPREAD = ("rankme", "rankme-centred", "alpha-req")
 
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from selfsup.errors import UsageError
 from selfsup.files import read_json, write_text
 from selfsup.text import shown
+from selfsup.tuning.lock import Lock
 from selfsup.tuning.space import Dimension, rounded
 
 JOURNAL, FACTS = "journal.log", "study.json"
@@ -52,50 +53,13 @@ class Trial:
     minutes: float = 0.0
     reason: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
-    lock: "Lock | None" = None
+    lock: Lock | None = None
 
 
 def require_optuna() -> None:
     """Raise a UsageError unless Optuna is there."""
     if find_spec("optuna") is None:
         raise UsageError("tune needs one more package: pip install 'selfsup[tune]'")
-
-
-class Lock:
-    """A lock that the kernel releases when its last holder ends, a killed one too.
-
-    Optuna's own locks outlive a process that is killed, and keep the others waiting for half a minute.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.file: IO[bytes] | None = None
-
-    def acquire(self, wait: bool = True) -> bool:
-        """Whether the lock was taken; without ``wait`` it may be another's."""
-        import fcntl
-
-        file = self.path.open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return False
-        self.file = file
-        return True
-
-    def release(self) -> None:
-        """Let another take it."""
-        if self.file is not None:
-            self.file.close()
-            self.file = None
-
-    def __enter__(self) -> "Lock":
-        self.acquire()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
 
 
 class Study:

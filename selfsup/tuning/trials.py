@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.errors import REQUEUE
+from selfsup.evidence import goodness
 from selfsup.experiments import as_override
 from selfsup.files import read_bytes
 from selfsup.text import shown
-from selfsup.tuning.scores import SCORES
-from selfsup.tuning.study import TRIALS, Lock, Study, Trial
+from selfsup.tuning.lock import Lock
+from selfsup.tuning.study import TRIALS, Study, Trial
 
 _EARLY = ("stopped at step", "not finite")  # in the sentence of a run that collapsed, or whose loss blew up
 _ASKED_TO_END = (REQUEUE, 130, -signal.SIGINT, -signal.SIGTERM)
@@ -94,7 +95,7 @@ class Trainer:
         facts |= {key: record[key] for key in ("told",) if key in record}
         if value is None:
             return {"value": None, "reason": record["reason"], **facts}
-        return {"value": SCORES[self.score].worth(value), **facts}
+        return {"value": goodness(self.score, value), **facts}
 
     def _train(self, command: Sequence[str], log: Path, lock: Lock | None) -> int:
         """The exit status of ``selfsup train``, which holds the trial's lock too, should this process die."""

@@ -20,12 +20,6 @@ def test_names_are_those_of_protocols_methods_and_losses() -> None:
     assert {"knn", "loss"}.isdisjoint(SCORES)
 
 
-def test_the_exponent_is_best_at_one() -> None:
-    worth = SCORES["alpha-req"].worth
-    assert worth(1.0) > worth(1.2) > worth(2.0)
-    assert worth(0.8) == pytest.approx(worth(1.2))
-
-
 @pytest.mark.parametrize(
     ("score", "overrides", "words"),
     [
