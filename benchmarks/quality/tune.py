@@ -1,13 +1,14 @@
-"""A search without labels of 60 core minutes, and what its winner is worth: digits, and 10,000 images of CIFAR-10.
+"""A search without labels of 60 core minutes, and what its winner is worth.
 
-    python -m benchmarks.quality.tune --runs runs/tune-measured                       # both sets, one by one
-    python -m benchmarks.quality.tune --runs runs/tune-measured --suites digits       # one
-    python -m benchmarks.quality.tune --runs runs/try --trials 2 trainer.max_steps=4  # to try it; keeps no row
+    python -m benchmarks.quality.tune --runs runs/tune-measured                   # digits and CIFAR-10
+    python -m benchmarks.quality.tune --runs runs/tune-measured --suites digits   # one of them
+    python -m benchmarks.quality.tune --runs runs/try --trials 2 trainer.max_steps=4  # a try: no row
 
-SimCLR's shipped settings are searched by ``selfsup tune`` with the rotation probe. Then the winner and the settings as they are
-learn at full length with two fresh seeds each, and are judged by labels on the test images, paired. kNN and
-linear accuracy of every trial's encoder on the test images are diagnosis alone: the search has ended. The same
-command continues where it was stopped. Rows go to ``benchmarks/results/tune.jsonl``.
+SimCLR's shipped settings are searched by ``selfsup tune`` with the rotation probe, on digits and on 10,000
+images of CIFAR-10. Then the winner and the settings as they are learn at full length with two fresh seeds
+each, and are judged by labels on the test images, paired. kNN and linear accuracy of every trial's encoder on
+the test images are diagnosis alone: the search has ended. The same command continues where it was stopped.
+Rows go to ``benchmarks/results/tune.jsonl``.
 """
 
 import argparse
@@ -32,8 +33,8 @@ JUDGED = ("knn", "linear")
 # some fifteen to thirty trials. Digits have no colours to jitter: their temperature is searched instead.
 SUITES = {
     "digits": "experiment=digits_simclr length=0.3333 space.method.temperature=[0.05,1.0,log]",
-    "cifar10-cpu": "experiment=cifar10_cpu_simclr data=parquet data.train={data}/cifar10-train.parquet[:{images}] "
-    "data.test={data}/cifar10-test.parquet length=0.2",
+    "cifar10-cpu": "experiment=cifar10_cpu_simclr data=parquet length=0.2 "
+    "data.train={data}/cifar10-train.parquet[:{images}] data.test={data}/cifar10-test.parquet",
 }
 
 

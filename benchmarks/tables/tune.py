@@ -11,7 +11,7 @@ JUDGED = {"knn": "kNN", "linear": "linear"}
 
 
 def table() -> str:
-    """A row a set of images: trials, what the score follows, and the winner beside the settings as they are."""
+    """A row a set of images: trials, what the score follows, the winner beside the settings as they are."""
     rows = read("tune")
     if not rows:
         return "Not measured yet."
@@ -26,8 +26,8 @@ def table() -> str:
         cells.append("; ".join(_gain(each) for each in row["retrained"]))
         lines.append(f"| {SETS[row['suite']]} | {' | '.join(cells)} |")
     note = (
-        "Spearman's correlation of the score with each accuracy over the trials, 95 % intervals; gains in linear "
-        "accuracy, in points, with 95 % intervals paired over the test images"
+        "Spearman's correlation of the score with each accuracy over the trials, 95 % intervals; gains in "
+        "linear accuracy, in points, with 95 % intervals paired over the test images"
     )
     return "\n".join([*lines, "", f"{note}. {machine(rows[-1])}."])
 

@@ -1,7 +1,7 @@
 """Scores that a search can follow: where each is found, which way is better, and where it cannot judge."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from selfsup.errors import UsageError
 from selfsup.hints import near
@@ -16,9 +16,7 @@ NO_SCORES = {
     "alignment": "a collapsed encoder is perfectly aligned",
     "uniformity": "noise is perfectly uniform",
     "clid": "its value depends on the other encoders that it is computed with; take clid-learnability",
-    **dict.fromkeys(
-        ("knn", "linear", "logistic", "nshot", "5-shot"), "it needs labels, which are for the end"
-    ),
+    **dict.fromkeys(("knn", "linear", "logistic", "nshot"), "it needs labels, which are for the end"),
 }
 
 
