@@ -1,12 +1,13 @@
-"""What choices without labels lost in measured runs, for runs to choose by (docs/label-free.md).
+"""What was measured and is advised by: how methods did, and what choices without labels lost in their runs.
 
-``evidence.json`` beside this file is made from the rows of ``benchmarks/quality/matrix.py``.
+``evidence.json`` beside this file is made by ``python -m benchmarks.tables`` from the results of
+``benchmarks/quality/golden.py`` and ``matrix.py`` (docs/results, docs/label-free.md).
 """
 
 import json
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MOST_LOST = 1.0  # points of linear accuracy in the median run: with more, nobody is advised to choose so
 BEST, STOP = "best", "stop"  # which checkpoint to keep; when to end a run
@@ -53,6 +54,51 @@ class Evidence(NamedTuple):
         )
 
 
+class Measured(NamedTuple):
+    """How a method did with its shipped settings on one set of images: accuracies are means over seeds.
+
+    Attributes:
+        suite, method, experiment: names.
+        images, epochs: that it learned from, and how often.
+        seeds: how many.
+        minutes: of its fastest seed, on two cores.
+        linear, knn: accuracy, from 0 to 1; ``…_interval`` of one seed's test images, ``…_untrained`` of the
+            same network before.
+    """
+
+    suite: str
+    method: str
+    experiment: str
+    images: int
+    epochs: int
+    seeds: int
+    minutes: float
+    linear: float
+    linear_interval: tuple[float, float]
+    linear_untrained: float
+    knn: float
+    knn_interval: tuple[float, float]
+    knn_untrained: float
+
+    def value(self, by: str) -> float:
+        """The accuracy by that name."""
+        return float(getattr(self, by))
+
+    def interval(self, by: str) -> tuple[float, float]:
+        """Its 95 % interval over test images."""
+        low, high = getattr(self, f"{by}_interval")
+        return float(low), float(high)
+
+    def untrained(self, by: str) -> float:
+        """The untrained network's."""
+        return float(getattr(self, f"{by}_untrained"))
+
+
+def measured(suite: str) -> list[Measured]:
+    """Methods without labels that were measured on ``digits`` or ``cifar10-cpu``."""
+    return [each for row in _read()["methods"] if (each := Measured(**row)).suite == suite]
+
+
 def evidence(method: str, use: str, labels: bool = False) -> Evidence | None:
     """What is known of a method's runs, or None."""
     wanted = method, use, labels
@@ -68,11 +114,16 @@ def goodness(score: str, value: float) -> float:
     return -abs(value - 1) if score == "alpha-req" else value
 
 
-@cache
 def _all() -> list[Evidence]:
-    path = Path(__file__).with_suffix(".json")
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return [Evidence(**{**row, "sets": tuple(row["sets"])}) for row in rows]
+    return [Evidence(**{**row, "sets": tuple(row["sets"])}) for row in _read()["choices"]]
+
+
+@cache
+def _read() -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = json.loads(
+        Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
+    )
+    return found
 
 
 def _and(words: tuple[str, ...]) -> str:

@@ -1,6 +1,5 @@
 """The tables of what scores without labels are worth, from ``benchmarks/results/matrix.jsonl``."""
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
@@ -133,8 +132,8 @@ def stopping() -> str:
     return "\n".join(lines)
 
 
-def evidence() -> str:
-    """``selfsup/evidence.json``: what runs may choose by, a row a method and use."""
+def choices() -> list[Row]:
+    """What runs may choose by (:class:`selfsup.evidence.Evidence`): a row a method and use."""
     found = []
     for method, rows in of_methods().items():
         for use, names, lost, labels in (
@@ -150,7 +149,7 @@ def evidence() -> str:
             row |= {"runs": len(rows), "sets": sorted({each["set"] for each in rows})}
             row |= {"lost": round(median(apart), 2), "worst": round(max(apart), 2)}
             found.append(row | {"steps": round(fmean(made), 2) if use == STOP else 1.0})
-    return "".join(["[\n", ",\n".join(f"  {json.dumps(row)}" for row in found), "\n]\n"])
+    return found
 
 
 def _title(name: str) -> str:

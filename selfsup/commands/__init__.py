@@ -30,6 +30,7 @@ _OF_THE_DISK = {
 
 COMMANDS = {
     "inspect": "show what is in a data set: copies, leakage, outliers, doubtful labels, and what to do",
+    "advise": "advise how to train on these images: method, size, length, each with its reason",
     "train": "learn an encoder from images without labels",
     "tune": "search for settings by a score without labels",
     "views": "show the images as a training command would see them, in one picture",

@@ -49,6 +49,10 @@ _EXAMPLES = {
         "selfsup export encoder=runs/latest/encoder format=onnx",
         "selfsup export encoder=timm:resnet18.a1_in1k format=pt2 out=resnet18.pt2",
     ],
+    "advise": [
+        "selfsup advise data=folder data.root=my/images",
+        "selfsup advise data=folder data.root=my/images by=knn minutes=30",
+    ],
     "runs": [
         "selfsup runs",
         "selfsup runs my/runs sort=knn",
@@ -64,6 +68,7 @@ _EXAMPLES = {
 }
 _GROUPS = {
     "inspect": ["data"],
+    "advise": ["data"],
     "train": [
         "method",
         "optimizer",
