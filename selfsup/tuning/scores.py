@@ -9,7 +9,7 @@ from selfsup.tuning.space import Dimension
 
 # Methods and auxiliary losses with a term that spreads the embeddings over their directions.
 SPREADING = {
-    "barlow", "mixed_barlow", "vicreg", "frossl", "mmcr", "tico", "lejepa", "spectral", "koleo",
+    "barlow", "mixed_barlow", "vicreg", "frossl", "mmcr", "tico", "lejepa", "spectral", "koleo", "mixed",
 }  # fmt: skip
 NO_SCORES = {
     "loss": "its value moves with temperatures, crops and masks, whatever the encoder is worth",
