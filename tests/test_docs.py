@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from selfsup.commands import _BARE, COMMANDS, config_name, help
-from selfsup.config import load_config, options
+from selfsup.commands import COMMANDS, config_name, help
+from selfsup.config import defaults, load_config, options
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -63,12 +63,9 @@ def test_a_command_on_a_page_can_be_typed(command: str) -> None:
     _, name, *given = shlex.split(command)
     # A choice in capitals stands for any.
     settings = [each for each in given if re.match(r"(?!resume|from)([\w.]+\.\w+=|\w+=(?![A-Z]+$))", each)]
-    if name in ("train", "views", "tune"):
-        load_config(config_name(name), settings)
-    elif not any(setting.startswith("encoder=") for setting in settings) and name not in _BARE:
-        load_config(name, ["encoder=x", *settings])
-    else:
-        load_config(name, settings)
+    named = any(setting.startswith("encoder=") for setting in settings)
+    needed = ["encoder=x"] if "encoder" in defaults(config_name(name), []) and not named else []
+    load_config(config_name(name), [*needed, *settings])
 
 
 def test_troubleshooting_quotes_what_is_printed() -> None:
