@@ -121,3 +121,14 @@ def test_all_images_by_masks_are_those_of_the_chosen_alone(channels: int) -> Non
     masked = colour.coloured(images.clone(), params, masked=True)
     assert not torch.equal(chosen, images)
     torch.testing.assert_close(masked, chosen, atol=1e-6, rtol=0)
+
+
+def test_what_a_gpu_computes_is_one_graph() -> None:
+    """Nothing in it depends on a draw, so that torch could compile it whole."""
+    kind = {"count": 1, "size": 1.0, "scale": [0.2, 1], "ratio": [0.75, 1.33], "mirror": 0.5, "jitter": 0.8}
+    kind |= {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.3, "blur": 0.5}
+    kind |= {"sigma": [0.1, 2.0], "recipe_size": 32, "solarize": 0.4}
+    params = ViewPlan({"each": kind}, 16, [0.5] * 3, [0.2] * 3).colours(0, torch.arange(4), epoch=0)
+    whole = torch.compile(colour.coloured, backend="eager", fullgraph=True, dynamic=False)
+    images = images_of(4, 16, 16)
+    assert torch.equal(whole(images.clone(), params, True), colour.coloured(images.clone(), params, True))
