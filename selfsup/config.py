@@ -22,6 +22,7 @@ from selfsup.backbone_names import require_timm_name
 from selfsup.errors import UsageError
 from selfsup.hints import candidates, for_setting, near, near_data
 from selfsup.nodes import leaves, literal, node_at, referred, value_at
+from selfsup.overrides import in_grammar, spread
 from selfsup.ranges import take_ranges
 from selfsup.setting_types import FREE, check_numbers, require_type
 from selfsup.text import shown
@@ -122,7 +123,7 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
     folders = sorted(path.name for path in config_root().iterdir() if path.is_dir())
     groups: dict[str, str] = {}
     settings: dict[str, str] = {}
-    overrides = list(overrides)
+    overrides = spread(overrides, _path_setting)
     for position, override in enumerate(overrides):
         key, equals, value = override.partition("=")
         if not equals or not re.fullmatch(r"[\w.]+", key):
@@ -137,11 +138,24 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
         elif key in _MANY:
             groups[key] = f"{key}=[{','.join(_chosen(key, value))}]"
         elif value not in options(key):
-            hint = near_data if key == "data" else near
-            raise UsageError(f"no {key} '{value}'{hint(value, options(key))}")
+            raise _no_option(key, value)
         else:
             groups[key] = f"{_INSIDE.get(key, key)}={value}"
     return list(groups.values()), settings
+
+
+def _no_option(group: str, value: str) -> UsageError:
+    hint = near_data if group == "data" else near
+    return UsageError(f"no {group} '{value}'{hint(value, options(group))}")
+
+
+def _path_setting(kind: str) -> str | None:
+    """The setting of ``data=KIND`` that a path goes to: the one that has to be given, else ``root``."""
+    if kind not in options("data"):
+        raise _no_option("data", kind)
+    data = _compose("evaluate", (f"data={kind}",))[0].data
+    needed = [str(key) for key in data if value_at(data, str(key)) == "???"]
+    return next(iter(needed), "root" if "root" in data else None)
 
 
 def _unreadable(override: str, after: Sequence[str]) -> str:
@@ -205,7 +219,7 @@ def _set(bare: DictConfig, settings: Mapping[str, str]) -> DictConfig:
     config, parser = deepcopy(bare), OverridesParser.create()
     for key, override in settings.items():
         try:
-            (parsed_override,) = parser.parse_overrides([_quoted(bare, key, override)])
+            (parsed_override,) = parser.parse_overrides([in_grammar(value_at(bare, key), key, override)])
         except HydraException as error:
             default, text = value_at(bare, key), override.partition("=")[2]
             if default is None or isinstance(default, str):  # [red]run is a name, though half a list
@@ -229,28 +243,12 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else _first_line(error.__cause__) if error.__cause__ else type(error).__name__
 
 
-def _quoted(config: DictConfig, key: str, override: str) -> str:
-    """An override in Hydra's grammar, in which text such as a path needs quotes."""
-    value = override.partition("=")[2]
-    text = isinstance(value_at(config, key), str) or value_at(config, key) is None
-    if key == "encoder" and value.startswith("["):
-        names = [name.strip() for name in value.strip("[]").split(",")]
-        return f"{key}=[{','.join(_text(name) for name in names if name)}]"
-    if text and re.search(r"[^\w.+-]", value) and value[0] not in "[{'\"":
-        override = f"{key}={_text(value)}"
-    return override
-
-
-def _text(value: str) -> str:
-    """A text in quotes: backslashes stand for themselves, but for those before a quote."""
-    escaped = re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + ("\\'" if end[2] else ""), value)
-    return f"'{escaped}'"
-
-
 def _require_key(command: str, config: DictConfig, groups: Sequence[str], key: str, override: str) -> None:
     known = list(leaves(config))
     if key in known or (key.startswith(FREE) and _is_group(config, key.partition(".")[0])):
         return
+    if key.startswith("sets."):
+        raise UsageError(f"'selfsup {command}' takes one data; data=[...] is for 'selfsup evaluate'")
     hint = for_setting(key, known, _chosen_options(config, groups), config_root(), command)
     raise UsageError(f"no setting '{key}' (in '{override}'); {hint}")
 
@@ -292,6 +290,8 @@ def _groups_of(config: Mapping[str, Any]) -> list[str]:
         settings = config.get(group)
         if isinstance(settings, Mapping) and "name" in settings:
             chosen[group] = str(settings["name"])
+    if "backbone" in chosen and chosen["backbone"] not in options("backbone"):
+        chosen["backbone"] = "timm"  # a name of timm's
     if isinstance(auxiliary := config.get("auxiliary"), Mapping):
         known = [name for name in auxiliary if name in options("auxiliary")]
         chosen["auxiliary"] = f"[{','.join(known)}]"

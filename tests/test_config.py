@@ -164,6 +164,11 @@ def test_every_method_and_data_set_compose(method: str, data: str) -> None:
         assert all(isinstance(end, float | int) for end in view["scale"])
 
 
+def test_the_settings_of_a_run_with_a_backbone_of_timm_are_those_of_a_run() -> None:
+    """Which a run that is resumed reads again."""
+    require_types("train", load_config("train", ["backbone=resnet10t"]))
+
+
 @pytest.mark.parametrize("name", [each for each in options("experiment") if each])
 def test_every_experiments_settings_are_of_their_defaults_types(name: str) -> None:
     files = (

@@ -290,7 +290,7 @@ def differences(straight: Path, killed: Path) -> list[str]:
     for part in ("state_dict", "optimizer_states", "global_step", "epoch"):
         if not _same(*(end[part] for end in ends)):
             found.append(part)
-    for name in ("metrics.csv", "online.csv", "warnings.csv"):
+    for name in ("metrics.csv", "online.csv", "spectrum.csv", "warnings.csv"):
         if metrics(straight, name) != metrics(killed, name):
             found.append(name)
     names = [sorted(path.name for path in folder.iterdir()) for folder in (straight, killed)]

@@ -1,8 +1,9 @@
-"""A subset of the training images judged while the encoder learns: ``online.csv``, and the best encoder."""
+"""A subset of the training images judged while the encoder learns: ``online.csv``, ``spectrum.csv``, and the
+best encoder."""
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
+from selfsup.callbacks.held_out import HeldOutLoss
 from selfsup.callbacks.kept import keep_encoder
 from selfsup.data import Source
 from selfsup.data.source import subset
 from selfsup.encoder import Encoder
-from selfsup.evaluation import Features, NoScore, extract, knn, panel
+from selfsup.evaluation import Features, NoScore, extract, knn, leading, panel
 from selfsup.evaluation.features.images import fitting
 from selfsup.evidence import goodness
 from selfsup.tables import rows_until, write_rows
@@ -22,6 +24,7 @@ from selfsup.terminal import say
 
 KEPT = "encoder-best"
 FEWEST = 3  # images: two to vote, one to judge
+EIGENVALUES = 16  # in spectrum.csv, at most
 
 
 class OnlineEvaluation(pl.Callback):
@@ -41,6 +44,7 @@ class OnlineEvaluation(pl.Callback):
         seed: of the subset.
         card: what is written into the best encoder's card.
         console: prints one line per evaluation.
+        held_out: the loss on images that are not learned from, if there are some.
     """
 
     def __init__(
@@ -53,7 +57,9 @@ class OnlineEvaluation(pl.Callback):
         seed: int,
         card: Mapping[str, Any],
         console: Console,
+        held_out: HeldOutLoss | None = None,
     ) -> None:
+        self.held_out = held_out
         self.settings, self.folder, self.card, self.console = settings, folder, card, console
         self.workers = workers
         chosen = random.Random(seed).sample(
@@ -97,41 +103,46 @@ class OnlineEvaluation(pl.Callback):
         encoder: Encoder = pl_module.learned_encoder()
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            found = self._scores(encoder)
+            features = self._features(encoder)
+            found = self._scores(*features)
             if (other := pl_module.average()) is not None:
                 name, other = ("student", pl_module.encoder) if other is encoder else ("teacher", other)
-                found |= {f"{name}-{key}": value for key, value in self._scores(other).items()}
+                others = self._scores(*self._features(other))
+                found |= {f"{name}-{key}": value for key, value in others.items()}
+            if self.held_out is not None:
+                found |= self.held_out.losses(trainer, pl_module)
             better = self._better(found)
             if better and trainer.is_global_zero:
                 self._keep(encoder, step, found)
         pl_module.online_scores = (step, found)  # for the progress on the terminal
-        row: dict[str, Any] = {
-            "step": step,
-            "epoch": trainer.current_epoch,
-            "seconds": round(time.perf_counter() - started, 2),
-        }
+        at: dict[str, Any] = {"step": step, "epoch": trainer.current_epoch}
+        row = {**at, "seconds": round(time.perf_counter() - started, 2)}
         row |= {f"online/{name}": value for name, value in found.items()}
         if trainer.is_global_zero:
             append(self.folder / "online.csv", row)
+            append(self.folder / "spectrum.csv", {**at, **eigenvalues(features)})
             known = {f"online/{name}": value for name, value in found.items() if value is not None}
             for logger in trainer.loggers:
                 logger.log_metrics(known, step)
             self._tell(step, found, better)
 
-    def _scores(self, encoder: Encoder) -> dict[str, float | None]:
-        bank, queries = self._features(encoder, self.bank), self._features(encoder, self.queries)
+    def _scores(self, bank: Features, queries: Features) -> dict[str, float | None]:
         return scores(bank, queries, k=self.settings["k"], temperature=self.settings["temperature"])
 
-    def _features(self, encoder: Encoder, part: Source) -> Features:
-        return extract(
-            encoder,
-            part,
-            fitting(encoder),
-            encoder.mean,
-            encoder.std,
-            precision=self.settings["precision"],
-            workers=self.workers,
+    def _features(self, encoder: Encoder) -> tuple[Features, Features]:
+        bank, queries = (
+            extract(
+                encoder,
+                part,
+                fitting(encoder),
+                encoder.mean,
+                encoder.std,
+                precision=self.settings["precision"],
+                workers=self.workers,
+            )
+            for part in (self.bank, self.queries)
         )
+        return bank, queries
 
     def _better(self, found: Mapping[str, float | None]) -> bool:
         value = found.get(self.by) if self.by else None
@@ -153,6 +164,8 @@ class OnlineEvaluation(pl.Callback):
             rest = {name: found.get(f"{name}-knn") for name in ("student", "teacher")}
             shares = {"kNN": found["knn"], **rest}
             words[:0] = [f"{name} {100 * value:.1f} %" for name, value in shares.items() if value is not None]
+        if found.get("loss-gap") is not None:
+            words.append(f"loss {found['loss-held-out']:.4g} held out, {found['loss-learned']:.4g} learned")
         note = f", the best so far: {KEPT}" if better else ""
         say(self.console, f"step {step}, online: {', '.join(words) or 'no score'}{note}")
 
@@ -172,6 +185,16 @@ def scores(bank: Features, queries: Features, k: int, temperature: float) -> dic
             found["knn"] = None
     spectral = panel(torch.cat([bank.x, queries.x]))
     return found | {name: None if isinstance(value, str) else value for name, value in spectral.items()}
+
+
+def eigenvalues(features: Iterable[Features]) -> dict[str, float | None]:
+    """``eigenvalue-1`` to ``eigenvalue-16`` of the features' covariance; None where they are not finite."""
+    x = torch.cat([part.x for part in features])
+    names = [f"eigenvalue-{number}" for number in range(1, 1 + min(EIGENVALUES, *x.shape))]
+    try:
+        return dict(zip(names, leading(x, EIGENVALUES).tolist(), strict=True))
+    except NoScore:
+        return dict.fromkeys(names)
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:

@@ -2,15 +2,41 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from selfsup.commands.encoders import find_encoder, short_name, start_of
+from selfsup.commands.sets import run_sets
 from selfsup.data.settings import other_data, require_paths, require_reading
 from selfsup.errors import RunStopped, UsageError
-from selfsup.processes import launched, together
+from selfsup.processes import Place, launched, together
 from selfsup.text import shown
+
+
+@dataclass
+class Ready:
+    """What is needed to judge encoders on any images.
+
+    Attributes:
+        place: this process among others.
+        encoders: by the name in the table.
+        starts: what their training began with, of those that began from weights.
+        cache: of features, or None.
+        how: keyword arguments of :func:`selfsup.evaluation.evaluate` for any encoders and images.
+    """
+
+    place: Place
+    encoders: dict[str, Any]
+    starts: dict[str, Any]
+    cache: Any
+    how: dict[str, Any]
+
+    @property
+    def first(self) -> bool:
+        """Whether this process prints and writes."""
+        return self.place.rank == 0
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -24,56 +50,87 @@ def run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: before any image is encoded, if the configuration is wrong.
     """
-    out, named = config["out"], encoder_names(config["encoder"])
+    named = encoder_names(config["encoder"])
+    if config["sets"]:
+        run_sets(config, named)
+        return
     data, banks, query = data_configs(config)
-    name = next(iter(named.values())) if len(named) == 1 else "comparison"
+    alone = len(named) == 1
+    name = next(iter(named.values())) if alone else "comparison"
+    ready = prepare(config, named, name, str(data["name"]))
 
+    from selfsup.commands.images import tell
+    from selfsup.evaluation import evaluate, print_table
+    from selfsup.evaluation.features.ranges import differing
+    from selfsup.evaluation.results.banks import beside
+
+    cached = ready.cache is not None
+    pairs = _sources(banks, query, ready.encoders, config["overrides"], decoded=not cached)
+    for note in dict.fromkeys(
+        note for train, _ in pairs.values() for note in differing(ready.encoders, train.range)
+    ):
+        print(note)
+    judged = next(iter(ready.encoders.values())) if alone else ready.encoders
+    starts = dict(zip(["encoder"], ready.starts.values(), strict=False)) if alone else ready.starts
+    for train, _ in pairs.values():
+        tell(train)
+    with together(ready.place), _kept_once(ready.cache, len(pairs)) as cache:
+        how = {**ready.how, "starts": starts, "cache": cache}
+        found = {bank: evaluate(judged, *pair, data, **how) for bank, pair in pairs.items()}
+        results = beside(found) if config["banks"] else found["bank"]
+        if ready.first:
+            print_table(results)
+            write(results, config["out"], name)
+
+
+def prepare(config: Mapping[str, Any], named: Mapping[str, str], name: str, data: str) -> Ready:
+    """Load the encoders, after whatever can be refused without torch.
+
+    Args:
+        config: of the command.
+        named: of :func:`encoder_names`.
+        name, data: of the encoders and of the images in the name of the file of results.
+
+    Raises:
+        UsageError: an encoder cannot be loaded, or the results could not be written.
+    """
     from selfsup.commands.devices import find_device
     from selfsup.evaluation.results.files import require_place
 
     place = launched()
-    require_place(out, name, str(data["name"]))
+    require_place(config["out"], name, data)
     device = find_device(config["device"], place.local_rank)
 
-    from selfsup.commands.images import tell
     from selfsup.encoder import load_encoder
-    from selfsup.evaluation import SETTINGS, Cache, default_folder, evaluate, print_table, write_results
-    from selfsup.evaluation.features.ranges import differing
-    from selfsup.evaluation.results.banks import beside
+    from selfsup.evaluation import SETTINGS, Cache, default_folder
 
-    encoders = {called: load_encoder(name) for called, name in named.items()}
-    alone = len(named) == 1
+    encoders = {called: load_encoder(path) for called, path in named.items()}
     starts = {
-        "encoder" if alone else called: load_encoder(start)
-        for called, name in named.items()
-        if (start := start_of(name))
+        called: load_encoder(start) for called, path in named.items() if (start := start_of(path)) is not None
     }
     cache = None
     if config["cache"] is not None:
         folder = default_folder() if config["cache"] == "auto" else Path(str(config["cache"])).expanduser()
         cache = None if folder is None else Cache(folder, float(config["cache_gb"]))
-    pairs = _sources(banks, query, encoders, config["overrides"], decoded=cache is None)
-    for note in dict.fromkeys(
-        note for train, _ in pairs.values() for note in differing(encoders, train.range)
-    ):
-        print(note)
-    judged = next(iter(encoders.values())) if alone else encoders
     settings = {key: value for key, value in config.items() if key in SETTINGS}
-    first = place.rank == 0
-    for train, _ in pairs.values():
-        tell(train)
-    with together(place), _kept_once(cache, len(pairs)) as cache:
-        how = {"starts": starts, **settings, "device": device, "progress": first, "cache": cache}
-        found = {bank: evaluate(judged, *pair, data, **how) for bank, pair in pairs.items()}
-        results = beside(found) if config["banks"] else found["bank"]
-        if first:
-            print_table(results)
-            try:
-                print(f"Results are in {shown(write_results(results, out, name))}")
-            except OSError as error:
-                raise RunStopped(
-                    f"the results could not be written ({error.strerror or error}), only printed above"
-                ) from error
+    how = {**settings, "device": device, "progress": place.rank == 0, "cache": cache}
+    return Ready(place, encoders, starts, cache, how)
+
+
+def write(results: Mapping[str, Any], out: Any, name: str) -> None:
+    """Write results and say where they are.
+
+    Raises:
+        RunStopped: they could not be written.
+    """
+    from selfsup.evaluation import write_results
+
+    try:
+        print(f"Results are in {shown(write_results(results, out, name))}")
+    except OSError as error:
+        raise RunStopped(
+            f"the results could not be written ({error.strerror or error}), only printed above"
+        ) from error
 
 
 def encoder_names(setting: Any) -> dict[str, str]:

@@ -25,6 +25,7 @@ _EXAMPLES = {
         "selfsup evaluate encoder=[runs/a/encoder,timm:resnet18] data=folder data.root=my/images",
         "selfsup evaluate encoder=runs/latest/encoder protocols=[knn,logistic] protocols.knn.k=[10]",
         "selfsup evaluate encoder=timm:resnet18 data=folder data.root=mine banks.a.root=a banks.b.root=b",
+        "selfsup evaluate encoder=[runs/a/encoder,timm:resnet18] data=[digits,folder:my/images]",
     ],
     "curate": [
         "selfsup curate mode=copies data=folder data.root=my/images",

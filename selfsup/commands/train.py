@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from selfsup.callbacks.online_settings import check_online
+from selfsup.callbacks.online_settings import check_held_out, check_online
 from selfsup.commands.encoders import with_encoders
 from selfsup.config import options
 from selfsup.data.settings import colours_of, require_paths, require_reading
@@ -58,6 +58,7 @@ def check(config: dict[str, Any]) -> None:
         )
     require_precision("evaluate_precision", config["evaluate_precision"])
     check_online(config)
+    check_held_out(config)
     require_precision("curation.precision", config["curation"]["precision"])
     backbone = config["backbone"]
     keeping = [key for key, on in (("frozen", backbone["frozen"]), ("lora", backbone["lora"]["rank"])) if on]

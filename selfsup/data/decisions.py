@@ -24,6 +24,7 @@ class Decisions:
         pages: which page of files with several is used, a sentence; empty if there are none.
         order: how often which images come, a sentence; empty if all come alike.
         positives: which images belong together, a sentence; empty if only the views of one image do.
+        held: how many training images are not learned from, a sentence; empty if all are.
         kept: which images a run chose while training, a sentence; empty if it did not choose.
 
     >>> Decisions(labels="labels are the folders' names", left_out={"no reader for .heic": 60}).lines()
@@ -39,12 +40,13 @@ class Decisions:
     pages: str = ""
     order: str = ""
     positives: str = ""
+    held: str = ""
     kept: str = ""
 
     def lines(self) -> list[str]:
         """The sentences for a person, each on one printable line."""
         said = [self.splits, self.labels, self.values, self.bands, self.pages]
-        said += [self.order, self.positives, self.kept]
+        said += [self.order, self.positives, self.held, self.kept]
         for reason, count in self.left_out.items():
             said.append(f"{count} {'file is' if count == 1 else 'files are'} left out: {reason}")
         return [shown(line) for line in said if line]

@@ -202,6 +202,37 @@ def _check_apart(
                 )
 
 
+def leave_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
+    """The training images that a run learns from, and ``count`` that it does not, written into the decisions.
+
+    Which ones depends on the number of images and the seed alone.
+
+    Raises:
+        UsageError: fewer are left than are held out, or their order is one of shards.
+
+    >>> from selfsup.data import ImageArray
+    >>> learned, held = leave_out(ImageArray(torch.zeros(9, 3, 8, 8, dtype=torch.uint8)), count=3, seed=0)
+    >>> len(learned), len(held), learned.decisions.held
+    (6, 3, '3 of 9 training images are held out to measure their loss')
+    """
+    total = len(source)
+    if count > total // 2:
+        raise UsageError(
+            f"online.held_out={count} leaves fewer of {total} training images than it holds out; take "
+            f"{total // 2} or fewer"
+        )
+    if getattr(source, "sizes", None) is not None:
+        raise UsageError(
+            "images in shards are read in the order of the shards, of which online.held_out would leave "
+            "holes; leave it out, or use data=folder or parquet"
+        )
+    order = shuffled(total, seed)
+    learned, held = (subset(source, rows.sort().values) for rows in (order[count:], order[:count]))
+    learned.balanced = source.balanced
+    source.decisions.held = f"{count} of {total} training images are held out to measure their loss"
+    return learned, held
+
+
 def first_of_each(labels: Tensor, counts: Tensor, seed: int) -> Tensor:
     """The first ``counts[c]`` images of each class c in shuffled order, as ascending positions."""
     order = shuffled(len(labels), seed)

@@ -20,7 +20,7 @@ from selfsup.evaluation.label_free.spectra import (
     rankme,
     stable_rank,
 )
-from selfsup.evaluation.label_free.spectrum import Spectrum, spectrum
+from selfsup.evaluation.label_free.spectrum import Spectrum, leading, spectrum
 from selfsup.evaluation.label_free.torchmetrics import (
     KNN,
     Alignment,
@@ -74,6 +74,7 @@ __all__ = [
     "group_moments",
     "intrinsic_dimension",
     "knn",
+    "leading",
     "lidar",
     "linear_probe",
     "logistic",

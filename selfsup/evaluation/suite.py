@@ -109,7 +109,7 @@ def evaluate(
         "rows": scored,
         **({"comparison": compare(scored)} if len(encoders) > 1 else {}),
         **({"gains": gains(scored)} if starts and controls else {}),
-        "versions": {name: _version(name) for name in ("selfsup", "torch", "timm")},
+        "versions": versions(),
     }
 
 
@@ -221,6 +221,11 @@ def _bar(show: bool, images: int) -> Iterator[Callable[[int], None]]:
     with Progress(disable=not show, transient=True) as bar:
         task = bar.add_task("features", total=images)
         yield lambda count: bar.advance(task, count)
+
+
+def versions() -> dict[str, str | None]:
+    """Of the packages that results depend on; None for one that is not installed as such."""
+    return {name: _version(name) for name in ("selfsup", "torch", "timm")}
 
 
 def _version(package: str) -> str | None:

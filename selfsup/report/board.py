@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from selfsup.report.folder import RESULTS
 from selfsup.report.scores import ROLES, cell
 from selfsup.report.templates import rendered
 from selfsup.runs import parse, runs_in
-from selfsup.shapes import fault
+from selfsup.shapes import NUMBER, TEXT, Each, Needed, fault
 from selfsup.text import printable, shown
+
+# What is read of results on one of several sets, beside what all results have.
+_OF_SET = {"rows": Needed([{"name": Needed(TEXT)}]), "refused": Each({"reason": Needed(TEXT)})}
 
 
 @dataclass
@@ -125,7 +128,10 @@ def _of_line(text: str, bare: Entry) -> list[Entry]:
 
 
 def _of_results(results: Mapping[str, Any], bare: Entry) -> list[Entry]:
-    """The rows of some results; ``bare`` with a note if they are not such."""
+    """The rows of some results, on one set of images or several; ``bare`` with a note if they are none."""
+    if isinstance(results, Mapping) and isinstance(sets := results.get("sets"), Mapping):
+        minutes = results.get("minutes")
+        return [entry for name, found in sets.items() for entry in _of_set(found, minutes, bare, str(name))]
     if not isinstance(results, Mapping) or (wrong := fault(results, RESULTS)) or not results.get("rows"):
         bare.note = f"was not written by evaluate: {wrong if isinstance(results, Mapping) else 'no results'}"
         return [bare]
@@ -148,6 +154,23 @@ def _of_results(results: Mapping[str, Any], bare: Entry) -> list[Entry]:
             entry.labels = bare.labels or bool(row.get("from_labels"))
         made.append(entry)
     return made
+
+
+def _of_set(results: Any, minutes: Any, bare: Entry, name: str) -> list[Entry]:
+    """The rows of one of several sets of images; an encoder that was not judged there has a note."""
+    alone = replace(bare, data=name)
+    if not isinstance(results, Mapping) or (wrong := fault(results, _OF_SET)):
+        alone.note = f"was not written by evaluate: {wrong if isinstance(results, Mapping) else 'no results'}"
+        return [alone]
+    made = _of_results(results, alone) if results["rows"] else []
+    if sum(entry.role == "encoder" for entry in made) == 1:  # which is called like the file otherwise
+        called = next(row["name"] for row in results["rows"] if row_role(row) == "encoder")
+        made = [replace(entry, name=called) if entry.role == "encoder" else entry for entry in made]
+    if isinstance(minutes, Mapping) and not fault(minutes, Each(NUMBER)):
+        for entry in made:
+            entry.minutes = minutes.get(entry.name) if entry.role == "encoder" else None
+    refused = (results.get("refused") or {}).items()
+    return made + [replace(alone, name=each, note=f"not judged: {why['reason']}") for each, why in refused]
 
 
 def sets_of(found: Sequence[Entry]) -> dict[tuple[Any, ...], str]:

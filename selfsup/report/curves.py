@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from selfsup.callbacks.guard.signals import SIGNALS
+from selfsup.callbacks.online import EIGENVALUES
 
 POINTS = 400  # of a curve, about
 
@@ -28,6 +29,14 @@ CHARTS: tuple[dict[str, Any], ...] = (
          "guard/backbone_rankme": "features, the guard's images",
          "guard/embedding_rankme": "what the objective compares",
      }},
+    {"title": "Loss on images that are not learned from", "scale": "auto",
+     "says": "The same views of learned images beside it. A gap that grows: the task is learned by heart.",
+     "series": ["online/loss-held-out", "online/loss-learned"],
+     "names": {"online/loss-held-out": "held out", "online/loss-learned": "learned"}},
+    {"title": "The largest eigenvalues of the features' covariance", "scale": "log", "ramp": True,
+     "says": "A dimension is learned when its eigenvalue rises. Those that fall to nothing are lost.",
+     "series": [f"eigenvalue-{number}" for number in range(1, EIGENVALUES + 1)],
+     "names": {f"eigenvalue-{number}": f"no. {number}" for number in range(1, EIGENVALUES + 1)}},
     {"title": "Learning rate", "says": "Rises in the warm-up, then falls.", "series": ["lr"],
      "scale": "linear"},
     {"title": "Throughput", "says": "Images a second, averaged over the run so far.",
@@ -58,6 +67,15 @@ def curves(rows: Iterable[Mapping[str, float]]) -> dict[str, dict[str, list[floa
             series["step"].append(row["step"])
             series["value"].append(value)
     return {name: thinned(series) for name, series in found.items()}
+
+
+def positive(rows: Iterable[Mapping[str, float]]) -> list[dict[str, float]]:
+    """The rows without values that a logarithmic axis cannot show.
+
+    >>> positive([{"step": 0, "one": 2.0, "two": 0.0}])
+    [{'step': 0, 'one': 2.0}]
+    """
+    return [{name: value for name, value in row.items() if name == "step" or value > 0} for row in rows]
 
 
 def thinned(series: Mapping[str, list[float]], points: int = POINTS) -> dict[str, list[float]]:

@@ -63,7 +63,8 @@ class Run:
     Attributes:
         name: the folder's.
         config: the resolved configuration; empty if it cannot be read.
-        metrics, online: rows of ``metrics.csv`` and ``online.csv``, their numbers as floats.
+        metrics, online, spectrum: rows of ``metrics.csv``, ``online.csv`` and ``spectrum.csv``, their numbers
+            as floats.
         warnings: rows of ``warnings.csv``: warnings of the collapse guard.
         results: ``results.json``, or None.
         card: the newest encoder's ``card.json``; empty if there is none.
@@ -80,6 +81,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, float]] = field(default_factory=list)
     online: list[dict[str, float]] = field(default_factory=list)
+    spectrum: list[dict[str, float]] = field(default_factory=list)
     warnings: list[dict[str, str]] = field(default_factory=list)
     results: dict[str, Any] | None = None
     card: dict[str, Any] = field(default_factory=dict)
@@ -119,6 +121,7 @@ def read_run(folder: str | Path) -> Run:
     if not run.metrics:
         run.missing.append("No step was logged (metrics.csv): the run stopped before its first one.")
     run.online = _numbers(folder / "online.csv", run.missing)
+    run.spectrum = _numbers(folder / "spectrum.csv", run.missing)
     run.warnings = _rows(folder / "warnings.csv", ("step", "name", "message"), run.missing)
     run.warnings = [row for row in run.warnings if _number(row["step"]) is not None]
     run.skipped = [

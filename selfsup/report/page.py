@@ -10,7 +10,7 @@ import yaml
 
 from selfsup.backbone_names import backbone_name
 from selfsup.evaluation.results.verdict import SIGNS
-from selfsup.report.curves import charts, curves
+from selfsup.report.curves import charts, curves, positive
 from selfsup.report.folder import Run
 from selfsup.report.scores import scores_table
 from selfsup.report.side_by_side import side_by_side
@@ -33,7 +33,7 @@ _SECTIONS = (
 def render(runs: Sequence[Run], seen: Sequence[Mapping[str, Any]]) -> str:
     """The page of runs and the findings about each: any of ``queries``, ``map``, ``views``, ``made``,
     ``insight``, ``spectrum`` and ``cost``, as returned by the modules of this package."""
-    series = [curves([*run.metrics, *run.online]) for run in runs]
+    series = [curves([*run.metrics, *run.online, *positive(run.spectrum)]) for run in runs]
     main, more = charts(list(dict.fromkeys(name for each in series for name in each)))
     told = [
         {

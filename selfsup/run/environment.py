@@ -115,5 +115,5 @@ def require_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> None
     if was is not None and was != is_:
         raise UsageError(
             f"the data is not that of the run's start ({was.get('images')} images then, {is_['images']} "
-            "now, or others); put it back, or start a new run"
+            "now, or others); put it back, with online.held_out and seed, or start a new run"
         )

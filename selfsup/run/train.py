@@ -27,6 +27,7 @@ from selfsup.callbacks.checkpoint_files import last_good, trouble
 from selfsup.callbacks.curation import described, read_kept
 from selfsup.callbacks.length import length
 from selfsup.callbacks.metrics import MetricsFile
+from selfsup.callbacks.online_settings import require_shares
 from selfsup.callbacks.present import require_there
 from selfsup.callbacks.signals import StopSignals
 from selfsup.data import Source, load_data
@@ -35,6 +36,7 @@ from selfsup.data.decisions import DECIDED
 from selfsup.data.kept_order import KeptOrder
 from selfsup.data.order import EpochOrder
 from selfsup.data.relations import make_relation
+from selfsup.data.select import leave_out
 from selfsup.data.settings import positives_of, repeat_of
 from selfsup.data.stage_order import require_all
 from selfsup.data.statistics import keep_measured
@@ -84,6 +86,10 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     pl.seed_everything(config["seed"], verbose=False)
     source, test = load_data(config["data"], as_before=bool(config["resume"]), measure=True)
     keep_measured(config["data"], source)
+    whole, held = source, None
+    if count := config["online"].get("held_out", 0):
+        source, held = leave_out(source, count, config["seed"])
+        require_shares(count, config["batch_size"] * place.world)
     count_samples(config, len(source))
     count_classes(config, source)
     source.relation = make_relation(config, source, test, config["batch_size"] * place.world)
@@ -113,7 +119,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
         for note in [*reasons, *notes]:
             tell(note)
         begun = partial(_begun, folder, Path(str(config["out"])), tell)
-        trainer = make_trainer(config, devices, folder, source, console, signals, begun, order)
+        trainer = make_trainer(config, devices, folder, source, console, signals, begun, order, held)
         order.rank = trainer.global_rank
         workers = worker_count(config["data"]["workers"], source, devices)
         loader = training_loader(source, method.views, order, workers, trainer.strategy.root_device)
@@ -126,11 +132,11 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
             if trainer.is_global_zero:
                 callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
                 seconds = next(each.seconds for each in callbacks if isinstance(each, MetricsFile))
-                found = hand_over(config, method, source, test, folder, console, seconds)
+                found = hand_over(config, method, whole, test, folder, console, seconds)
                 if config["report"]:
                     require_there(folder)
                     device = str(trainer.strategy.root_device)
-                    tell(f"Report: {write_report([folder], sources=(source, test), device=device)}")
+                    tell(f"Report: {write_report([folder], sources=(whole, test), device=device)}")
                 if found:
                     tell(f"{found.headline}.")
     return folder

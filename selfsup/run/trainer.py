@@ -19,6 +19,7 @@ from selfsup.callbacks.checkpoints import Checkpoints
 from selfsup.callbacks.curation import Curation
 from selfsup.callbacks.finite import FiniteSteps
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
+from selfsup.callbacks.held_out import HeldOutLoss
 from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.online_settings import choice
 from selfsup.callbacks.present import Present
@@ -62,6 +63,7 @@ def make_trainer(
     signals: StopSignals,
     begun: Callable[[], None] = lambda: None,
     order: EpochOrder | None = None,
+    held: Source | None = None,
 ) -> pl.Trainer:
     """Lightning's trainer, writing into the run's folder.
 
@@ -69,6 +71,7 @@ def make_trainer(
         begun: called by the first process when the first step is made.
         order: of the samples; where it has stages, the encoder of each is kept, and where fewer samples are
             kept after a while, they are chosen.
+        held: training images that are not learned from.
     """
     settings, data, images = config["trainer"], config["data"], effective_batch(config, devices)
     files = WholeFiles(settings["checkpoints_kept"])
@@ -80,7 +83,7 @@ def make_trainer(
         ProgressReport(images, console),
         MetricsFile(folder / "metrics.csv", settings["log_every_n_steps"]),
         SkippedImages(folder / "skipped.csv", len(source), data["max_unreadable"], source.skipped),
-        *make_online(config, devices, folder, source, console),
+        *make_online(config, devices, folder, source, console, held),
         *make_stopping(config, source, console),
         *make_curation(config, devices, folder, source, order, console),
         *([StageEncoders(order, folder, run_card(config))] if isinstance(order, StageOrder) else []),
@@ -137,7 +140,12 @@ def make_guard(config: Mapping[str, Any], source: Any, folder: Path, console: Co
 
 
 def make_online(
-    config: Mapping[str, Any], devices: int, folder: Path, source: Source, console: Console
+    config: Mapping[str, Any],
+    devices: int,
+    folder: Path,
+    source: Source,
+    console: Console,
+    held: Source | None = None,
 ) -> list[online.OnlineEvaluation]:
     """The evaluation while training, unless there is never to be a look or too few images to judge by."""
     settings = config["online"]
@@ -147,8 +155,10 @@ def make_online(
         say(console, f"nothing is judged while training: {len(source)} images are too few")
         return []
     workers, card = worker_count(config["data"]["workers"], source, devices), run_card(config)
+    seed = config["seed"]
+    loss = None if held is None else HeldOutLoss(held, source, config["batch_size"], seed)
     by, _ = chosen(config, source, BEST)
-    return [online.OnlineEvaluation(source, folder, settings, by, workers, config["seed"], card, console)]
+    return [online.OnlineEvaluation(source, folder, settings, by, workers, seed, card, console, loss)]
 
 
 def make_stopping(config: Mapping[str, Any], source: Source, console: Console) -> list[Stopping]:

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from selfsup import load_encoder
 from selfsup.callbacks.checkpoint_files import checkpoints, read_checkpoint
-from selfsup.callbacks.online import FEWEST, OnlineEvaluation, append
+from selfsup.callbacks.online import FEWEST, OnlineEvaluation, append, eigenvalues
 from selfsup.callbacks.online_settings import SELECTING, check_online, choice
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.data import ImageArray, load_data
 from selfsup.errors import UsageError
-from selfsup.evaluation import extract, knn, panel, rankme
+from selfsup.evaluation import Features, extract, knn, panel, rankme
 from selfsup.evaluation.features.images import fitting
 from selfsup.evidence import BEST, STOP, Evidence
 from selfsup.evidence import _all as known_evidence
@@ -40,8 +40,8 @@ def run(out: Path, name: str, *overrides: str) -> Path:
     return out / name
 
 
-def looks(folder: Path) -> list[dict[str, str]]:
-    with (folder / "online.csv").open() as file:
+def looks(folder: Path, name: str = "online.csv") -> list[dict[str, str]]:
+    with (folder / name).open() as file:
         return list(csv.DictReader(file))
 
 
@@ -130,6 +130,17 @@ def test_the_scores_are_those_of_the_evaluation(tmp_path: Path) -> None:
     assert float(row["online/rankme"]) == pytest.approx(rankme(torch.cat([bank.x, queries.x])), rel=1e-4)
     names = {name.removeprefix("online/") for name in row if name.startswith("online/")}
     assert names == {"knn", *panel(torch.rand(40, 4))}
+    (row,) = looks(folder, "spectrum.csv")
+    covariance = torch.cov(torch.cat([bank.x, queries.x]).double().t(), correction=0)
+    expected = torch.linalg.eigvalsh(covariance).flip(0)[:16].tolist()
+    assert [float(row[f"eigenvalue-{i + 1}"]) for i in range(16)] == pytest.approx(expected, rel=1e-4)
+    assert row.keys() == {"step", "epoch", *(f"eigenvalue-{i + 1}" for i in range(16))}
+
+
+def test_features_that_are_not_finite_have_no_eigenvalues() -> None:
+    x = torch.full((5, 3), torch.nan)
+    found = eigenvalues([Features(x, None, torch.arange(5), [])])
+    assert found == {"eigenvalue-1": None, "eigenvalue-2": None, "eigenvalue-3": None}
 
 
 def test_a_teacher_and_its_student_are_both_scored(tmp_path: Path) -> None:
@@ -144,7 +155,7 @@ def test_a_teacher_and_its_student_are_both_scored(tmp_path: Path) -> None:
             return self.teacher
 
     learner, judged = Taught(), callback(tmp_path, source)
-    found = {name: judged._scores(module) for name, module in learner.named_children()}
+    found = {name: judged._scores(*judged._features(module)) for name, module in learner.named_children()}
     for saved, other in (("encoder", "teacher"), ("teacher", "student")):
         learner.learned_encoder = lambda saved=saved: getattr(learner, saved)  # type: ignore[method-assign]
         judged.last = 0

@@ -77,6 +77,27 @@ def spectrum(features: Tensor | Moments | Spectrum) -> Spectrum:
     return Spectrum(features.gram, features.scatter, samples, len(features.total), cancelled)
 
 
+def leading(features: Tensor | Moments | Spectrum, count: int) -> Tensor:
+    """The ``count`` largest eigenvalues of the features' covariance (of 1/N), float64, descending.
+
+    Over the steps of training they show which dimensions are learned when: under Barlow Twins, SimCLR and
+    VICReg from small weights they rise one after another (Simon et al. 2023, arXiv:2303.15438).
+
+    Args:
+        features: ``(N, D)``, or what :func:`spectrum` takes else.
+        count: at most; there are no more than N and D.
+
+    Raises:
+        NoScore: as :func:`spectrum`.
+
+    Example:
+        >>> leading(torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 16)
+        tensor([2.0000, 0.5000], dtype=torch.float64)
+    """
+    found = spectrum(features)
+    return found.centred[:count] / found.samples
+
+
 def _of_few(features: Tensor) -> Spectrum:
     """Of fewer samples than dimensions: products of samples make the smaller matrix."""
     samples, width = features.shape

@@ -102,7 +102,7 @@ def _cell(score: Mapping[str, Any] | None) -> Text:
     if score is None:
         return Text("-")
     if score["value"] is None:
-        return Text("- *")
+        return Text(score.get("short") or "- *")
     factor = 100 if score["accuracy"] else 1
     text = Text(f"{factor * score['value']:.1f}" if score["accuracy"] else f"{score['value']:.3g}")
     if score["top"]:

@@ -67,8 +67,10 @@ function chart(figure, spec, lines, marks) {
       ? `<polyline class="line" points="${points.join(" ")}" style="stroke:${l.colour}" stroke-dasharray="${l.dash}"/>`
       : `<circle cx="${points[0].split(",")[0]}" cy="${points[0].split(",")[1]}" r="3.5" style="fill:${l.colour}"/>`;
   }
-  const keys = lines.length > 1
-    ? `<div class="keys">${lines.map((l) => `<span><svg viewBox="0 0 26 8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke-width="2.5" style="stroke:${l.colour}" stroke-dasharray="${l.dash}"/></svg>${escape(l.name)}</span>`).join("")}</div>` : "";
+  // Of a ramp the first and the last name say all.
+  const named = spec.ramp ? lines.filter((l) => l.key) : lines;
+  const keys = named.length > 1
+    ? `<div class="keys">${named.map((l) => `<span><svg viewBox="0 0 26 8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke-width="2.5" style="stroke:${l.colour}" stroke-dasharray="${l.dash}"/></svg>${escape(l.name)}</span>`).join("")}</div>` : "";
   const told = lines.map((l) => `${l.name}: from ${number(l.y[0] * unit)} to ${number(l.y.at(-1) * unit)}${spec.unit ? " " + spec.unit : ""}`).join("; ");
   figure.innerHTML = `<figcaption>${escape(spec.title)}${spec.unit ? ` (${spec.unit})` : ""}<small>${escape(spec.says || "")}</small></figcaption>${keys}`
     + `<svg viewBox="0 0 ${width} ${height}" height="${height}" role="img" aria-label="${escape(spec.title + ". " + told)}">${drawn}<line class="cursor" y1="${box.top}" y2="${box.bottom}" visibility="hidden"/></svg>`;
@@ -114,6 +116,11 @@ function curveLines(spec) {
     if (!series) return [];
     const own = (spec.names || {})[name] || name;
     const called = several && spec.series.length > 1 ? `${run.name}, ${own}` : several ? run.name : own;
+    if (spec.ramp) {
+      const share = Math.round(100 - (65 * s) / Math.max(1, spec.series.length - 1));
+      const shade = `color-mix(in oklab, ${colour(r)} ${share}%, var(--paper))`;
+      return [{ name: called, x: series.step, y: series.value, colour: shade, dash: several ? DASHES[r % 4] : "", key: s === 0 || s === spec.series.length - 1 }];
+    }
     return [{ name: called, x: series.step, y: series.value, colour: colour(several ? r : s), dash: DASHES[(several && spec.series.length > 1 ? s : several ? r : s) % 4] }];
   }));
 }
