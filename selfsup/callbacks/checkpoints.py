@@ -18,7 +18,7 @@ from selfsup.callbacks.checkpoint_files import (
     trouble,
 )
 from selfsup.callbacks.checkpoint_writer import WholeFiles
-from selfsup.callbacks.finite import nonfinite
+from selfsup.callbacks.culprit import nonfinite
 from selfsup.callbacks.signals import StopSignals
 from selfsup.errors import RunStopped
 from selfsup.files import remove_parts
