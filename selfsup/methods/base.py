@@ -250,6 +250,9 @@ class Method(pl.LightningModule):
         )
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # Lightning leaves it to a fused step, which comes after the clipping
         self.before_update(self.global_step, self.total_steps)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -39,7 +39,6 @@ def _sgd(groups: list[dict[str, Any]], lr: float, momentum: float, fused: bool) 
     if not fused:
         return torch.optim.SGD(groups, lr=lr, momentum=momentum)
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
-    optimizer._step_supports_amp_scaling = False  # a scaler unscales before the clipping
     for group in optimizer.param_groups:
         for p in group["params"]:  # which would be what memory holds after a first step that is skipped
             optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)

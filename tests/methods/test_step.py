@@ -1,10 +1,12 @@
 """A step of accumulated micro-batches is the step of one batch: its state, its gradient, what is logged."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch.utils.data import DataLoader
 
 from selfsup.commands.train import check
@@ -19,7 +21,7 @@ from tests.methods.building import SMALL, batch_of, build, composed, fitting, im
 DINO = ("method=dino", "method.head.batch_norm=false", "method.head.out=64", "method.optimizer.lr=1e-12")
 
 
-def fit(method: Method, batch_size: int, accumulated: int, samples: int = 32) -> pl.Trainer:
+def fit(method: Method, batch_size: int, accumulated: int, samples: int = 32, **more: Any) -> pl.Trainer:
     """An epoch over the same samples in the same order."""
     pixels, index = images(samples), torch.arange(samples)
     batches = [
@@ -33,6 +35,7 @@ def fit(method: Method, batch_size: int, accumulated: int, samples: int = 32) ->
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **more,
     )
     trainer.fit(method, DataLoader(batches, batch_size=None))
     return trainer
@@ -140,3 +143,21 @@ def test_a_loss_that_compares_samples_says_so_and_is_not_accumulated(settings: t
     else:
         assert differs < 1e-5
         check(config)
+
+
+def test_gradients_are_unscaled_before_they_are_clipped() -> None:
+    """Also those of an optimizer that could do it in its own step, as fused ones can."""
+    norms = []
+    for plugins in ([], [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))]):
+        torch.manual_seed(0)
+        method = build("method=simclr", "method.optimizer.clip=null")
+
+        class Look(Part):
+            def before_update(self, step: int, steps: int, method: Any = method) -> None:
+                found = [p.grad for p in method.parameters() if p.grad is not None]
+                norms.append(torch.nn.utils.get_total_norm(found))
+
+        method.add_module("look", Look())
+        assert method.configure_optimizers()._step_supports_amp_scaling  # type: ignore[attr-defined]
+        fit(method, 32, 1, plugins=plugins)
+    torch.testing.assert_close(norms[1], norms[0], rtol=0.2, atol=0)  # in float16; scaled, 256 times as long
