@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.backbone_names import require_timm_name
 from selfsup.errors import UsageError
+from selfsup.experiments import expanded
 from selfsup.hints import candidates, for_setting, near, near_data
 from selfsup.nodes import leaves, literal, node_at, referred, value_at
 from selfsup.overrides import in_grammar, spread
@@ -39,7 +40,7 @@ OmegaConf.register_new_resolver(
 _OTHER_DATA = ("bank", "query", "target")  # settings that name a data configuration, as data does
 _MANY = ("protocols", "auxiliary")  # groups of which several options are chosen at once
 # Groups that are chosen by the method's own configuration, and so stand inside of it.
-_INSIDE = {"optimizer": "optimizer@method.optimizer", "schedule": "schedule@method.optimizer"}
+INSIDE = {"optimizer": "optimizer@method.optimizer", "schedule": "schedule@method.optimizer"}
 
 
 def config_root() -> Path:
@@ -70,7 +71,7 @@ def load_config(
 ) -> dict[str, Any]:
     """The resolved configuration of a command as plain dictionaries, lists and numbers.
 
-    Its key ``overrides`` holds what was given.
+    Its key ``overrides`` holds what was given, with ``experiment=FILE.yaml`` as what the file says.
 
     Args:
         command: the primary configuration, ``"train"`` or ``"evaluate"``.
@@ -82,7 +83,7 @@ def load_config(
     Raises:
         UsageError: an unknown key or option, a value of the wrong type, a setting that has to be given.
     """
-    values = values or {}
+    values, overrides = values or {}, expanded(overrides)
     groups, settings = _sort_overrides(overrides)
     bare, ranges = _compose(command, tuple(groups))
     settings = _with_kinds(bare, settings)
@@ -108,12 +109,12 @@ def load_config(
         resolved["method"]["requires"] = [each for each in resolved["method"]["requires"] if each]
         resolved.setdefault("auxiliary", {})
     check_numbers(bare, ranges, resolved, config)
-    return {**resolved, "overrides": list(overrides)}
+    return {**resolved, "overrides": overrides}
 
 
 def written(command: str, overrides: Iterable[str]) -> str:
     """The configuration as YAML, as it is written: references unresolved, nothing required."""
-    groups, settings = _sort_overrides(overrides)
+    groups, settings = _sort_overrides(expanded(overrides))
     bare = _compose(command, tuple(groups))[0]
     return OmegaConf.to_yaml(_set(bare, _with_kinds(bare, settings)))
 
@@ -140,7 +141,7 @@ def _sort_overrides(overrides: Iterable[str]) -> tuple[list[str], dict[str, str]
         elif value not in options(key):
             raise _no_option(key, value)
         else:
-            groups[key] = f"{_INSIDE.get(key, key)}={value}"
+            groups[key] = f"{INSIDE.get(key, key)}={value}"
     return list(groups.values()), settings
 
 
@@ -293,8 +294,7 @@ def _groups_of(config: Mapping[str, Any]) -> list[str]:
     if "backbone" in chosen and chosen["backbone"] not in options("backbone"):
         chosen["backbone"] = "timm"  # a name of timm's
     if isinstance(auxiliary := config.get("auxiliary"), Mapping):
-        known = [name for name in auxiliary if name in options("auxiliary")]
-        chosen["auxiliary"] = f"[{','.join(known)}]"
+        chosen["auxiliary"] = f"[{','.join(name for name in auxiliary if name in options('auxiliary'))}]"
     folders = (path.name for path in config_root().iterdir() if path.is_dir())
     names = [group for group in folders if group in _MANY or chosen.get(group) in options(group)]
-    return [f"{_INSIDE.get(group, group)}={chosen[group]}" for group in names if group in chosen]
+    return [f"{INSIDE.get(group, group)}={chosen[group]}" for group in names if group in chosen]

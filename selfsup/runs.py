@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf.errors import OmegaConfBaseException
 
 from selfsup.config import defaults, options, require_types
 from selfsup.errors import UsageError
 from selfsup.files import read_text
+from selfsup.plain import parse
 from selfsup.targets import may_call
 from selfsup.text import shown
 
@@ -28,10 +28,7 @@ KEPT = {
     "auxiliary.distill.teacher": "teacher-distill",
 }
 UNTRAINED = "untrained"  # in place of a teacher's name
-_LARGEST_CONFIG = 2**20  # bytes
-_MOST_VALUES, _DEEPEST, _LARGEST_INT = 10_000, 32, 2**63
 _MOST_FILES = 100_000
-_PLAIN = (str, int, float, bool, type(None))
 # Settings that every run has and older ones do not name, by their group.
 _SINCE = {
     "backbone": ("weights", "frozen", "lora"),
@@ -168,51 +165,6 @@ def runs_in(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if not path.is_symlink() and (path / "config.yaml").is_file():
             yield path
-
-
-def parse(text: str) -> dict[str, Any]:
-    """The mapping in a YAML text: nothing but texts, numbers, true, false and null, in lists and mappings.
-
-    Raises:
-        ValueError: it is damaged, or holds something else; its words follow "it".
-
-    >>> parse("lr: 0.1")
-    {'lr': 0.1}
-    """
-    if len(text) > _LARGEST_CONFIG:
-        raise ValueError("exceeds 1 MiB")
-    try:
-        found = yaml.safe_load(text)
-    # It also raises errors of Python's types, for an impossible date or number.
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"is damaged ({reason})") from error
-    if not isinstance(found, dict):
-        raise ValueError("is not a configuration of a run")
-    _require_plain(found)
-    return found
-
-
-def _require_plain(config: Mapping[Any, Any]) -> None:
-    """Aliases make a YAML file of a few lines a tree of 2^40 values, or one that contains itself."""
-    waiting: deque[tuple[Any, int]] = deque([(config, 0)])
-    left = _MOST_VALUES
-    while waiting:
-        value, depth = waiting.popleft()
-        left -= 1
-        if left < 0 or depth > _DEEPEST:
-            raise ValueError("has more values than any configuration of selfsup")
-        if isinstance(value, Mapping):
-            for key in value:
-                if not isinstance(key, str) or not key:
-                    raise ValueError(f"has the key {key!r}, which is not a name")
-            waiting.extend((inside, depth + 1) for inside in value.values())
-        elif isinstance(value, list):
-            waiting.extend((inside, depth + 1) for inside in value)
-        elif not isinstance(value, _PLAIN):
-            raise ValueError(f"holds a {type(value).__name__}, which is not a setting")
-        elif isinstance(value, int) and abs(value) >= _LARGEST_INT:
-            raise ValueError("holds a whole number that is too large for a setting")
 
 
 def require_groups(config: Mapping[str, Any]) -> None:

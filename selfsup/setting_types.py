@@ -11,7 +11,7 @@ from selfsup.nodes import default_at, flat, referred, value_at
 from selfsup.ranges import ANY, like, parsed, require_range
 
 # Settings that something else checks.
-FREE = ("backbone.model_args.", "data.sources.", "bank.", "banks.", "sets.", "query.", "target.")
+FREE = ("backbone.model_args.", "data.sources.", "bank.", "banks.", "sets.", "query.", "target.", "space.")
 
 
 def require_type(key: str, default: Any, value: Any, ranges: Mapping[str, str]) -> None:

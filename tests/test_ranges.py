@@ -21,7 +21,7 @@ INF, NAN = math.inf, math.nan
 GROUPS = [
     path.name
     for path in config_root().iterdir()
-    if path.is_dir() and path.name not in ("experiment", "protocols")
+    if path.is_dir() and path.name not in ("experiment", "protocols", "space")
 ]
 
 
@@ -29,7 +29,8 @@ def compositions() -> list[tuple[str, ...]]:
     """A command and choices for each, so that each option of each group is chosen at least once."""
     chosen = [[f"{group}={option}" for option in options(group)] for group in GROUPS]
     train = [("train", *filter(None, several)) for several in zip_longest(*chosen)]
-    others = [(config_name(command),) for command in COMMANDS]
+    others: list[tuple[str, ...]] = [(config_name(command),) for command in COMMANDS]
+    others += [("tune", f"space={name}") for name in options("space")]
     return [*train, *others, ("evaluate", f"protocols=[{','.join(options('protocols'))}]")]
 
 

@@ -30,6 +30,7 @@ from benchmarks.tables import (
     size,
     speeds,
     transfer,
+    tune,
 )
 from selfsup.config import load_config, summary
 from selfsup.encoder.trials import TRIALS
@@ -259,6 +260,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/evaluation.md": {"fewshot": scores.fewshot, "evaluation": scores.evaluation},
     "docs/inspect.md": {"copies": copies.found, "judged": copies.judged, "inspect": copies.speed},
     "docs/curate.md": {"curation": curation.halves, "labelling": curation.labels, "pairs": curation.pairs},
+    "docs/tune.md": {"tune": tune.table},
     "docs/relations.md": {"relations": relations.worth},
     "docs/weights.md": {"transfer": transfer.table, "forgetting": forgetting.table},
     "docs/label-free.md": {

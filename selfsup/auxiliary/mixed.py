@@ -13,6 +13,7 @@ from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.methods.batch import Batch
 from selfsup.objectives import mixed_barlow
+from selfsup.objectives.devices import sent
 
 
 class Mixed(nn.Module):
@@ -41,8 +42,8 @@ class Mixed(nn.Module):
                 "views=moco, or leave it out"
             )
         first, second = batch.views[:2]
-        share = torch.rand(1, generator=batch.generator).to(first)
-        order = torch.randperm(len(batch), generator=batch.generator).to(batch.device)
+        share = sent(torch.rand(1, generator=batch.generator), first)
+        order = sent(torch.randperm(len(batch), generator=batch.generator), batch.device)
         mixture = self.trained[0](torch.lerp(second[order], first, share))
         one, other = features[:2]
         return mixed_barlow(one, other, other[order], mixture, share.to(mixture).expand(len(mixture)))

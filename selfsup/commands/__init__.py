@@ -32,6 +32,7 @@ COMMANDS = {
     "inspect": "show what is in a data set: copies, leakage, outliers, doubtful labels, and what to do",
     "advise": "advise how to train on these images: method, size, length, each with its reason",
     "train": "learn an encoder from images without labels",
+    "tune": "search for settings by a score without labels",
     "views": "show the images as a training command would see them, in one picture",
     "evaluate": "judge a saved encoder: kNN, linear probe, few-shot, RankMe, beside controls",
     "runs": "list runs: method, data, steps, minutes, scores",

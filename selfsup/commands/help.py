@@ -16,6 +16,11 @@ _EXAMPLES = {
         "selfsup train method=simclr data=cifar10 data.download=true trainer.max_epochs=100",
         "selfsup train resume=runs/latest",
     ],
+    "tune": [
+        "selfsup tune method=simclr data=folder data.root=my/images trials=30 minutes=120",
+        "selfsup tune method=simclr space.method.temperature=[0.1,0.5,log] space.batch_size=[32,64,128]",
+        "selfsup tune method=mae space=none space.method.mask_ratio=[0.5,0.9] out=runs/tune-mask",
+    ],
     "views": [
         "selfsup views method=dino data=folder data.root=my/images",
         "selfsup views method=mae images=16 out=mae.png",
@@ -80,6 +85,22 @@ _GROUPS = {
         "positives",
         "experiment",
     ],
+    "tune": [
+        "method",
+        "optimizer",
+        "schedule",
+        "auxiliary",
+        "backbone",
+        "data",
+        "views",
+        "trainer",
+        "logger",
+        "online",
+        "curation",
+        "positives",
+        "experiment",
+        "space",
+    ],
     "views": ["method", "backbone", "data", "views", "experiment"],
     "evaluate": ["data", "protocols"],
     "curate": ["data"],
@@ -143,6 +164,8 @@ def describe(command: str, overrides: list[str]) -> str:
             "and all settings of 'selfsup train': replace train by views in its command. All",
             "are checked as in training; those that do not concern the first batch change nothing.",
         ]
+    if command == "tune":
+        parts += ["", "and all settings of 'selfsup train', which the trials share."]
     if overrides:
         parts += ["", f"all settings with {' '.join(overrides)}:", ""]
         parts += [f"  {line}" for line in written(config_name(command), overrides).splitlines()]

@@ -11,7 +11,8 @@ from selfsup.errors import UsageError
 from selfsup.files import read_json, read_text
 from selfsup.from_labels import labels_used_by
 from selfsup.hints import near
-from selfsup.runs import parse, runs_in
+from selfsup.plain import parse
+from selfsup.runs import runs_in
 from selfsup.shapes import NUMBER, TEXT, WHOLE, Each, Needed, fault
 from selfsup.tables import read_rows, step_of
 from selfsup.terminal import make_console

@@ -11,10 +11,11 @@ from selfsup.errors import UsageError
 from selfsup.evaluation.results.verdict import row_role, scores_of
 from selfsup.files import read_json, read_text
 from selfsup.from_labels import labels_used_by
+from selfsup.plain import parse
 from selfsup.report.folder import RESULTS
 from selfsup.report.scores import ROLES, cell
 from selfsup.report.templates import rendered
-from selfsup.runs import parse, runs_in
+from selfsup.runs import runs_in
 from selfsup.shapes import NUMBER, TEXT, Each, Needed, fault
 from selfsup.text import printable, shown
 

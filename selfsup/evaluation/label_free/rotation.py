@@ -25,6 +25,8 @@ class Rotation(NamedTuple):
         interval: of the accuracy, 95 %, over images.
         strength: of the penalty, chosen on images that were neither fitted nor judged.
         fitted, judged: images.
+        shares: of each judged image the share of its turns that were told.
+        rows: the judged images' positions.
     """
 
     accuracy: float
@@ -32,9 +34,11 @@ class Rotation(NamedTuple):
     strength: float
     fitted: int
     judged: int
+    shares: list[float]
+    rows: list[int]
 
 
-def rotation(features: Tensor, seed: int = 0) -> Rotation:
+def rotation(features: Tensor, seed: int = 0, fold: int = 0) -> Rotation:
     """Accuracy of predicting a turn of 0, 90, 180 or 270 degrees from frozen features; chance is 0.25.
 
     It ranks augmentations and encoders much as labels do (SelfAugment; Reed et al. 2021, arXiv:2009.07724).
@@ -45,6 +49,7 @@ def rotation(features: Tensor, seed: int = 0) -> Rotation:
     Args:
         features: ``(4, N, D)``: of the same N images, turned by 0 to 3 quarters.
         seed: of the split.
+        fold: 0 to 4, which fifth is judged; over all of them each image but the last few is judged once.
 
     Raises:
         NoScore: fewer than 10 images, or features that are constant or not finite.
@@ -67,6 +72,7 @@ def rotation(features: Tensor, seed: int = 0) -> Rotation:
         raise NoScore("the features of all turned images are the same")
     order = torch.randperm(images, generator=torch.Generator().manual_seed(seed)).to(features.device)
     fifth = images // 5
+    order = order.roll(-fold * fifth)
     parts = order[2 * fifth :], order[:fifth], order[fifth : 2 * fifth]
     fit, choose, judge = standardise(*(features[:, part].flatten(0, 1) for part in parts))
     turns = torch.arange(TURNS, device=features.device)
@@ -82,9 +88,21 @@ def rotation(features: Tensor, seed: int = 0) -> Rotation:
     told = logits(judge, best[3]).argmax(0).view(TURNS, fifth) == turns[:, None]
     # The four copies of an image are not independent samples, but the images are.
     shares = told.double().mean(dim=0)
-    low, high = student(shares.tolist())
-    interval = (max(low, 0.0), min(high, 1.0))
-    return Rotation(shares.mean().item(), interval, best[2], len(parts[0]), fifth)
+    return Rotation(
+        shares.mean().item(),
+        interval(shares.tolist()),
+        best[2],
+        len(parts[0]),
+        fifth,
+        shares.tolist(),
+        parts[2].tolist(),
+    )
+
+
+def interval(shares: list[float]) -> tuple[float, float]:
+    """95 % of the mean of shares, one an image, from 0 to 1."""
+    low, high = student(shares)
+    return max(low, 0.0), min(high, 1.0)
 
 
 def score(train: Features, test: Features, *, seed: int) -> Score:
