@@ -238,7 +238,7 @@ def _scaler(trainer: pl.Trainer) -> Any:
 
 def _skips(optimizer: Any) -> bool:
     """Whether an optimizer leaves everything as it is where its ``found_inf`` is 1 on the device."""
-    return getattr(optimizer, "_step_supports_amp_scaling", False) or isinstance(optimizer, LARS)
+    return bool(optimizer.defaults.get("fused")) or isinstance(optimizer, LARS)
 
 
 def _gathered(trainer: pl.Trainer, found: Culprit) -> list[Culprit]:
