@@ -77,9 +77,9 @@ def main() -> int:
         rows: list[dict[str, Any]] = []
         for (file, old, new), noticed in zip(tried, pool.map(lambda m: killer(*m), tried), strict=True):
             rows.append({"file": f"{FOLDER}/{file}.py", "old": old, "new": new, "noticed_by": noticed})
+            keep("mutations", rows[-1:], "file", "old", "new")  # in case the rest is stopped
             print(f"{'noticed ' if noticed else 'SURVIVED'} {file}: {old!r} -> {new!r}", flush=True)
     survived = [row for row in rows if row["noticed_by"] is None]
-    keep("mutations", rows, "file", "old", "new")
     print(f"{len(rows)} mutations, {len(survived)} survived")
     return int(bool(survived))
 

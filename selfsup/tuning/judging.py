@@ -116,17 +116,12 @@ def rotation_of_all(features: Features, seed: int) -> dict[str, Any]:
     be compared image by image; of the last few, which no fifth has, it has a dot.
     """
     if "turns" not in features.parts:
-        return {
-            "value": None,
-            "interval": None,
-            "reason": features.missing.get("turns", "no turns"),
-            "flags": [],
-        }
+        return _without(features.missing.get("turns", "no turns"))
     turned = features.parts["turns"].x.transpose(0, 1)
     try:
         folds = [rotation(turned, seed, fold) for fold in range(5)]
     except NoScore as why:
-        return {"value": None, "interval": None, "reason": str(why), "flags": []}
+        return _without(str(why))
     told = ["."] * turned.shape[1]
     shares: list[float] = []
     for fold in folds:
@@ -144,4 +139,5 @@ def rotation_of_all(features: Features, seed: int) -> dict[str, Any]:
 
 
 def _without(reason: str) -> dict[str, Any]:
+    """A record without a value."""
     return {"value": None, "interval": None, "reason": reason, "flags": []}
