@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MOST_LOST = 1.0  # points of linear accuracy in the median run: with more, nobody is advised to choose so
+HELD_OUT = "loss-held-out"
 BEST, STOP = "best", "stop"  # which checkpoint to keep; when to end a run
 
 
@@ -27,6 +28,7 @@ class Evidence(NamedTuple):
             against a choice by labels, or of a run that was stopped against its end.
         worst: the same of the worst run.
         steps: share of their steps that runs made, 1 unless they were stopped.
+        last: points that the last encoder lost in the median run, against the same.
     """
 
     method: str
@@ -38,18 +40,20 @@ class Evidence(NamedTuple):
     lost: float
     worst: float
     steps: float
+    last: float
 
     @property
     def holds(self) -> bool:
-        """Whether choices may be made by it."""
-        return self.lost <= MOST_LOST
+        """Whether choices may be made by it: it loses little, and a kept encoder no more than the last."""
+        return self.lost <= (MOST_LOST if self.use == STOP else min(MOST_LOST, self.last))
 
     def __str__(self) -> str:
         against = "the end of the run" if self.use == STOP else "choosing by labels"
         after = f" after {100 * self.steps:.0f} % of the steps" if self.use == STOP else ""
+        last = "" if self.use == STOP else f" (the last encoder {self.last:.1f})"
         return (
             f"{self.score}, which in {self.runs} runs of {self.method} on {_and(self.sets)} lost "
-            f"{self.lost:.1f} points of linear accuracy{after} against {against} in the median, and "
+            f"{self.lost:.1f} points of linear accuracy{after} against {against} in the median{last}, and "
             f"{self.worst:.1f} in the worst"
         )
 
@@ -106,12 +110,14 @@ def evidence(method: str, use: str, labels: bool = False) -> Evidence | None:
 
 
 def goodness(score: str, value: float) -> float:
-    """A score such that more is better: alpha-ReQ is best near 1.
+    """A score such that more is better: alpha-ReQ is best near 1, and a loss the lower the better.
 
-    >>> goodness("alpha-req", 1.5), goodness("rankme", 30.0)
-    (-0.5, 30.0)
+    >>> goodness("alpha-req", 1.5), goodness("loss-held-out", 2.0), goodness("rankme", 30.0)
+    (-0.5, -2.0, 30.0)
     """
-    return -abs(value - 1) if score == "alpha-req" else value
+    if score == "alpha-req":
+        return -abs(value - 1)
+    return -value if score == HELD_OUT else value
 
 
 def _all() -> list[Evidence]:

@@ -15,6 +15,7 @@ from benchmarks.rows import Row
 from selfsup.evaluation import spearman
 from selfsup.evaluation.intervals import NORMAL_QUANTILE, student
 from selfsup.evaluation.label_free.clid import Clid, clid_scores
+from selfsup.evidence import HELD_OUT
 from selfsup.evidence import goodness as goodness_of
 
 # What a score says of a checkpoint: the larger, the better it is said to be.
@@ -30,14 +31,14 @@ GOODNESS: dict[str, Callable[[Mapping[str, float]], float]] = {
     "uniformity": lambda found: -found["uniformity"],
     "clid": lambda found: found["clid"],
     "rotation": lambda found: found["rotation"],
-    "loss-held-out": lambda found: -found["loss-held-out"],
+    HELD_OUT: lambda found: goodness_of(HELD_OUT, found[HELD_OUT]),
 }
 BESIDE: dict[str, Callable[[Mapping[str, float]], float]] = {
     "step": lambda found: found["step"],
     "knn-on-training": lambda found: found["knn-on-training"],
 }
 SCORES = GOODNESS | BESIDE
-# Scores that `online.csv` has, so that a run can choose by them.
+# Scores that `online.csv` has without further settings, so that a run can choose by them.
 ONLINE = ("rankme", "rankme-centred", "alpha-req", "nesum", "participation-ratio", "stable-rank")
 FEWEST = 4  # checkpoints or methods to rank
 PATIENCE = 2  # checkpoints of a run, of which there are eight

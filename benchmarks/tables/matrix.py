@@ -20,7 +20,7 @@ from benchmarks.quality.worth import (
     stopped,
 )
 from benchmarks.rows import METHODS, Row, machine, read
-from selfsup.evidence import BEST, STOP
+from selfsup.evidence import BEST, HELD_OUT, STOP
 
 NONE = "Not measured yet."
 TITLES = {"step": "(the number of steps)", "knn-on-training": "(kNN on training images, with labels)"}
@@ -123,7 +123,7 @@ def stopping() -> str:
     if not rows:
         return NONE
     lines = ["| stops by | steps made | points lost, median | worst |", "| --- | ---: | ---: | ---: |"]
-    for name in [*ONLINE, "knn-on-training"]:
+    for name in [*ONLINE, HELD_OUT, "knn-on-training"]:
         found = [each for row in rows if (each := stopped(row, name)) is not None]
         if found:
             lost = [points for points, _ in found]
@@ -148,7 +148,9 @@ def choices() -> list[Row]:
             row = {"method": method, "use": use, "labels": labels, "score": best.removesuffix("-on-training")}
             row |= {"runs": len(rows), "sets": sorted({each["set"] for each in rows})}
             row |= {"lost": round(median(apart), 2), "worst": round(max(apart), 2)}
-            found.append(row | {"steps": round(fmean(made), 2) if use == STOP else 1.0})
+            row["steps"] = round(fmean(made), 2) if use == STOP else 1.0
+            ends = [loss for each in rows if (loss := loss_against_labels(each, "step")) is not None]
+            found.append(row | {"last": 0.0 if use == STOP else round(median(ends), 2)})
     return found
 
 
@@ -157,6 +159,8 @@ def _title(name: str) -> str:
 
 
 def _cell(value: float, interval: tuple[float, float]) -> str:
+    if abs(value) == 1 or interval == (-1.0, 1.0):  # no interval of a few points means anything there
+        return f"{value:+.2f}"
     return f"{value:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}]"
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from selfsup.data.settings import positives_of
 from selfsup.errors import UsageError
-from selfsup.evidence import BEST, STOP, Evidence, evidence
+from selfsup.evidence import BEST, HELD_OUT, STOP, Evidence, evidence
 from selfsup.precision import require_precision
 
-# Scores that can choose an encoder, or end a run; of alpha-ReQ, the nearest to 1 is best.
+# Scores that can choose an encoder, or end a run; selfsup.evidence.goodness says which way is better.
 SELECTING = (
     "knn",
     "rankme",
@@ -17,6 +17,7 @@ SELECTING = (
     "nesum",
     "participation-ratio",
     "stable-rank",
+    HELD_OUT,
 )
 _SETTINGS = {BEST: "online.best", STOP: "trainer.stop"}
 
@@ -30,6 +31,10 @@ def check_online(config: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"{_SETTINGS[use]}: no score '{given}' to choose by; take auto, null or one of "
                 f"{', '.join(SELECTING)}"
+            )
+        if given == HELD_OUT and not online["held_out"]:
+            raise UsageError(
+                f"{_SETTINGS[use]}={HELD_OUT} needs images that are not learned from; set online.held_out"
             )
     if stop is not None and online["every_epochs"] is None and online["every_steps"] is None:
         raise UsageError(
@@ -103,10 +108,10 @@ def choice(given: str | None, use: str, method: str, labels: bool) -> tuple[str 
     why = _unknown(known, method)
     if use == STOP:
         raise UsageError(f"trainer.stop=auto has nothing to go by: {why}; leave it out, or name a score")
-    return None, f"online.best=auto keeps no encoder but the last: {why}; online.best=rankme takes a score"
+    return None, f"online.best=auto keeps the last encoder alone: {why}"
 
 
 def _unknown(known: Evidence | None, method: str) -> str:
     if known is None:
         return f"no score without labels was tried on runs of {method}"
-    return f"the best is {known}"
+    return f"the best of the scores is {known}"

@@ -274,7 +274,7 @@ def test_what_keeps_an_encoder_by_default(monkeypatch: pytest.MonkeyPatch) -> No
     assert choice("auto", BEST, "simclr", labels=True) == ("knn", None)
     assert choice(None, BEST, "simclr", labels=True) == (None, None)
     assert choice("nesum", BEST, "simclr", labels=False) == ("nesum", None)
-    known = Evidence("simclr", BEST, False, "nesum", 6, ("digits", "cifar10"), 0.4, 2.5, 1.0)
+    known = Evidence("simclr", BEST, False, "nesum", 6, ("digits", "cifar10"), 0.4, 2.5, 1.0, 0.6)
     monkeypatch.setattr("selfsup.evidence._all", lambda: [known])
     by, why = choice("auto", BEST, "simclr", labels=False)
     assert by == "nesum"
@@ -284,7 +284,7 @@ def test_what_keeps_an_encoder_by_default(monkeypatch: pytest.MonkeyPatch) -> No
     assert by is None
     assert why is not None
     assert "no score without labels was tried on runs of diet" in why
-    poor = known._replace(lost=1.2)
+    poor = known._replace(lost=1.2, last=2.0)
     monkeypatch.setattr("selfsup.evidence._all", lambda: [poor])
     by, why = choice("auto", BEST, "simclr", labels=False)
     assert by is None
@@ -292,8 +292,27 @@ def test_what_keeps_an_encoder_by_default(monkeypatch: pytest.MonkeyPatch) -> No
     assert "lost 1.2 points" in why
 
 
+def test_a_score_that_chooses_worse_than_the_last_step_chooses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = Evidence("simclr", BEST, False, "nesum", 6, ("digits",), 0.4, 2.5, 1.0, 0.1)
+    monkeypatch.setattr("selfsup.evidence._all", lambda: [known])
+    by, why = choice("auto", BEST, "simclr", labels=False)
+    assert by is None
+    assert why is not None
+    assert "keeps the last encoder alone" in why
+    assert "(the last encoder 0.1)" in why
+
+
+def test_a_held_out_loss_needs_images_that_are_held_out() -> None:
+    for setting in ("online.best", "trainer.stop"):
+        with pytest.raises(UsageError, match=rf"{setting}=loss-held-out needs images"):
+            check_online(load_config("train", [f"{setting}=loss-held-out"]))
+    check_online(load_config("train", ["online.best=loss-held-out", "online.held_out=128"]))
+
+
 def test_auto_ends_no_run_without_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Evidence("simclr", STOP, False, "rankme", 6, ("digits",), 0.5, 3.0, 0.7)
+    known = Evidence("simclr", STOP, False, "rankme", 6, ("digits",), 0.5, 3.0, 0.7, 0.0)
     monkeypatch.setattr("selfsup.evidence._all", lambda: [known])
     assert choice("auto", STOP, "simclr", labels=False)[0] == "rankme"
     for name, labels in (("simclr", True), ("barlow", False)):
