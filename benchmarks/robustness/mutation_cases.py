@@ -333,8 +333,8 @@ MUTATIONS: dict[str, list[tuple[str, str]]] = {
         # Not the first weight, of t = 0: what it weighs is 0 there.
         ("weights[-1:] / 2", "weights[-1:]"),
         (
-            "F.normalize(_normal(z.shape[-1], slices, seed).to(z), dim=0)",
-            "_normal(z.shape[-1], slices, seed).to(z)",
+            "F.normalize(sent(_normal(z.shape[-1], slices, seed), z), dim=0)",
+            "sent(_normal(z.shape[-1], slices, seed), z)",
         ),
         ("all_reduce_mean(_MeanWaves.apply(projected, t))", "_MeanWaves.apply(projected, t)"),
         ("(real - gaussian)", "real"),

@@ -50,9 +50,11 @@ def test_a_resumed_run_waits_no_longer_than_one_that_was_not_stopped() -> None:
 def test_a_run_that_stops_hands_over_its_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     typed = [
         "method=barlow",
-        "backbone.small=null",
+        "backbone.model_args.depth=1",
         "trainer.max_steps=60",
-        "batch_size=256",
+        "online.bank=60",
+        "online.queries=30",
+        "guard.enabled=false",
         "online.every_steps=2",
         "online.every_epochs=null",
         "trainer.stop=stable-rank",
