@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -254,9 +255,17 @@ def labelled_views(n: int, generator: torch.Generator) -> Inputs:
 
 
 def by_labels(objective: Callable[..., Tensor], graded: bool = True) -> Callable[..., Tensor]:
-    """A function of positives as one of labels, which make them: weights that differ, or the same class."""
+    """A function of positives as one of labels, which make them: weights that differ, or the same class.
 
-    def of_labels(z: Tensor, labels: Tensor, weighted: bool = graded, **settings: Any) -> Tensor:
+    With ``alone`` each sample belongs with itself, which an objective takes from no positives at all.
+    """
+    without = signature(objective).parameters["positives"].default is None
+
+    def of_labels(
+        z: Tensor, labels: Tensor, weighted: bool = graded, alone: bool = False, **settings: Any
+    ) -> Tensor:
+        if alone:
+            return objective(z, *(() if without else (torch.eye(len(labels)),)), **settings)
         apart = (labels[:, None] - gather(labels)).abs()
         weights = 0.5 ** apart.to(z.dtype) * (apart < 3)
         return objective(z, weights if weighted else apart == 0, **settings)
@@ -1239,7 +1248,7 @@ OBJECTIVES = {
         labelled_views,
         learned=("z",),
         sample_axis={"z": 1, "labels": 0},
-        settings=({},),
+        settings=({}, {"alone": True}),
         trivial={
             "zeros": Trivial(
                 {"z": torch.zeros(1, 12, 6).double(), "labels": torch.arange(12) % 3},
@@ -1272,7 +1281,7 @@ OBJECTIVES = {
         labelled_views,
         learned=("z",),
         sample_axis={"z": 1, "labels": 0},
-        settings=({}, {"margin": 1.5}, {"negatives": 1}, {"negatives": 1000}),
+        settings=({}, {"alone": True}, {"margin": 1.5}, {"negatives": 1}, {"negatives": 1000}),
         trivial={
             "equal rows": Trivial(
                 {"z": torch.full((2, 12, 6), 0.3).double(), "labels": torch.arange(12) % 3}, floors.triplet()
