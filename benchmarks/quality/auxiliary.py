@@ -10,11 +10,10 @@ made again; a run that was stopped goes on. Rows go to ``benchmarks/results/auxi
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality.golden import call
 from benchmarks.quality.transfer import CIFAR
 from benchmarks.rows import keep
 from selfsup import load_encoder
@@ -44,9 +43,7 @@ def trained(variant: str, seed: int, runs: Path, data: str, epochs: int) -> Path
         given = f"{LEARNED} {CIFAR.format(data=data)} {VARIANTS[variant]} trainer.max_epochs={epochs}"
         new = f"{given} seed={seed} out={runs} name={folder.name}"
         typed = f"resume={folder}" if folder.exists() else new
-        done = subprocess.run([sys.executable, "-m", "selfsup.commands", "train", *typed.split()])
-        if done.returncode:
-            raise SystemExit(f"{folder.name} ended with {done.returncode}")
+        call(["selfsup", "train", *typed.split()])
     return folder
 
 

@@ -15,8 +15,6 @@ stopped goes on, and a run that is judged is removed.
 import argparse
 import math
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from copy import deepcopy
@@ -27,6 +25,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.quality.golden import call
 from benchmarks.rows import keep, read
 from selfsup.build import make_encoder, make_method
 from selfsup.callbacks.checkpoint_files import checkpoints, step_of
@@ -115,9 +114,7 @@ def trained(name: str, method: str, seed: int, data: str, runs: Path) -> tuple[P
     folder = runs / f"{name}-{method}-{seed}"
     if not (folder / "encoder" / "card.json").is_file():
         given = [f"resume={folder}"] if folder.exists() else [*typed, f"out={runs}", f"name={folder.name}"]
-        done = subprocess.run([sys.executable, "-m", "selfsup.commands", "train", *given])
-        if done.returncode:
-            raise SystemExit(f"{folder.name} ended with {done.returncode}")
+        call(["selfsup", "train", *given])
     return folder, " ".join(["selfsup train", *typed])
 
 

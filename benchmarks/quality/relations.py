@@ -12,13 +12,12 @@ are judged by one command, so that differences are paired over the test images. 
 import argparse
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.quality.golden import call
 from benchmarks.rows import keep
 from selfsup.runtime import quiet
 
@@ -34,12 +33,6 @@ VARIANTS = {
     "all": f"{SIMCLR} positives=labels",
     "supcon": "experiment=cifar10_cpu_supcon",
 }
-
-
-def selfsup(command: str, settings: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "selfsup.commands", command, *settings.split()])
-    if done.returncode:
-        raise SystemExit(f"{command} {settings} ended with {done.returncode}")
 
 
 def write_pairs(path: Path, data: str, seed: int) -> None:
@@ -75,11 +68,13 @@ def main() -> None:
             name = f"{variant}-{seed}"
             if not (runs / name / "encoder" / "card.json").is_file():
                 typed = VARIANTS[variant].format(pairs=pairs)
-                selfsup("train", f"{typed} {images} {LEARNED} seed={seed} out={runs} name={name}")
+                given = f"{typed} {images} {LEARNED} seed={seed} out={runs} name={name}"
+                call(["selfsup", "train", *given.split()])
         encoders = ",".join(str(runs / f"{variant}-{seed}" / "encoder") for variant in arguments.only)
         out = runs / f"results-{seed}.json"
         out.unlink(missing_ok=True)
-        selfsup("evaluate", f"encoder=[{encoders}] {PROTOCOLS} {images} seed={seed} out={out} cache=null")
+        given = f"encoder=[{encoders}] {PROTOCOLS} {images} seed={seed} out={out} cache=null"
+        call(["selfsup", "evaluate", *given.split()])
         row = {"seed": seed, "variants": VARIANTS, "results": json.loads(out.read_text())}
         keep("relations", [row], "seed")
 

@@ -41,7 +41,7 @@ SCORES = GOODNESS | BESIDE
 # Scores that `online.csv` has without further settings, so that a run can choose by them.
 ONLINE = ("rankme", "rankme-centred", "alpha-req", "nesum", "participation-ratio", "stable-rank")
 FEWEST = 4  # checkpoints or methods to rank
-PATIENCE = 2  # checkpoints of a run, of which there are eight
+PATIENCE = 2  # checkpoints, of the eight in a run
 Loss = Callable[[Row, str], float | None]  # points that a score's choice loses
 
 

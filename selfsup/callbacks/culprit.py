@@ -88,7 +88,7 @@ def finite(tensors: list[Tensor]) -> Tensor:
 
 
 def norms(tensors: Iterable[Tensor]) -> Tensor:
-    """Their lengths ``(n,)``, of which one is not finite where an element is not; of one tensor at least."""
+    """The lengths ``(n,)`` of one or more tensors: not finite for a tensor with an element that is not."""
     return torch.stack(torch._foreach_norm(list(tensors)))
 
 

@@ -26,7 +26,7 @@ _NAMED = 5  # samples named in a sentence; the file has all
 
 
 class Step(NamedTuple):
-    """An optimizer step, of which the host may be told later.
+    """An optimizer step whose outcome the host may learn later.
 
     Attributes:
         number: from 1.

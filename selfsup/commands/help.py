@@ -85,22 +85,6 @@ _GROUPS = {
         "positives",
         "experiment",
     ],
-    "tune": [
-        "method",
-        "optimizer",
-        "schedule",
-        "auxiliary",
-        "backbone",
-        "data",
-        "views",
-        "trainer",
-        "logger",
-        "online",
-        "curation",
-        "positives",
-        "experiment",
-        "space",
-    ],
     "views": ["method", "backbone", "data", "views", "experiment"],
     "evaluate": ["data", "protocols"],
     "curate": ["data"],
@@ -111,6 +95,7 @@ _GROUPS = {
     "board": [],
     "report": [],
 }
+_GROUPS["tune"] = [*_GROUPS["train"], "space"]
 
 
 def choices(command: str) -> str:

@@ -223,8 +223,8 @@ def leave_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
         )
     if getattr(source, "sizes", None) is not None:
         raise UsageError(
-            "images in shards are read in the order of the shards, of which online.held_out would leave "
-            "holes; leave it out, or use data=folder or parquet"
+            "images in shards are read in their order, and online.held_out would leave gaps in it; "
+            "leave it out, or use data=folder or parquet"
         )
     order = shuffled(total, seed)
     learned, held = (subset(source, rows.sort().values) for rows in (order[count:], order[:count]))

@@ -35,7 +35,7 @@ def build_optimizer(module: nn.Module, settings: Mapping[str, Any]) -> torch.opt
 
 
 def _sgd(groups: list[dict[str, Any]], lr: float, momentum: float, fused: bool) -> torch.optim.Optimizer:
-    """``fused``, it leaves everything as it is where it is told so on the device (``found_inf``)."""
+    """SGD; ``fused``, it skips a step for which ``found_inf`` on the device is 1."""
     if not fused:
         return torch.optim.SGD(groups, lr=lr, momentum=momentum)
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)

@@ -17,12 +17,14 @@ from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.source import subset
 from selfsup.data.statistics import keep_measured
+from selfsup.encoder import Encoder
 from selfsup.errors import UsageError
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.extract import evenly
 from selfsup.evaluation.label_free.rotation import rotation
 from selfsup.evidence import Measured, measured
 from selfsup.methods.base import Method
+from selfsup.views import view_kinds
 
 LARGEST = {
     "cpu": 64,
@@ -79,7 +81,12 @@ def advise(
     best = _method(advice, "digits" if _like_digits(found, size) else "cifar10-cpu", by, size)
     advice.method = best.method
     config = load_config("train", [*given, *advice.settings, f"seed={seed}"])
-    _length(advice, config, best, source, minutes)
+    if config["data"]["channels"] != source.channels:
+        source, _ = load_data(config["data"], measure=True)
+    keep_measured(config["data"], source)
+    encoder = make_encoder(config)
+    _network(advice, config, encoder)
+    _length(advice, config, encoder, best, source, minutes)
     return advice
 
 
@@ -163,17 +170,34 @@ def _method(advice: Advice, near: str, by: str, size: int) -> Measured:
     return best
 
 
+def _network(advice: Advice, config: Mapping[str, Any], encoder: Encoder) -> None:
+    """What comes with the method: the backbone, its patches, and the views."""
+    millions = sum(each.numel() for each in encoder.parameters()) / 1e6
+    patches = ""
+    if encoder.has_tokens:
+        patches = f", patches of {encoder.patch_size} px, at least six a side"
+    backbone, data = config["backbone"]["name"], config["data"]
+    advice.add(f"comes with it: {millions:.1f} million parameters{patches}", what=f"backbone {backbone}")
+    crops = f"crops of at least {100 * data['min_area']:.0f} % of an image (data.min_area)"
+    mirrored = "mirrored or not (data.mirror)" if data["mirror"] else "not mirrored"
+    seen = f"come with it: {crops}, {mirrored}; selfsup views shows them"
+    advice.add(seen, what=f"views {', '.join(view_kinds(config['views']))}")
+
+
 def _length(
-    advice: Advice, config: dict[str, Any], best: Measured, source: Source, minutes: float | None
+    advice: Advice,
+    config: dict[str, Any],
+    encoder: Encoder,
+    best: Measured,
+    source: Source,
+    minutes: float | None,
 ) -> None:
     batch = config["batch_size"]
     if len(source) < batch:
         batch = max(2, 2 ** int(math.log2(len(source))))
         advice.add(f"there are {len(source)} images", f"batch_size={batch}")
         config = {**config, "batch_size": batch}
-    source, _ = load_data(config["data"], measure=True)  # with the channels that are advised
-    keep_measured(config["data"], source)
-    an_epoch, seconds = len(source) // batch, seconds_a_step(config, source)
+    an_epoch, seconds = len(source) // batch, seconds_a_step(config, encoder, source)
     usual, seen = max(STEPS, math.ceil(IMAGES / batch)), best.images * best.epochs
     steps, why = max(seen // batch, usual), f"as many images as that run saw, {seen:,}"
     if minutes is not None and (most := int(60 * minutes / seconds)) < steps:
@@ -185,10 +209,10 @@ def _length(
     advice.add(f"{why}; {took}", f"trainer.max_epochs={epochs}")
 
 
-def seconds_a_step(config: dict[str, Any], source: Source) -> float:
+def seconds_a_step(config: dict[str, Any], encoder: Encoder, source: Source) -> float:
     """The median time of a few real steps: views, both passes, and the optimizer."""
     count_samples(config, len(source))
-    method: Method = make_method(config, make_encoder(config), devices=1).train()
+    method: Method = make_method(config, encoder, devices=1).train()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method = method.to(device)
     order = make_order(source, config["batch_size"], config["seed"])

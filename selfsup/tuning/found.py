@@ -14,7 +14,7 @@ from selfsup.tuning.study import Trial
 # Settings of tune that train does not have, or that the found settings should not fix.
 OWN = ("score", "trials", "minutes", "length", "held", "processes", "out", "traceback", "space")
 CURSE = (
-    "The score of the best trial is no estimate: of many trials with noise the best looks better than it is. "
+    "The score of the best trial is not an estimate: the best of many noisy trials looks better than it is. "
     "Train it with a fresh seed beside the settings as they are, and judge both on the test images."
 )
 

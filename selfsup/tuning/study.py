@@ -18,8 +18,8 @@ from typing import Any
 
 from selfsup.errors import UsageError
 from selfsup.files import read_json, write_text
+from selfsup.lock import Lock
 from selfsup.text import shown
-from selfsup.tuning.lock import Lock
 from selfsup.tuning.space import Dimension, rounded
 
 JOURNAL, FACTS = "journal.log", "study.json"
@@ -102,6 +102,7 @@ class Study:
         from optuna.storages.journal import JournalFileBackend, JournalStorage
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        # Optuna's own locks outlive a process that is killed, and keep the others waiting for half a minute.
         lock: Any = Lock(self.folder / f"{JOURNAL}.flock")
         try:
             storage = JournalStorage(JournalFileBackend(str(self.folder / JOURNAL), lock_obj=lock))

@@ -14,8 +14,8 @@ from selfsup.errors import REQUEUE
 from selfsup.evidence import goodness
 from selfsup.experiments import as_override
 from selfsup.files import read_bytes
+from selfsup.lock import Lock
 from selfsup.text import shown
-from selfsup.tuning.lock import Lock
 from selfsup.tuning.study import TRIALS, Study, Trial
 
 _EARLY = ("stopped at step", "not finite")  # in the sentence of a run that collapsed, or whose loss blew up

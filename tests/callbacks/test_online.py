@@ -328,6 +328,7 @@ def test_a_stop_needs_looks() -> None:
 
 
 def test_the_evidence_that_is_shipped_names_scores_that_can_choose() -> None:
+    assert known_evidence()
     for each in known_evidence():
         assert each.score in SELECTING
         assert each.labels or each.score != "knn"

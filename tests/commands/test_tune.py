@@ -87,6 +87,6 @@ def test_a_search_from_beginning_to_end(tmp_path: Path, capsys: pytest.CaptureFi
 
     page = (folder / "tune.html").read_text()
     assert "method.temperature" in page
-    assert "is no estimate" in page
+    assert "is not an estimate" in page
     assert main(["tune", *command, "batch_size=8"]) == 2
     assert "has batch_size=16, not 8" in capsys.readouterr().err

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
@@ -255,22 +254,26 @@ def labelled_views(n: int, generator: torch.Generator) -> Inputs:
 
 
 def by_labels(objective: Callable[..., Tensor], graded: bool = True) -> Callable[..., Tensor]:
-    """A function of positives as one of labels, which make them: weights that differ, or the same class.
+    """A function of positives as one of labels, which make them: weights that differ, or the same class."""
 
-    With ``alone`` each sample belongs with itself, which an objective takes from no positives at all.
-    """
-    without = signature(objective).parameters["positives"].default is None
-
-    def of_labels(
-        z: Tensor, labels: Tensor, weighted: bool = graded, alone: bool = False, **settings: Any
-    ) -> Tensor:
-        if alone:
-            return objective(z, *(() if without else (torch.eye(len(labels)),)), **settings)
+    def of_labels(z: Tensor, labels: Tensor, weighted: bool = graded, **settings: Any) -> Tensor:
         apart = (labels[:, None] - gather(labels)).abs()
         weights = 0.5 ** apart.to(z.dtype) * (apart < 3)
         return objective(z, weights if weighted else apart == 0, **settings)
 
     return of_labels
+
+
+def of_views(declaration: Declaration, objective: Callable[..., Tensor], reference: Any) -> Declaration:
+    """An objective of a relation without any: each sample belongs with itself, of whatever process it is."""
+
+    def literally(z: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+        return reference(z, torch.eye(len(labels)), **settings)
+
+    def ours(z: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+        return objective(z, **settings)
+
+    return replace(declaration, objective=ours, reference=literally, settings=({},), trivial={}, golden=())
 
 
 def of_relation(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -1248,7 +1251,7 @@ OBJECTIVES = {
         labelled_views,
         learned=("z",),
         sample_axis={"z": 1, "labels": 0},
-        settings=({}, {"alone": True}),
+        settings=({},),
         trivial={
             "zeros": Trivial(
                 {"z": torch.zeros(1, 12, 6).double(), "labels": torch.arange(12) % 3},
@@ -1281,7 +1284,7 @@ OBJECTIVES = {
         labelled_views,
         learned=("z",),
         sample_axis={"z": 1, "labels": 0},
-        settings=({}, {"alone": True}, {"margin": 1.5}, {"negatives": 1}, {"negatives": 1000}),
+        settings=({}, {"margin": 1.5}, {"negatives": 1}, {"negatives": 1000}),
         trivial={
             "equal rows": Trivial(
                 {"z": torch.full((2, 12, 6), 0.3).double(), "labels": torch.arange(12) % 3}, floors.triplet()
@@ -1596,6 +1599,13 @@ OBJECTIVES = {
             Golden({"prediction": wave(4, 12, 6), "target": Z2}, 1.068159329, 0.108629055, -0.013888889),
         ),
     ),
+}
+OBJECTIVES |= {
+    f"{name}, of views": of_views(OBJECTIVES[name], objective, reference)
+    for name, objective, reference in (
+        ("spectral_contrastive", spectral_contrastive, references.spectral_contrastive_reference),
+        ("triplet", triplet, references.triplet_reference),
+    )
 }
 
 

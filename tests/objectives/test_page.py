@@ -11,7 +11,7 @@ from .declarations import OBJECTIVES
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if "," not in name])
 def test_every_objective_has_its_row(name: str) -> None:
     """With P among its tests if it has a peer, and G if it has golden numbers."""
     page = (ROOT / "docs" / "objectives.md").read_text(encoding="utf-8")

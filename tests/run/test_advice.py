@@ -7,12 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
+from selfsup.build import make_encoder
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.data import ImageArray
 from selfsup.evidence import Measured, measured
 from selfsup.run import advice
 from selfsup.run.advice import Advice, advise
+from selfsup.views import view_kinds
 
 
 def photographs(folder: Path, count: int, side: int, upright: bool, copies: int = 0) -> Path:
@@ -30,7 +32,7 @@ def photographs(folder: Path, count: int, side: int, upright: bool, copies: int 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step takes half a second, and none is made."""
-    monkeypatch.setattr(advice, "seconds_a_step", lambda config, source: 0.5)
+    monkeypatch.setattr(advice, "seconds_a_step", lambda config, encoder, source: 0.5)
 
 
 def advised(folder: Path, capsys: pytest.CaptureFixture[str], *settings: str) -> str:
@@ -78,6 +80,8 @@ def test_the_advised_command_is_a_configuration(tmp_path: Path, capsys: pytest.C
     best = max(measured("cifar10-cpu"), key=lambda row: row.knn)
     assert f"experiment={best.experiment}" in settings
     assert config["method"]["name"] == best.method
+    assert f"backbone {config['backbone']['name']} " in told
+    assert f"views {', '.join(view_kinds(config['views']))} " in told
 
 
 def test_of_methods_that_cannot_be_told_apart_the_quickest_is_advised(
@@ -133,4 +137,4 @@ def test_a_real_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(
         "train", ["method=simclr", "batch_size=8", "backbone.model_args.depth=1", "data.image_size=16"]
     )
-    assert 0 < advice.seconds_a_step(config, source) < 60
+    assert 0 < advice.seconds_a_step(config, make_encoder(config), source) < 60

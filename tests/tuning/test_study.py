@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from selfsup.errors import UsageError
-from selfsup.tuning.lock import Lock
+from selfsup.lock import Lock
 from selfsup.tuning.space import Dimension
 from selfsup.tuning.study import FACTS, JOURNAL, TRIALS, Study, Trial, room
 from selfsup.tuning.trials import search
@@ -214,7 +214,7 @@ def test_a_journal_without_its_facts_is_refused(tmp_path: Path) -> None:
 def test_a_lock_is_free_once_its_holder_has_ended(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = (
-        "from selfsup.tuning.lock import Lock; from pathlib import Path; import os, sys;"
+        "from selfsup.lock import Lock; from pathlib import Path; import os, sys;"
         "Lock(Path(sys.argv[1])).acquire(); os._exit(1)"
     )
     mine = Lock(path)

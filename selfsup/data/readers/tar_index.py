@@ -20,6 +20,7 @@ from selfsup.data.readers.parallel import few_values
 from selfsup.data.readers.tar_samples import Samples, is_image_kind, label_of
 from selfsup.data.readers.tree import SYSTEM
 from selfsup.data.workers import begin_worker
+from selfsup.lock import Lock
 
 AT_ONCE = 64  # shards above which several processes look for images
 _FORM = "3"  # of the cached files
@@ -199,11 +200,8 @@ def _joined(paths: Sequence[str], shards: Sequence[_Shard]) -> ShardIndex:
 def _lock(stem: Path, stack: ExitStack) -> None:
     """Let one process of several do the work while the others wait; if that is impossible, all do it."""
     try:
-        import fcntl
-
         stem.parent.mkdir(parents=True, exist_ok=True)
-        file = stack.enter_context(stem.with_suffix(".lock").open("w"))
-        fcntl.flock(file, fcntl.LOCK_EX)
+        stack.enter_context(Lock(stem.with_suffix(".lock")))
     except (ImportError, OSError):
         return
 

@@ -39,7 +39,7 @@ def print_across(results: Mapping[str, Any], console: Console | None = None) -> 
             Text(
                 "Accuracy on the test split in %, [95 % interval]; gain: mean of "
                 "(score - untrained) / (best - untrained); rank: mean of 1 + the encoders that are surely "
-                "better, of which each paired interval is for one pair; minutes: of training."
+                "better by their paired interval; minutes: of training."
             )
         )
     for found in results["across"].values():

@@ -1,4 +1,4 @@
-"""A lock between processes that share a folder."""
+"""A lock between processes that share a folder, where the system has such locks."""
 
 from pathlib import Path
 from typing import IO
@@ -7,7 +7,7 @@ from typing import IO
 class Lock:
     """A lock that the kernel releases when its last holder ends, a killed one too.
 
-    Optuna's own locks outlive a process that is killed, and keep the others waiting for half a minute.
+    Taking it raises an ImportError or an OSError where the system or the file system has no locks.
     """
 
     def __init__(self, path: Path):
