@@ -193,5 +193,5 @@ def test_shares_of_several_processes_are_whole_and_half_is_left() -> None:
         leave_out(source(50), 26, 0)
     shards = source(50)
     shards.sizes = torch.tensor([25, 25])  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="order of the shards"):
+    with pytest.raises(UsageError, match="in shards are read in their order"):
         leave_out(shards, 8, 0)
