@@ -7,6 +7,7 @@ was measured:
 | --- | --- | --- |
 | `keep_freed_memory` | 5 to 15 % of a step | default runs with and without, in turn |
 | `wait_briefly` | half of a step beside one busy process | the same, beside `yes > /dev/null` |
+| `cores.watch` | nearly all of a step beside one busy process | `benchmarks.speed.shared` |
 | `remember_few_shapes` | 150 of 300 MiB after forty steps of published I-JEPA masks | peak memory of both |
 | `look_for_gpus_once` | 0.25 ms a step of AdamW where there is no GPU | `benchmarks.speed.overhead` |
 """
@@ -17,6 +18,8 @@ import os
 import sys
 import warnings
 
+from selfsup import cores
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SHAPES = "128"
 
@@ -26,6 +29,7 @@ def prepare_process() -> None:
     keep_freed_memory()
     wait_briefly()
     remember_few_shapes()
+    cores.watch()
 
 
 def keep_freed_memory() -> None:

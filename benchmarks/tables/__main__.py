@@ -279,6 +279,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "stages": speeds.stages,
         "overhead": speeds.overhead,
         "savings": speeds.savings,
+        "shared": speeds.shared,
         "peers": speeds.peers,
     },
     "docs/scaling.md": {

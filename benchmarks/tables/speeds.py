@@ -58,6 +58,27 @@ def overhead() -> str:
     )
 
 
+def shared() -> str:
+    """Images a second alone and beside a busy program, by how the number of threads is chosen."""
+    found = read("shared")
+    if not found:
+        return "Not measured yet."
+    forms = {"all": "a thread a core", "one": "one thread", "free": "as shipped"}
+    lines = [
+        f"{_where(found[0])}; images a second, the faster of several runs in turn.",
+        "",
+        f"| | {' | '.join(forms.values())} | times as fast as with a thread a core |",
+        f"| --- |{' ---: |' * (len(forms) + 1)}",
+    ]
+    for row in found:
+        rates = [f"{row[f'{form}_images_per_second']:,.0f}" for form in forms]
+        where = "beside a busy program" if row["busy"] else "alone"
+        lines.append(
+            f"| {METHODS[row['method']]}, {where} | {' | '.join(rates)} | **{row['times_as_fast']:.2f}** |"
+        )
+    return "\n".join(lines)
+
+
 def savings() -> str:
     """The savings of hidden patches and of the precision."""
     found = {row["part"]: row for row in read("savings")}

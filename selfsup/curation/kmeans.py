@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup.cores import look
 from selfsup.curation.draws import Draw, whole
 from selfsup.curation.share import each, filled
 from selfsup.evaluation.classifiers.topk import GROUP, Rounded, products
@@ -58,6 +59,7 @@ def lloyd(x: Tensor, centroids: Tensor, iterations: int, centre: Tensor | None =
     """Lloyd's iterations from ``centroids`` ``(k, D)``; ``centre`` as for :func:`nearest`."""
     assigned = nearest(x, centroids, centre)
     for _ in range(iterations):
+        look()
         centroids = means(x, assigned, centroids)
         assigned = nearest(x, centroids, centre)
     return Clusters(centroids, assigned)

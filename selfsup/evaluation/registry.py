@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from selfsup.cores import look
 from selfsup.errors import UsageError
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.extract import Features
@@ -159,6 +160,7 @@ def check_settings(function: Callable[..., Any], settings: Mapping[str, Any], wh
 
 def records(protocol: Protocol, train: Features, test: Features) -> dict[str, dict[str, Any]]:
     """The protocol's scores by name, as plain JSON types; without a value, ``reason`` says why."""
+    look()
     try:
         require_usable(protocol, train, test)
         scores = protocol.function(train, test, **protocol.settings)

@@ -30,6 +30,7 @@ from selfsup.callbacks.metrics import MetricsFile
 from selfsup.callbacks.online_settings import require_shares
 from selfsup.callbacks.present import require_there
 from selfsup.callbacks.signals import StopSignals
+from selfsup.cores import keep
 from selfsup.data import Source, load_data
 from selfsup.data.batches import make_order, training_loader
 from selfsup.data.decisions import DECIDED
@@ -82,6 +83,8 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     gpu = on_gpu(config["trainer"]["accelerator"])
     devices = count_devices(config["trainer"], gpu)
     place = in_trainer(devices, config["trainer"]["num_nodes"])
+    if config["trainer"]["deterministic"] or place.world > 1:
+        keep()
     choose_attention(config["trainer"])
     pl.seed_everything(config["seed"], verbose=False)
     source, test = load_data(config["data"], as_before=bool(config["resume"]), measure=True)

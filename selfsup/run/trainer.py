@@ -18,6 +18,7 @@ from selfsup.callbacks.checkpoint_writer import WholeFiles
 from selfsup.callbacks.checkpoints import Checkpoints
 from selfsup.callbacks.curation import Curation
 from selfsup.callbacks.finite import FiniteSteps
+from selfsup.callbacks.free_cores import FreeCores
 from selfsup.callbacks.guard import FEWEST, CollapseGuard
 from selfsup.callbacks.held_out import HeldOutLoss
 from selfsup.callbacks.metrics import MetricsFile
@@ -78,6 +79,7 @@ def make_trainer(
     minutes, steps = settings["checkpoint_minutes"], settings["checkpoint_steps"]
     callbacks = [
         Present(folder),  # before all that write
+        FreeCores(),  # before all that compute
         # Before the progress and the file of metrics, whose rows of a step hold what the guard saw at it.
         *make_guard(config, source, folder, console),
         ProgressReport(images, console),

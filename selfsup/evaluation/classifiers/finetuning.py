@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup.cores import look
 from selfsup.evaluation.classifiers.heads import cosine
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.extract import Images
@@ -76,6 +77,7 @@ def train_whole(
     for epoch in range(epochs):
         order = samples[torch.randperm(len(samples), generator=generator)]
         for index, pictures in batches(images.source, order, images.fitting, batch, images.workers):
+            look()
             if len(index) < 2:  # batch norm cannot train on a single sample
                 continue
             factor = min(1.0, (step + 1) / (WARMUP * steps)) * cosine(step / steps)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsup.cores import look
+
 BLOCK = 8192
 
 
@@ -100,6 +102,7 @@ def train_heads(
         whole = _Norm.of(*_pooled(moments, [len(taken) for taken in batches]))
     order: list[int] = []
     for step in range(training.steps):
+        look()
         order = order or torch.randperm(len(batches), generator=generator).tolist()
         place = order.pop()
         features, answer = gathered(batches[place]), y[batches[place]]

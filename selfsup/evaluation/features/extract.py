@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from selfsup.cores import look
 from selfsup.data import Source
 from selfsup.evaluation.errors import NoScore
 from selfsup.evaluation.features.frozen import FrozenEncoder, Pixels
@@ -179,6 +180,7 @@ def extract_each(
     taken: list[list[Tensor]] = [[] for _ in jobs]
     reasons: list[str | None] = [None] * len(jobs)
     for index, images in batches(source, own, image_size, batch_size, workers, skipped):
+        look()
         for i, job in enumerate(jobs):
             chosen = wanted[i][index]
             if reasons[i] is not None or not chosen.any():
