@@ -17,7 +17,6 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -35,6 +34,7 @@ from selfsup.data.batches import make_order, training_loader
 from selfsup.encoder import Encoder
 from selfsup.evaluation import evaluate
 from selfsup.methods.base import Method
+from selfsup.methods.parts import copied
 from selfsup.runs import read_config
 from selfsup.runtime import quiet
 
@@ -161,7 +161,7 @@ def judged(name: str, folder: Path, data: str) -> list[dict[str, Any]]:
 
 def losses_of(method: Method, config: Mapping[str, Any], held_out: Source, learned: Source) -> dict[str, Any]:
     """Of images held out and of as many learned ones, through views that the method did not learn from."""
-    method = deepcopy(method).train()  # which changes its batch norms
+    method = copied(method).train()  # which changes its batch norms
     found = {}
     for key, source in (("loss-held-out", held_out), ("loss-learned", learned)):
         order = make_order(source, config["batch_size"], seed=0)

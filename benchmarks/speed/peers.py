@@ -77,17 +77,33 @@ def ours(method: str, data: str, steps: int, out: Path) -> dict[str, float]:
 
 def theirs(method: str, data: str, steps: int, out: Path) -> dict[str, float]:
     import pytorch_lightning as pl
+
+    from selfsup.config import load_config
+
+    class Clock(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step == WARM:
+                self.started = time.perf_counter()
+            self.ended = time.perf_counter()
+
+    config, clock = load_config("train", settings(method, data, steps, out)), Clock()
+    encoder = fit_form(method, config, steps, clock)
+    made = (steps - WARM) * config["batch_size"]
+    return {"images_per_second": made / (clock.ended - clock.started), "knn": nearest(encoder, config)}
+
+
+def fit_form(method: str, config: dict[str, Any], steps: int, callback: Any) -> Any:
+    """An encoder of these settings, trained in lightly's form under a plain trainer with one callback."""
+    import pytorch_lightning as pl
     import torch
     from PIL import Image
 
     from benchmarks.speed.forms import FORMS
     from selfsup.build import make_encoder
-    from selfsup.config import load_config
     from selfsup.data import load_data
     from selfsup.runtime import quiet
 
     quiet()
-    config = load_config("train", settings(method, data, steps, out))
     pl.seed_everything(0, verbose=False)
     source, _ = load_data(config["data"])
     form, encoder = FORMS[method], make_encoder(config)
@@ -104,12 +120,6 @@ def theirs(method: str, data: str, steps: int, out: Path) -> dict[str, float]:
         def __getitem__(self, i: int) -> tuple[Any, int]:
             return transform(Image.fromarray(self.arrays[i])), 0
 
-    class Clock(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-            if trainer.global_step == WARM:
-                self.started = time.perf_counter()
-            self.ended = time.perf_counter()
-
     loader = torch.utils.data.DataLoader(
         Images(),
         config["batch_size"],
@@ -119,19 +129,17 @@ def theirs(method: str, data: str, steps: int, out: Path) -> dict[str, float]:
         persistent_workers=True,
         collate_fn=form.collate(config, encoder.model),
     )
-    clock = Clock()
     trainer = pl.Trainer(
         max_epochs=-1,
         max_steps=steps,
-        callbacks=[clock],
+        callbacks=[callback],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
     )
     trainer.fit(form.module(encoder.model, config), loader)
-    made = (steps - WARM) * config["batch_size"]
-    return {"images_per_second": made / (clock.ended - clock.started), "knn": nearest(encoder, config)}
+    return encoder
 
 
 def nearest(encoder: Any, config: dict[str, Any]) -> float:

@@ -6,7 +6,7 @@ somebody only looks at the loss. It leaves what it saw with a part, and the part
 
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from selfsup.methods.step import StepMeans
 from selfsup.objectives.distributed import gather
 from selfsup.optim import cosine, update_average
 
+Copied = TypeVar("Copied", bound=nn.Module)
 SHORTEST_LAG = 4.0  # steps in which half of a teacher is renewed: one that follows at once teaches nothing
 
 
@@ -81,7 +82,7 @@ class Teacher(Part):
         buffers: bool = False,
     ) -> None:
         super().__init__()
-        self.module = _copy(student).requires_grad_(False)
+        self.module = copied(student).requires_grad_(False)
         self.momentum, self.schedule, self.buffers_too = momentum, schedule, buffers
         self._student = (student,)  # in a tuple, so that it is no part of the teacher's state
 
@@ -266,7 +267,7 @@ class Queue(Part):
         self._gathered.clear()
 
 
-def _copy(module: nn.Module) -> nn.Module:
+def copied(module: Copied) -> Copied:
     """A deep copy, also of layers whose weight is computed from others (weight norm)."""
     return deepcopy(module, {id(tensor): tensor.detach().clone() for tensor in _computed(module)})
 
