@@ -237,6 +237,7 @@ def test_names_read_off_timms_sources_are_timms() -> None:
             "method=mae needs patch tokens, which resnet18 does not have; take backbone=",
         ),
         (["method=jepa", "backbone=resnet10"], "method=jepa needs patch tokens"),
+        (["trainer.strategy=fsdp"], "take trainer.strategy=ddp"),
         (["method=barlow", "trainer.accumulate_grad_batches=2"], "raise batch_size"),
         (["method=barlow", "batch_size=1"], "take batch_size=2 or more"),
         (["method=simclr", "batch_size=1"], "take batch_size=2 or more"),

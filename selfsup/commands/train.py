@@ -84,6 +84,11 @@ def check(config: dict[str, Any]) -> None:
             )
         if "whole_batch" in settings["requires"] and config["batch_size"] < 2:
             raise UsageError(f"the loss of {name} compares the images of a batch; take batch_size=2 or more")
+    if str(trainer["strategy"]).startswith(("fsdp", "model_parallel", "deepspeed")):
+        raise UsageError(
+            f"trainer.strategy={trainer['strategy']} leaves each process a part of every weight, and teachers, "
+            "the check of gradients and the saved encoder need them whole; take trainer.strategy=ddp"
+        )
     _check_combining(config)
     if method.get("teacher", "") is None:
         raise UsageError(
@@ -119,9 +124,4 @@ def _check_combining(config: dict[str, Any]) -> None:
         raise UsageError(
             f"combine=mgda compares gradients that trainer.precision={trainer['precision']} would round to "
             "0; take bf16-mixed or 32-true"
-        )
-    if "ddp" not in (strategy := str(trainer["strategy"])) and strategy != "auto":
-        raise UsageError(
-            f"combine=mgda needs whole gradients, of which a process of trainer.strategy={strategy} may have "
-            "a part; take trainer.strategy=ddp"
         )

@@ -114,7 +114,6 @@ def test_any_number_of_processes_has_the_weights_of_one(tmp_path_factory: pytest
             "raise batch_size instead of trainer.accumulate_grad_batches",
         ),
         (["combine=mgda", "auxiliary=[koleo]", "trainer.precision=16-mixed"], "take bf16-mixed or 32-true"),
-        (["combine=mgda", "auxiliary=[koleo]", "trainer.strategy=fsdp"], "take trainer.strategy=ddp"),
     ],
 )
 def test_where_it_cannot_work_it_is_refused(settings: list[str], words: str) -> None:

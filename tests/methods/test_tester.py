@@ -6,21 +6,19 @@ What a method cannot promise it declares in :data:`DECLARED`, and why.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsup.callbacks.guard.signals import measure
 from selfsup.callbacks.guard.undisturbed import undisturbed
 from selfsup.config import options
 from selfsup.methods.base import Method
-from selfsup.methods.batch import Batch, Output
+from selfsup.methods.batch import Output
 from selfsup.methods.parts import Teacher
-from tests.methods.building import batch_of, build, composed, failures, images
+from tests.methods.building import batch_of, build, failures, images
 
 
 @dataclass(frozen=True)
@@ -150,57 +148,6 @@ def test_in_bfloat16_it_gives_nearly_the_same(name: str) -> None:
         rounded = method(batch).loss
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
-
-
-def gradients(name: str, rows: Tensor) -> list[Tensor]:
-    """Of the loss of some samples of a batch of sixteen; batch norms take their running statistics."""
-    torch.manual_seed(0)
-    method = made(name, "trainer.precision=32-true").double()
-    for module in method.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-    batch = _rows(method, batch_of(method, 16), rows)
-    method(batch).loss.backward()
-    return [p.grad for p in method.parameters() if p.grad is not None]
-
-
-def _rows(method: Method, batch: Batch, rows: Tensor) -> Batch:
-    views = [view[rows].double() for view in batch.views]
-    labels = None if batch.labels is None else batch.labels[rows]
-    return replace(batch, views=views, index=batch.index[rows], labels=labels)
-
-
-def _together(name: str) -> bool:
-    """Whether a method compares the samples of a batch, and draws nothing in each process by itself."""
-    needs = set(composed(f"method={name}")["method"]["requires"])
-    masked = any("tokens" in need or need == "masking" for need in needs)
-    own = not masked and not DECLARED.get(name, Declared()).draws
-    return "whole_batch" in needs and own
-
-
-def _process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    for name in filter(_together, METHODS):
-        found = gradients(name, torch.arange(16).chunk(2)[rank])
-        for gradient in found:
-            torch.distributed.all_reduce(gradient)
-            gradient /= 2
-        if rank == 0:
-            torch.save(found, f"{folder}/{name}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
-    """Of a mean over samples there is nothing to show; where processes draw masks, the objectives have it."""
-    multiprocessing.spawn(_process, (str(tmp_path),), nprocs=2)
-    found = {path.stem: torch.load(path) for path in tmp_path.glob("*.pt")}
-    assert len(found) > 5
-    for name, together in found.items():
-        for ours, whole in zip(together, gradients(name, torch.arange(16)), strict=True):
-            torch.testing.assert_close(
-                ours, whole, rtol=1e-6, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
-            )
 
 
 @pytest.mark.parametrize("name", METHODS)
