@@ -86,8 +86,8 @@ def check(config: dict[str, Any]) -> None:
             raise UsageError(f"the loss of {name} compares the images of a batch; take batch_size=2 or more")
     if str(trainer["strategy"]).startswith(("fsdp", "model_parallel", "deepspeed")):
         raise UsageError(
-            f"trainer.strategy={trainer['strategy']} leaves each process a part of every weight, and teachers, "
-            "the check of gradients and the saved encoder need them whole; take trainer.strategy=ddp"
+            f"trainer.strategy={trainer['strategy']} leaves each process a part of every weight, which "
+            "teachers, the check of gradients and the saved encoder need whole; take trainer.strategy=ddp"
         )
     _check_combining(config)
     if method.get("teacher", "") is None:
