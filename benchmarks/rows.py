@@ -28,21 +28,21 @@ METHODS = {
 Row = dict[str, Any]
 
 
-def read(name: str) -> list[Row]:
-    """The rows of ``results/NAME.jsonl``; none if there is no such file."""
-    path = RESULTS / f"{name}.jsonl"
+def read(name: str, folder: Path = RESULTS) -> list[Row]:
+    """The rows of ``NAME.jsonl`` in the folder; none if there is no such file."""
+    path = folder / f"{name}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def keep(name: str, rows: Iterable[Mapping[str, Any]], *keys: str) -> None:
-    """Add rows to ``results/NAME.jsonl``; each takes the place of one with the same values of ``keys``."""
+def keep(name: str, rows: Iterable[Mapping[str, Any]], *keys: str, folder: Path = RESULTS) -> None:
+    """Add rows to ``NAME.jsonl`` in the folder; each takes the place of one with the same ``keys``."""
     made = {"command": command(), **origin()}
     kept: dict[str, Row] = {}
-    for row in [*read(name), *({**made, **row} for row in rows)]:
+    for row in [*read(name, folder), *({**made, **row} for row in rows)]:
         kept[json.dumps([row.get(key) for key in keys])] = row
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(row) + "\n" for row in kept.values())
-    (RESULTS / f"{name}.jsonl").write_text("".join(lines))
+    (folder / f"{name}.jsonl").write_text("".join(lines))
 
 
 def of_this_device(name: str) -> str:
@@ -58,9 +58,13 @@ def command() -> str:
 
 
 def origin() -> Row:
-    """The machine, the packages' versions and the checkout's commit."""
+    """The machine, the packages' versions and the checkout's commit, None for a copy without its history."""
     cores = len(os.sched_getaffinity(0))
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        revision = done.stdout.strip() or None
+    except FileNotFoundError:  # a machine without git
+        revision = None
     return {
         "device": {
             "processor": processor(),
@@ -69,7 +73,7 @@ def origin() -> Row:
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "versions": {name: version(name) for name in PACKAGES},
-        "revision": done.stdout.strip(),
+        "revision": revision,
     }
 
 

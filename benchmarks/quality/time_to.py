@@ -54,10 +54,8 @@ def settings(method: str, data: str, steps: int, out: Path) -> list[str]:
 
 def ours(config: dict[str, Any], steps: int) -> list[tuple[float, Any]]:
     """Seconds and encoder at each point."""
-    import torch
-
     from selfsup.build import make_encoder, make_method
-    from selfsup.callbacks.checkpoint_files import checkpoints, step_of
+    from selfsup.callbacks.checkpoint_files import checkpoints, read_checkpoint, step_of
     from selfsup.run.train import train
 
     folder = train(config)
@@ -66,8 +64,7 @@ def ours(config: dict[str, Any], steps: int) -> list[tuple[float, Any]]:
     found = []
     for checkpoint in checkpoints(folder):
         method = make_method(config, make_encoder(config), devices=1)
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        method.load_state_dict(state)
+        method.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
         found.append((seconds[step_of(checkpoint)], method.learned_encoder().eval()))
     return sorted(found, key=lambda each: each[0])
 

@@ -70,6 +70,11 @@ class Watch:
         self.spent[self.within[-1]] += now - self.last
         self.last = now
 
+    def stop(self) -> None:
+        """Count nothing that comes later."""
+        self.turn()
+        self.reading = lambda: self.last
+
     @contextmanager
     def on(self, stage: str) -> Iterator[None]:
         self.turn()
@@ -127,20 +132,24 @@ def attach(watch: Watch, method: Method, trainer: pl.Trainer) -> None:
 
 
 class Begin(pl.Callback):
-    """Starts the watch when the run is warm, and counts the steps from then on."""
+    """Starts the watch when the run is warm, counts the steps from then on, and stops it after the last."""
 
-    def __init__(self, watch: Watch, loader: Any, warm: int) -> None:
-        self.watch, self.loader, self.warm, self.steps = watch, loader, warm, 0
+    def __init__(self, watch: Watch, loader: Any, warm: int, last: int) -> None:
+        self.watch, self.loader, self.warm, self.last, self.steps = watch, loader, warm, last, 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         self.steps = trainer.global_step - self.warm
         if self.steps == 0:
             self.waited = self.loader.waited
             self.watch.start()
+        elif trainer.global_step == self.last:
+            self.watch.stop()
 
 
-def spent(settings: list[str], steps: int, warm: int, reading: Callable[[], float]) -> dict[str, Any]:
-    """The growth of ``reading`` in each stage, a step, and the basis of the floor."""
+def spent(
+    settings: list[str], steps: int, warm: int, reading: Callable[[], float], by_stage: bool = True
+) -> dict[str, Any]:
+    """The growth of ``reading`` in each stage or, whole, in ``rest``, a step; and the basis of the floor."""
     with tempfile.TemporaryDirectory() as out:
         Path(out, "config.yaml").touch()  # without it the trainer takes the run's folder for deleted
         config = load_config("train", [*settings, f"trainer.max_steps={warm + steps}", f"out={out}"])
@@ -155,13 +164,15 @@ def spent(settings: list[str], steps: int, warm: int, reading: Callable[[], floa
         loader = training_loader(source, method.views, order, 0, trainer.strategy.root_device)
         method = method.to(memory_format=torch.channels_last)
         watch = Watch(reading)
-        attach(watch, method, trainer)
-        begin = Begin(watch, loader, warm)
+        begin = Begin(watch, loader, warm, warm + steps)
         trainer.callbacks.append(begin)
         views = ViewPlan.__call__
-        with patch.object(ViewPlan, "__call__", lambda *args: _within(watch, views, args)):
+        if by_stage:
+            attach(watch, method, trainer)
+            with patch.object(ViewPlan, "__call__", lambda *args: _within(watch, views, args)):
+                trainer.fit(method, loader)
+        else:
             trainer.fit(method, loader)
-        watch.turn()
     if reading is now:
         waited = loader.waited - begin.waited
         watch.spent["data"] += waited
@@ -232,13 +243,8 @@ def _seconds(work: Callable[[], Any]) -> float:
     return now() - started
 
 
-def profile(method: str, data: str, steps: int) -> dict[str, Any]:
-    """A method's stages: milliseconds a step, the floor, and the billions of operations."""
-    settings = [
-        f"experiment=cifar10_short_{method}",
-        "data=parquet",
-        f"data.train={data}/cifar10-train.parquet[:5000]",
-    ]
+def profile(settings: list[str], steps: int) -> dict[str, Any]:
+    """The stages of a run: milliseconds a step, the floor, and the billions of operations."""
     timed = spent(settings, steps, WARM, now)
     counted = _operations(settings)
     rate, bandwidth = matrix_rate(timed["precision"]), copy_rate()
@@ -278,7 +284,9 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet()
     for method in arguments.methods:
-        found = profile(method, arguments.data, arguments.steps)
+        settings = [f"experiment=cifar10_short_{method}", "data=parquet"]
+        settings.append(f"data.train={arguments.data}/cifar10-train.parquet[:5000]")
+        found = profile(settings, arguments.steps)
         print(method, found)
         keep(of_this_device("stages"), [{"method": method, **found}], "method")
 

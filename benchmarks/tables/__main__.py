@@ -23,6 +23,7 @@ from benchmarks.tables import (
     curation,
     evidence,
     forgetting,
+    gpu,
     learned,
     matrix,
     relations,
@@ -280,6 +281,8 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "overhead": speeds.overhead,
         "savings": speeds.savings,
         "shared": speeds.shared,
+        "gpu": gpu.measured,
+        "time-to": speeds.time_to,
         "peers": speeds.peers,
     },
     "docs/scaling.md": {

@@ -79,6 +79,28 @@ def shared() -> str:
     return "\n".join(lines)
 
 
+def time_to() -> str:
+    """Minutes of training to three accuracies of nearest neighbours, ours and lightly's."""
+    found = read("time_to")
+    if not found:
+        return "Not measured yet."
+    aims = list(found[0]["reached"])
+    heads = [f"{aim}, ours | lightly" for aim in aims] + ["at the end, ours | lightly"]
+    lines = [
+        f"{_where(found[0])}; lightly {found[0]['versions']['lightly']}; "
+        f"{found[0]['minutes']:g} minutes of training each.",
+        "",
+        f"| minutes to | {' | '.join(heads)} |",
+        f"| --- |{' ---: |' * (2 * len(aims) + 2)}",
+    ]
+    for row in found:
+        cells = [row["reached"][aim][side] for aim in aims for side in ("ours", "lightly")]
+        ends = [f"{row[side]['points'][-1][1]:.1%}" for side in ("ours", "lightly")]
+        shown = ["–" if minutes is None else f"{minutes:.1f}" for minutes in cells]
+        lines.append(f"| {METHODS[row['method']]} | {' | '.join([*shown, *ends])} |")
+    return "\n".join(lines)
+
+
 def savings() -> str:
     """The savings of hidden patches and of the precision."""
     found = {row["part"]: row for row in read("savings")}
