@@ -78,6 +78,8 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
         require_ability(encoder, need)
     if rank := backbone["lora"]["rank"]:
         add_adapters(encoder, rank, backbone["lora"]["alpha"], config["seed"])
+    if backbone["checkpointing"]:
+        encoder.checkpoint_training()
     return encoder
 
 

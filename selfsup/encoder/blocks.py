@@ -9,6 +9,7 @@ import torch
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from selfsup.encoder.abilities import in_columns, sees_beyond, stem
 
@@ -119,7 +120,10 @@ def through(
         given: dict[str, Any] = {} if mask is None else {"attn_mask": mask}
         if rotary is not None:
             given["rope"] = rotary[number] if of_each else rotary
-        tokens = block(tokens, **given)
+        if model.grad_checkpointing and torch.is_grad_enabled():  # timm heeds it in its own passes
+            tokens = checkpoint(block, tokens, use_reentrant=False, **given)
+        else:
+            tokens = block(tokens, **given)
         yield tokens
 
 

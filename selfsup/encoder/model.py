@@ -175,6 +175,26 @@ class Encoder(nn.Module):
             part.compile(dynamic=False, backend=backend)
         self.compiled = True
 
+    def checkpoint_training(self) -> None:
+        """Recompute each block in the backward pass instead of keeping what it computed.
+
+        Loss and gradients stay the same; blocks draw what they drop from the same random numbers again.
+        Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174.
+
+        Raises:
+            UsageError: it is no plain vision transformer, or its blocks have batch norms, whose running
+                statistics a second pass would move again.
+
+        >>> build_encoder("vit_tiny_patch16_224", 32).checkpoint_training()
+        """
+        blocks = self.model.blocks.modules() if isinstance(self.model, TRANSFORMERS) else None
+        if blocks is None or any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in blocks):
+            raise UsageError(
+                f"backbone.checkpointing=true computes blocks again, which backbone '{self.recipe['name']}' does "
+                "not allow; leave it out, or take a vision transformer, such as backbone=vit_tiny"
+            )
+        self.model.grad_checkpointing = True  # timm's switch; a stem is computed once
+
     def _passed(self, part: Callable[[Tensor], Any], x: Tensor) -> Any:
         """``part(x)``, by compiled code in training only."""
         if self.compiled and not self.training:  # batches of many sizes, each to be compiled first
