@@ -190,8 +190,9 @@ class Encoder(nn.Module):
         blocks = self.model.blocks.modules() if isinstance(self.model, TRANSFORMERS) else None
         if blocks is None or any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in blocks):
             raise UsageError(
-                f"backbone.checkpointing=true computes blocks again, which backbone '{self.recipe['name']}' does "
-                "not allow; leave it out, or take a vision transformer, such as backbone=vit_tiny"
+                "backbone.checkpointing=true computes blocks again, which backbone "
+                f"'{self.recipe['name']}' does not allow; leave it out, or take a vision transformer, such as "
+                "backbone=vit_tiny"
             )
         self.model.grad_checkpointing = True  # timm's switch; a stem is computed once
 
