@@ -191,8 +191,8 @@ class Encoder(nn.Module):
         if blocks is None or any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in blocks):
             raise UsageError(
                 "backbone.checkpointing=true computes blocks again, which backbone "
-                f"'{self.recipe['name']}' does not allow; leave it out, or take a vision transformer, such as "
-                "backbone=vit_tiny"
+                f"'{self.recipe['name']}' does not allow; leave it out, or take a vision transformer, "
+                "such as backbone=vit_tiny"
             )
         self.model.grad_checkpointing = True  # timm's switch; a stem is computed once
 
