@@ -13,6 +13,7 @@ from selfsup.auxiliary.requirements import require_turns
 from selfsup.data import Source
 from selfsup.data.settings import colours_of, labels_file, positives_of, range_of, repeat_of
 from selfsup.encoder import Encoder, add_adapters, build_encoder, start_from
+from selfsup.encoder.blocks import recompute_blocks
 from selfsup.encoder.trials import require_ability
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
@@ -78,6 +79,8 @@ def make_encoder(config: Mapping[str, Any]) -> Encoder:
         require_ability(encoder, need)
     if rank := backbone["lora"]["rank"]:
         add_adapters(encoder, rank, backbone["lora"]["alpha"], config["seed"])
+    if backbone["checkpointing"]:
+        recompute_blocks(encoder.model, str(encoder.recipe["name"]))
     return encoder
 
 

@@ -31,7 +31,7 @@ UNTRAINED = "untrained"  # in place of a teacher's name
 _MOST_FILES = 100_000
 # Settings that every run has and older ones do not name, by their group.
 _SINCE = {
-    "backbone": ("weights", "frozen", "lora"),
+    "backbone": ("weights", "frozen", "lora", "checkpointing"),
     "trainer": ("stop", "stop_patience"),
     "data": ("channels", "colours", "bands", "pages", "decode", "turns", "noise", "drop", "pairs"),
 }

@@ -196,7 +196,7 @@ def test_a_run_of_before_there_were_such_settings_goes_on(tmp_path: Path) -> Non
     assert main(["train", "name=old", *given, "trainer.max_steps=1", "evaluate=false", "online=none"]) == 0
     path = tmp_path / "old" / "config.yaml"
     config = yaml.safe_load(path.read_text())
-    for key in ("weights", "frozen", "lora"):
+    for key in ("weights", "frozen", "lora", "checkpointing"):
         del config["backbone"][key]
     path.write_text(yaml.safe_dump(config))
     assert main(["train", f"resume={tmp_path / 'old'}", "trainer.max_steps=2"]) == 0

@@ -72,7 +72,9 @@ def _begun(config: dict[str, Any]) -> dict[str, Any]:
         return config
     keys = [override.partition("=")[0] for override in config["overrides"]]
     for key in keys:
-        known = ("backbone.weights", "backbone.frozen", "backbone.lora", "backbone.model_args.")
+        known = tuple(
+            f"backbone.{each}" for each in ("weights", "frozen", "lora", "checkpointing", "model_args.")
+        )
         if key == "backbone" or (key.startswith("backbone.") and not key.startswith(known)):
             raise UsageError(f"backbone.weights brings its own architecture; leave out {key}=")
         if key in ("data.mean", "data.std"):

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from selfsup.encoder.abilities import in_columns, sees_beyond, stem
+from selfsup.errors import UsageError
 
 # These are passed through block by block: in training each block may be compiled. Eva is EVA, EVA-02, DINOv3
 # and the Perception Encoder. Any other model makes its own pass, with hooks at its stem and its blocks.
@@ -119,7 +121,10 @@ def through(
         given: dict[str, Any] = {} if mask is None else {"attn_mask": mask}
         if rotary is not None:
             given["rope"] = rotary[number] if of_each else rotary
-        tokens = block(tokens, **given)
+        if model.grad_checkpointing and torch.is_grad_enabled():  # timm heeds it in its own passes
+            tokens = checkpoint(block, tokens, use_reentrant=False, **given)
+        else:
+            tokens = block(tokens, **given)
         yield tokens
 
 
@@ -266,3 +271,22 @@ def _pairs(bias: Tensor, index: Tensor) -> Tensor:
     """What is added to the attention of pairs ``(heads, T, T)``, for those of ``index`` ``(N, K)``."""
     heads = bias.flatten(0, -3)
     return heads[:, index[:, :, None], index[:, None]].transpose(0, 1)
+
+
+def recompute_blocks(model: Any, name: str) -> None:
+    """Have each block computed again in the backward pass instead of keeping what it computed.
+
+    Loss and gradients stay the same; blocks draw what they drop from the same random numbers again.
+    Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174.
+
+    Raises:
+        UsageError: the network, called so, is no plain vision transformer, or its blocks have batch norms,
+            whose running statistics a second pass would move again.
+    """
+    blocks = model.blocks.modules() if isinstance(model, TRANSFORMERS) else None
+    if blocks is None or any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in blocks):
+        raise UsageError(
+            f"backbone.checkpointing=true computes blocks again, which backbone '{name}' does not allow; "
+            "leave it out, or take a vision transformer, such as backbone=vit_tiny"
+        )
+    model.grad_checkpointing = True  # timm's switch; a stem is computed once

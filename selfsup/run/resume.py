@@ -12,6 +12,7 @@ from selfsup.runs import KEPT, leaves, read_config
 
 _MAY_CHANGE = (
     "compile",
+    "backbone.checkpointing",
     "logger",
     "online",
     "evaluate",
