@@ -1,9 +1,9 @@
 """Fewer threads while other programs use the cores.
 
-The threads of an operation wait for the slowest, and some of them spin while they wait. Where another program
-computes on the core of one, both wait for the scheduler, thousands of times a second: two threads beside one
-busy program can be tens of times as slow as one thread alone. What programs on these cores used is looked at
-every few seconds, and the cores that others used are left to them.
+The threads of an operation wait for the slowest, thousands of times a second. Where another program computes
+on the core of one, all wait for the scheduler: two threads beside one busy program can be tens of times as
+slow as one thread alone. Every two seconds it is looked at how much others used of these cores, and so many
+are left to them.
 """
 
 import logging
