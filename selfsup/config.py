@@ -198,7 +198,7 @@ def _is_group(config: DictConfig, key: str) -> bool:
     return isinstance(value_at(config, key), DictConfig)
 
 
-@lru_cache(maxsize=64)  # a command composes the same groups several times, each in a third of a second
+@lru_cache(maxsize=512)  # a command composes the same groups several times, each in a third of a second
 def _compose(command: str, groups: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
     """The settings as they are written in the files, and the ranges of those that are numbers; shared."""
     try:

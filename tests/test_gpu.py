@@ -38,7 +38,7 @@ def test_a_failure_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
         calls.append(item)
         return {"value": 1}
 
-    parts = {"broken": Part(100, ["a", "b"], broken)}
+    parts = {"broken": Part(1, ["a", "b"], broken)}
     short = {"endless": Part(1, ["c", "e"], endless), "whole": Part(100, ["d"], whole)}
     measure(short, small(tmp_path), tmp_path, tell=lambda line: None)
     rows = {row["item"]: row for row in read("gpu", tmp_path)}

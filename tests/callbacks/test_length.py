@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from functools import cache
 from statistics import mean
 
 import pytest
@@ -13,12 +14,17 @@ from selfsup.config import load_config
 SUITES = ("digits", "cifar10-cpu", "cifar10-short")
 
 
+@cache
+def batch_size(suite: str, method: str) -> int:
+    config = load_config("train", [f"experiment={suite.replace('-', '_')}_{method}"])
+    return int(config["batch_size"])
+
+
 def recorded() -> list[tuple[int, int, float, float]]:
     """Of each suite and method: steps, images seen, the gain over the best control, and its uncertainty."""
     runs = defaultdict(list)
     for record in (record for suite in SUITES for record in read(suite)):
-        settings = [f"experiment={record['suite'].replace('-', '_')}_{record['method']}"]
-        batch = load_config("train", settings)["batch_size"]
+        batch = batch_size(record["suite"], record["method"])
         rows = {row["role"]: row["scores"]["linear"] for row in record["results"]["rows"]}
         runs[record["suite"], record["method"]].append((record["results"]["steps"], batch, rows))
     found = []
