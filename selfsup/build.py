@@ -232,8 +232,10 @@ def make_auxiliary(
     return found
 
 
-def compile_encoders(method: Method, on_gpu: bool) -> None:
+def compile_passes(method: Method, on_gpu: bool) -> None:
     """Have torch compile the training passes of a method's encoders, a teacher's among them.
+
+    On a GPU the colours of its views are compiled too; a CPU's are in any case.
 
     Raises:
         UsageError: there is no C++ compiler, which it takes on a CPU.
@@ -245,6 +247,7 @@ def compile_encoders(method: Method, on_gpu: bool) -> None:
     for module in method.modules():
         if isinstance(module, Encoder):
             module.compile_training()
+    method.views.compiled = on_gpu
 
 
 def effective_batch(config: Mapping[str, Any], devices: int) -> int:

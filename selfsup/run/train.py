@@ -13,7 +13,7 @@ from torch import nn
 
 from selfsup.backbone_names import backbone_name
 from selfsup.build import (
-    compile_encoders,
+    compile_passes,
     count_classes,
     count_devices,
     count_samples,
@@ -99,7 +99,7 @@ def _train(config: dict[str, Any], signals: StopSignals) -> Path:
     order = make_order(source, config["batch_size"], config["seed"], place.world, **ordering(config))
     method = make_method(config, make_encoder(config), devices, source.relation)
     if config["compile"]:
-        compile_encoders(method, gpu)
+        compile_passes(method, gpu)
     check_batch_norm(method, config, place.world, gpu)
     checked = check_trainer(config, devices)
     reasons = [reason for use in (BEST, STOP) if (reason := chosen(config, source, use)[1])]

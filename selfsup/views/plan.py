@@ -16,7 +16,7 @@ from selfsup.errors import UsageError
 from selfsup.objectives.devices import sent
 from selfsup.sides import sides
 from selfsup.views.draws import keys, uniform
-from selfsup.views.image import colour, geometry, native
+from selfsup.views.image import colour, fused, geometry, native
 from selfsup.views.image.colour_params import NEUTRAL, OF_TURN, ColourParams, draw_colour_params
 from selfsup.views.image.view import TURNS, View
 
@@ -39,6 +39,8 @@ class ViewPlan:
         views: the kind of each view.
         sizes: height and width of each view in pixels.
         of_pair: whether each view is drawn from a partner's image.
+        compiled: whether a GPU's views get their colours by compiled code, where they are red, green and
+            blue without noise.
 
     Example:
         >>> kind = dict(count=2, size=1.0, scale=[0.2, 1], ratio=[0.75, 1.33], mirror=0.5, jitter=0.8,
@@ -65,6 +67,7 @@ class ViewPlan:
         self.views = [kind for kind in kinds for _ in range(kind.count)]
         self.sizes = [_pixels(view.size, image_size, multiple) for view in self.views]
         self.mean, self.std, self.seed, self.native = list(mean), list(std), seed, native
+        self.compiled = False
         self.coloured = colours and self.channels == 3
         self.of_pair = [view.of == "pair" for view in self.views]
         if not self.views:
@@ -243,6 +246,8 @@ class ViewPlan:
         mean, std = (sent(torch.tensor(values), images.device) for values in (self.mean, self.std))
         if self.natively(images.device.type):
             made = native.render(images, drawn, mean, std, self.sizes[number], self.coloured, place)
+        elif self.compiled and images.device.type != "cpu" and self.coloured and drawn.noise is None:
+            made = fused.compiled()(images, drawn, mean, std)
         else:
             made = colour.render(images, drawn, mean, std)
         if (turn := self.views[number].turn) == "none":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from selfsup import build
-from selfsup.build import compile_encoders, make_encoder, make_method
+from selfsup.build import compile_passes, make_encoder, make_method
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.encoder import Encoder
@@ -83,8 +83,17 @@ def test_hidden_patches_are_left_out_of_the_compiled_blocks() -> None:
 def test_the_teacher_is_compiled_too(method: str) -> None:
     config = load_config("train", [f"method={method}", *SMALL])
     module = make_method(config, make_encoder(config), devices=1)
-    compile_encoders(module, on_gpu=False)
+    compile_passes(module, on_gpu=False)
     assert [each.compiled for each in module.modules() if isinstance(each, Encoder)] == [True, True]
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_the_colours_of_views_are_compiled_on_a_gpu(on_gpu: bool) -> None:
+    config = load_config("train", ["method=simclr", "backbone=resnet10", *SMALL[:1]])
+    module = make_method(config, make_encoder(config), devices=1)
+    assert not module.views.compiled
+    compile_passes(module, on_gpu)
+    assert module.views.compiled == on_gpu
 
 
 def test_a_cpu_without_a_compiler_is_told_before_a_folder_is_made(
