@@ -279,6 +279,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/speed.md": {
         "stages": speeds.stages,
         "overhead": speeds.overhead,
+        "operations": speeds.operations,
         "savings": speeds.savings,
         "shared": speeds.shared,
         "gpu": gpu.measured,

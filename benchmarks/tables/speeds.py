@@ -34,6 +34,25 @@ def stages() -> str:
     return "\n".join(lines)
 
 
+def operations() -> str:
+    """Where the time of a step's operations goes, by kind, and what compiling all blocks saves."""
+    found = read("operations")
+    if not found:
+        return "Not measured yet."
+    kinds = list(found[0]["ms"])
+    heads = [*kinds, "products, of the rate of large matrices", "all blocks compiled, times as fast", "after"]
+    lines = [f"{_where(found[0])}.", "", f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+    for row in found:
+        whole = sum(row["ms"].values())
+        rate = row["products_gflops_a_second"] / row["matrices_gflops_a_second"]
+        cells = [f"{row['ms'][kind] / whole:.0%}" for kind in kinds]
+        cells += [f"{rate:.0%}", f"**{row['plain_ms'] / row['compiled_ms']:.2f}**"]
+        cells.append(f"{row['seconds_of_compiling']:.0f} s")
+        title = f"{METHODS[row['method']]}, batch {row['batch']}, {row['precision']}"
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines).replace("%", " %")
+
+
 def overhead() -> str:
     """The overhead of Lightning and of a run in a step."""
     measured = next(row for row in read("overhead") if row["part"] == "added")
