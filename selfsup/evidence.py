@@ -28,7 +28,7 @@ class Evidence(NamedTuple):
             against a choice by labels, or of a run that was stopped against its end.
         worst: the same of the worst run.
         steps: share of their steps that runs made, 1 unless they were stopped.
-        last: points that the last encoder lost in the median run, against the same.
+        last, last_worst: points that the last encoder lost in the median and the worst run, against the same.
     """
 
     method: str
@@ -41,20 +41,28 @@ class Evidence(NamedTuple):
     worst: float
     steps: float
     last: float
+    last_worst: float
 
     @property
     def holds(self) -> bool:
-        """Whether choices may be made by it: it loses little, and a kept encoder no more than the last."""
-        return self.lost <= (MOST_LOST if self.use == STOP else min(MOST_LOST, self.last))
+        """Whether choices may be made by it: it loses little, and a kept encoder no more than the last.
+
+        The last encoder is there in any case, so that a score has to match it in the worst run as well.
+        """
+        if self.use == STOP:
+            return self.lost <= MOST_LOST
+        return self.lost <= min(MOST_LOST, self.last) and self.worst <= self.last_worst
 
     def __str__(self) -> str:
         against = "the end of the run" if self.use == STOP else "choosing by labels"
         after = f" after {100 * self.steps:.0f} % of the steps" if self.use == STOP else ""
-        last = "" if self.use == STOP else f" (the last encoder {self.last:.1f})"
+        last = worst = ""
+        if self.use == BEST:
+            last, worst = f" (the last encoder {_points(self.last)})", f" ({_points(self.last_worst)})"
         return (
             f"{self.score}, which in {self.runs} runs of {self.method} on {_and(self.sets)} lost "
-            f"{self.lost:.1f} points of linear accuracy{after} against {against} in the median{last}, and "
-            f"{self.worst:.1f} in the worst"
+            f"{_points(self.lost)} points of linear accuracy{after} against {against} in the median{last}, and "
+            f"{_points(self.worst)}{worst} in the worst"
         )
 
 
@@ -130,6 +138,10 @@ def _read() -> dict[str, list[dict[str, Any]]]:
         Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
     )
     return found
+
+
+def _points(value: float) -> str:
+    return f"{round(value, 1) + 0.0:.1f}"  # no minus in front of 0
 
 
 def _and(words: tuple[str, ...]) -> str:

@@ -49,7 +49,8 @@ def within() -> str:
     counts = sorted({len(rows) for rows in methods.values()})
     runs = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
     note = f"Means over {runs} runs of a method, with Student's 95 % intervals over the runs."
-    return "\n".join([*lines, "", f"{note} {machine(read('matrix')[-1])}."])
+    machines = "; ".join(sorted({machine(row) for row in read("matrix")}))
+    return "\n".join([*lines, "", f"{note} {machines}."])
 
 
 def across() -> str:
@@ -150,7 +151,8 @@ def choices() -> list[Row]:
             row |= {"lost": round(median(apart), 2), "worst": round(max(apart), 2)}
             row["steps"] = round(fmean(made), 2) if use == STOP else 1.0
             ends = [loss for each in rows if (loss := loss_against_labels(each, "step")) is not None]
-            found.append(row | {"last": 0.0 if use == STOP else round(median(ends), 2)})
+            ends = [0.0] if use == STOP else ends
+            found.append(row | {"last": round(median(ends), 2), "last_worst": round(max(ends), 2)})
     return found
 
 
@@ -169,4 +171,7 @@ def _losses(rows: Sequence[Row], name: str) -> str:
 
 
 def _median_and_worst(values: Sequence[float]) -> str:
-    return f"{median(values):+.1f} (worst {max(values):+.1f})" if values else "–"
+    if not values:
+        return "–"
+    middle, worst = (round(value, 1) + 0.0 for value in (median(values), max(values)))  # no -0.0
+    return f"{middle:+.1f} (worst {worst:+.1f})"

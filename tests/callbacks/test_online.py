@@ -274,7 +274,7 @@ def test_what_keeps_an_encoder_by_default(monkeypatch: pytest.MonkeyPatch) -> No
     assert choice("auto", BEST, "simclr", labels=True) == ("knn", None)
     assert choice(None, BEST, "simclr", labels=True) == (None, None)
     assert choice("nesum", BEST, "simclr", labels=False) == ("nesum", None)
-    known = Evidence("simclr", BEST, False, "nesum", 6, ("digits", "cifar10"), 0.4, 2.5, 1.0, 0.6)
+    known = Evidence("simclr", BEST, False, "nesum", 6, ("digits", "cifar10"), 0.4, 2.5, 1.0, 0.6, 2.5)
     monkeypatch.setattr("selfsup.evidence._all", lambda: [known])
     by, why = choice("auto", BEST, "simclr", labels=False)
     assert by == "nesum"
@@ -292,16 +292,18 @@ def test_what_keeps_an_encoder_by_default(monkeypatch: pytest.MonkeyPatch) -> No
     assert "lost 1.2 points" in why
 
 
+@pytest.mark.parametrize(("last", "last_worst"), [(0.1, 2.5), (0.4, 1.0)], ids=["median", "worst run"])
 def test_a_score_that_chooses_worse_than_the_last_step_chooses_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    last: float, last_worst: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = Evidence("simclr", BEST, False, "nesum", 6, ("digits",), 0.4, 2.5, 1.0, 0.1)
+    known = Evidence("simclr", BEST, False, "nesum", 6, ("digits",), 0.4, 2.5, 1.0, last, last_worst)
     monkeypatch.setattr("selfsup.evidence._all", lambda: [known])
     by, why = choice("auto", BEST, "simclr", labels=False)
     assert by is None
     assert why is not None
     assert "keeps the last encoder alone" in why
-    assert "(the last encoder 0.1)" in why
+    assert f"(the last encoder {last})" in why
+    assert f"2.5 ({last_worst}) in the worst" in why
 
 
 def test_a_held_out_loss_needs_images_that_are_held_out() -> None:
@@ -312,7 +314,7 @@ def test_a_held_out_loss_needs_images_that_are_held_out() -> None:
 
 
 def test_auto_ends_no_run_without_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Evidence("simclr", STOP, False, "rankme", 6, ("digits",), 0.5, 3.0, 0.7, 0.0)
+    known = Evidence("simclr", STOP, False, "rankme", 6, ("digits",), 0.5, 3.0, 0.7, 0.0, 0.0)
     monkeypatch.setattr("selfsup.evidence._all", lambda: [known])
     assert choice("auto", STOP, "simclr", labels=False)[0] == "rankme"
     for name, labels in (("simclr", True), ("barlow", False)):
