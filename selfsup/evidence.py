@@ -61,8 +61,8 @@ class Evidence(NamedTuple):
             last, worst = f" (the last encoder {_points(self.last)})", f" ({_points(self.last_worst)})"
         return (
             f"{self.score}, which in {self.runs} runs of {self.method} on {_and(self.sets)} lost "
-            f"{_points(self.lost)} points of linear accuracy{after} against {against} in the median{last}, and "
-            f"{_points(self.worst)}{worst} in the worst"
+            f"{_points(self.lost)} points of linear accuracy{after} against {against} in the median{last}, "
+            f"and {_points(self.worst)}{worst} in the worst"
         )
 
 
