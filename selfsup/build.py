@@ -7,6 +7,7 @@ from operator import getitem
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import Block
 from torch import nn
 
 from selfsup.auxiliary.requirements import require_turns
@@ -17,6 +18,7 @@ from selfsup.encoder.blocks import recompute_blocks
 from selfsup.encoder.trials import require_ability
 from selfsup.errors import UsageError
 from selfsup.methods.base import Method
+from selfsup.methods.queries import QueryBlock
 from selfsup.methods.rehearsal import rehearse
 from selfsup.sides import in_words, sides
 from selfsup.targets import load_target
@@ -233,9 +235,9 @@ def make_auxiliary(
 
 
 def compile_passes(method: Method, on_gpu: bool) -> None:
-    """Have torch compile the training passes of a method's encoders, a teacher's among them.
+    """Have torch compile the training passes of a method's encoders, teacher and predictor.
 
-    On a GPU the colours of its views are compiled too; a CPU's are in any case.
+    On a GPU the colours of its views are compiled as well; a CPU's are in any case.
 
     Raises:
         UsageError: there is no C++ compiler, which it takes on a CPU.
@@ -244,9 +246,13 @@ def compile_passes(method: Method, on_gpu: bool) -> None:
         raise UsageError(
             "compile=true needs a C++ compiler on a CPU; install one, such as g++, or leave it out"
         )
+    encoders = [module for module in method.modules() if isinstance(module, Encoder)]
+    theirs = {part for encoder in encoders for part in encoder.modules()}
+    for encoder in encoders:
+        encoder.compile_training()
     for module in method.modules():
-        if isinstance(module, Encoder):
-            module.compile_training()
+        if isinstance(module, (Block, QueryBlock)) and module not in theirs:
+            module.compile(dynamic=False)
     method.views.compiled = on_gpu
 
 

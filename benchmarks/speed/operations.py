@@ -6,8 +6,8 @@
 A forward and a backward pass of a method's loss, at the settings of ``experiment=cifar10_short_NAME``, on one
 core. Torch's profiler tells what its operations took; matrix products, which the floors of
 ``benchmarks.speed.stages`` are made of, are told with their rate and that of large matrices. Then the same
-passes with every block of the transformers compiled, encoder, teacher and predictor, in turn with those as
-they are. Results go to ``benchmarks/results/operations.jsonl``.
+passes as ``compile=true`` has them, encoder, teacher and predictor compiled, in turn with those as they are.
+Results go to ``benchmarks/results/operations.jsonl``.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.rows import METHODS, keep
 from benchmarks.speed.stages import matrix_rate
-from selfsup.build import make_encoder, make_method
+from selfsup.build import compile_passes, make_encoder, make_method
 from selfsup.config import load_config
 from selfsup.methods.base import Method
 from selfsup.methods.batch import Batch
@@ -78,9 +78,7 @@ def measured(name: str, rounds: int) -> dict[str, Any]:
         spent[kind] += each.self_cpu_time_total / 1000 / PROFILED
 
     compiled = copy.deepcopy(plain)
-    blocks = [module for module in compiled.modules() if type(module).__name__.endswith("Block")]
-    for block in blocks:
-        block.compile(dynamic=False)
+    compile_passes(compiled, on_gpu=False)
     with torch.compiler.config.patch(force_disable_caches=True):  # code of an earlier call is on the disk
         first = passes(compiled, batch, half)
     forms = {"plain_ms": plain, "compiled_ms": compiled}

@@ -35,12 +35,12 @@ def stages() -> str:
 
 
 def operations() -> str:
-    """Where the time of a step's operations goes, by kind, and what compiling all blocks saves."""
+    """Where the time of a step's operations goes, by kind, and what compiling saves."""
     found = read("operations")
     if not found:
         return "Not measured yet."
     kinds = list(found[0]["ms"])
-    heads = [*kinds, "products, of the rate of large matrices", "all blocks compiled, times as fast", "after"]
+    heads = [*kinds, "products, of the rate of large matrices", "`compile=true`, times as fast", "after"]
     lines = [f"{_where(found[0])}.", "", f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
     for row in found:
         whole = sum(row["ms"].values())

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from selfsup import build
 from selfsup.build import compile_passes, make_encoder, make_method
+from selfsup.callbacks.guard.undisturbed import undisturbed
 from selfsup.commands import main
 from selfsup.config import load_config
 from selfsup.encoder import Encoder
+from tests.methods.building import images
 
 SMALL = ["data.image_size=16", "backbone.model_args={patch_size: 4, embed_dim: 32, depth: 2, num_heads: 2}"]
 
@@ -85,6 +87,33 @@ def test_the_teacher_is_compiled_too(method: str) -> None:
     module = make_method(config, make_encoder(config), devices=1)
     compile_passes(module, on_gpu=False)
     assert [each.compiled for each in module.modules() if isinstance(each, Encoder)] == [True, True]
+
+
+@pytest.mark.parametrize(("method", "blocks"), [("jepa", 2), ("capi", 2)])
+def test_a_predictor_is_compiled_in_training_only(
+    method: str, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard's look computes as it is written, with the same loss."""
+    small = [*SMALL, f"method={method}", f"method.predictor.depth={blocks}"]
+    config = load_config("train", [*small, "method.predictor.heads=2"])
+    plain = make_method(config, make_encoder(config), devices=1).train()
+    compiled = copy.deepcopy(plain)
+    backend, compile_ = Counted(), torch.nn.Module.compile
+    torch.compiler.reset()
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **given: compile_(self, **given | {"backend": backend})
+    )
+    compile_passes(compiled, on_gpu=False)
+    raw = {"image": images(4, 16), "index": torch.arange(4)}
+    torch.testing.assert_close(compiled(compiled.batch(raw)).loss, plain(plain.batch(raw)).loss)
+    names = {name for name, part in compiled.named_modules() if part._compiled_call_impl is not None}
+    assert sum("predictor" in name or name.startswith("blocks") for name in names) == blocks, names
+    made = backend.graphs
+    assert made > 0
+    raw = {"image": images(3, 16), "index": torch.arange(3)}
+    with undisturbed(compiled):
+        compiled.observe(compiled.batch(raw))
+    assert backend.graphs == made
 
 
 @pytest.mark.parametrize("on_gpu", [True, False])
